@@ -1,0 +1,116 @@
+"""What every service opens and closes: the database, the broker's two connections, and the outbox relay."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from faststream.rabbit import RabbitBroker
+
+from jettythunder import database, telemetry
+from jettythunder.broker.connection import BrokerLink, declare_topology
+from jettythunder.broker.consumer import Consumer
+from jettythunder.broker.publisher import Publisher
+from jettythunder.database import Pool
+from jettythunder.errors import BrokerUnavailable
+from jettythunder.outbox.relay import Relay
+from jettythunder.settings import ServiceSettings
+from jettythunder.topology import ConsumerQueue
+from jettythunder.web import Ping
+
+log = telemetry.logger(__name__)
+
+_START_ATTEMPTS = 30
+
+Opened = TypeVar("Opened")
+
+
+class Backbone:
+    """The servers behind a service, open. Make one with :func:`open_backbone`."""
+
+    def __init__(self, settings: ServiceSettings, *, name: str, pool: Pool) -> None:
+        url = settings.rabbitmq_url.get_secret_value()
+        self.name = name
+        self.pool = pool
+        self._link = BrokerLink(url, name=f"{name} publisher")
+        self.publisher = Publisher(self._link)
+        self.broker = RabbitBroker(
+            url,
+            # Consumers come back within a second of the broker; the default waits five.
+            reconnect_interval=0.5,
+            graceful_timeout=settings.shutdown_timeout_seconds,
+            logger=None,
+            apply_types=False,
+            client_properties={"connection_name": f"{name} consumer"},
+        )
+        self.relay = Relay(pool, url, name=name)
+
+    def consumer(self, queue: ConsumerQueue, *, prefetch: int) -> Consumer:
+        """A consumer of ``queue``; messages flow once :meth:`start` is called."""
+        return Consumer(self.broker, self.publisher, queue=queue, prefetch=prefetch)
+
+    async def start(self) -> None:
+        """Let messages flow, in and out."""
+        await self.broker.start()
+        self.relay.start()
+
+    @property
+    def pings(self) -> dict[str, Ping]:
+        """What /readyz asks."""
+        return {"database": lambda: database.ping(self.pool), "broker": self._ping_broker}
+
+    async def _ping_broker(self) -> None:
+        await self._link.ping()
+        if not await self.broker.ping(timeout=2):
+            raise BrokerUnavailable
+
+    async def close(self) -> None:
+        """Let handlers finish, publish what they committed, and close."""
+        await self.broker.stop()
+        await self.relay.close()
+        await self._link.close()
+
+
+@contextlib.asynccontextmanager
+async def open_backbone(settings: ServiceSettings, *, name: str) -> AsyncIterator[Backbone]:
+    """Connect, declare the topology, and close in the right order at the end.
+
+    Raises:
+        SystemExit: with a sentence, if the database or the broker stays away for half a minute.
+    """
+    telemetry.configure(name, settings)
+    pool = await _patiently("the database (DATABASE_URL)", lambda: _connect(settings, name))
+    try:
+        await _patiently("the broker (RABBITMQ_URL)", lambda: _declare(settings))
+        backbone = Backbone(settings, name=name, pool=pool)
+        try:
+            yield backbone
+        finally:
+            await backbone.close()
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await pool.close()
+
+
+async def _connect(settings: ServiceSettings, name: str) -> Pool:
+    return await database.connect(str(settings.database_url), size=settings.database_pool_size, name=name)
+
+
+async def _declare(settings: ServiceSettings) -> None:
+    await declare_topology(
+        settings.rabbitmq_url.get_secret_value(),
+        log_max_age=settings.event_log_max_age,
+        log_max_bytes=settings.event_log_max_bytes,
+    )
+
+
+async def _patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Opened:
+    """Servers and services start in any order, so a server that is not there yet is waited for."""
+    for _ in range(_START_ATTEMPTS):
+        try:
+            return await attempt()
+        except (BrokerUnavailable, *database.CONNECTION_ERRORS) as error:
+            log.warning("waiting", what=what, error_type=type(error).__name__)
+            await asyncio.sleep(1)
+    raise SystemExit(f"Can't reach {what}: check the address and that the server runs, then start again.")

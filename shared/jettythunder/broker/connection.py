@@ -1,0 +1,109 @@
+"""A connection that comes back, and tells its users when it has."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import aio_pika
+import aiormq.exceptions
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from jettythunder import telemetry, topology
+from jettythunder.errors import BrokerUnavailable
+
+log = telemetry.logger(__name__)
+
+CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    RuntimeError,
+    aiormq.exceptions.AMQPError,
+    aiormq.exceptions.ChannelInvalidStateError,
+)
+
+Opened = Callable[[AbstractChannel], Awaitable[None]]
+
+
+class BrokerLink:
+    """One AMQP connection with one confirming channel, opened again whenever it is lost.
+
+    Guarantee: :meth:`channel` hands out a channel only after the event log has confirmed a probe. After a
+    broker restart AMQP opens before streams recover, and a publish through an exchange in that gap is
+    confirmed by the queues but missing from the log.
+    """
+
+    def __init__(self, url: str, *, name: str, on_open: Opened | None = None) -> None:
+        self._url = url
+        self._name = name
+        self._on_open = on_open
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+
+    async def channel(self) -> AbstractChannel:
+        """The open channel; connects where there is none.
+
+        Raises:
+            BrokerUnavailable: if the broker can't be reached within five seconds.
+        """
+        channel = self._channel
+        if channel is not None and not channel.is_closed:
+            return channel
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                await self._open()
+            assert self._channel is not None  # noqa: S101 - set by _open
+            return self._channel
+
+    async def _open(self) -> None:
+        await self.close()
+        try:
+            async with asyncio.timeout(5):
+                connection = await aio_pika.connect(
+                    self._url, client_properties={"connection_name": self._name}
+                )
+                self._connection = connection
+                channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                await channel.default_exchange.publish(
+                    aio_pika.Message(b"", type=topology.LOG_PROBE, expiration=None),
+                    routing_key=topology.EVENT_LOG,
+                    mandatory=True,
+                    timeout=1,
+                )
+                if self._on_open is not None:
+                    await self._on_open(channel)
+                self._channel = channel
+        except CONNECTION_ERRORS as error:
+            await self.close()
+            raise BrokerUnavailable from error
+
+    async def ping(self) -> None:
+        """Raises BrokerUnavailable unless the broker answers now."""
+        channel = await self.channel()
+        try:
+            async with asyncio.timeout(2):
+                await channel.declare_queue(topology.EVENT_LOG, passive=True)
+        except CONNECTION_ERRORS as error:
+            raise BrokerUnavailable from error
+
+    async def close(self) -> None:
+        """Close the connection; an open one is made again by the next use."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS, asyncio.CancelledError):
+                async with asyncio.timeout(2):
+                    await connection.close()
+
+
+async def declare_topology(url: str, *, log_max_age: str, log_max_bytes: int) -> None:
+    """Declare the topology over a connection of its own, which must exist before a :class:`BrokerLink` opens.
+
+    Raises:
+        BrokerUnavailable: if the broker can't be reached within ten seconds.
+    """
+    try:
+        async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            await topology.declare(channel, log_max_age=log_max_age, log_max_bytes=log_max_bytes)
+    except CONNECTION_ERRORS as error:
+        raise BrokerUnavailable from error

@@ -1,0 +1,220 @@
+"""A consumer of one queue: typed handlers, retries that wait in the broker, dead letters with a reason.
+
+Guarantees given here:
+
+* A message leaves its queue only when its handler has returned, or when a copy of it is confirmed in a
+  wait queue or in the dead letters. A crash in between repeats the message; the inbox makes that harmless.
+* A message that can't be decoded, or fails in a way that repeating can't mend, goes to the dead letters at
+  once; any other failure is tried again immediately, then after each of ``topology.RETRY_DELAYS_MS``.
+* Nothing sleeps in a handler.
+"""
+
+import hashlib
+import random
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from faststream import AckPolicy
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+from faststream.rabbit.message import RabbitMessage
+from prometheus_client import Counter, Histogram
+from pydantic import BaseModel, ValidationError
+
+from jettythunder import telemetry, topology
+from jettythunder.broker.publisher import Publisher, Unroutable
+from jettythunder.contracts.envelope import Event, Payload, RawEvent
+from jettythunder.contracts.replies import Denied
+from jettythunder.errors import BrokerUnavailable, JettyThunderError, MalformedEvent
+
+log = telemetry.logger(__name__)
+
+AnyPayload = TypeVar("AnyPayload", bound=Payload)
+Handler = Callable[[Event[AnyPayload]], Awaitable[BaseModel | None]]
+
+IMMEDIATE_ATTEMPTS = 2
+JITTER = 0.2
+
+ATTEMPTS = "x-jt-attempts"
+FIRST_FAILED_AT = "x-jt-first-failed-at"
+LAST_FAILED_AT = "x-jt-last-failed-at"
+ERROR_TYPE = "x-jt-error-type"
+ERROR_CODE = "x-jt-error-code"
+ERROR_MESSAGE = "x-jt-error-message"
+FINGERPRINT = "x-jt-fingerprint"
+
+_messages = Counter(
+    "jettythunder_messages_total", "Messages by what became of them", ["queue", "type", "outcome"]
+)
+_seconds = Histogram("jettythunder_message_seconds", "Time in the handler", ["queue", "type"])
+
+
+@dataclass(frozen=True)
+class _Route:
+    model: type[Event[Any]]
+    handler: Callable[[Any], Awaitable[BaseModel | None]]
+
+
+class Consumer:
+    """Subscribes to one queue and hands each message to the handler of its type.
+
+    Args:
+        broker: the FastStream broker whose connection consumes.
+        publisher: for retries, dead letters and replies; on another connection.
+        queue: which queue.
+        prefetch: how many messages are in flight at once; each runs in its own task.
+    """
+
+    def __init__(
+        self, broker: RabbitBroker, publisher: Publisher, *, queue: topology.ConsumerQueue, prefetch: int
+    ) -> None:
+        self._publisher = publisher
+        self._queue = queue
+        self._routes: dict[str, _Route] = {}
+        broker.subscriber(
+            RabbitQueue(queue.name, declare=False),
+            channel=Channel(prefetch_count=prefetch),
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            decoder=_undecoded,
+        )(self._on_message)
+
+    def on(self, payload: type[AnyPayload], handler: Handler[AnyPayload]) -> None:
+        """Let ``handler`` take messages of this type. What it returns answers ``reply_to``."""
+        self._routes[payload.TYPE] = _Route(Event[payload], handler)  # type: ignore[valid-type]
+
+    async def _on_message(self, message: RabbitMessage) -> None:
+        event_type = str(message.raw_message.type or "")
+        try:
+            event, route = self._decode(message.body)
+            event_type = event.type
+        except MalformedEvent as error:
+            await self._settle(message, event_type, error)
+            return
+        with (
+            telemetry.correlated(event.correlationid or str(event.id), str(event.id)),
+            _seconds.labels(self._queue.name, event_type).time(),
+        ):
+            reply: BaseModel | None = None
+            failure: Exception | None = None
+            for _ in range(IMMEDIATE_ATTEMPTS):
+                try:
+                    reply, failure = await route.handler(event), None
+                    break
+                except Exception as error:
+                    failure = error
+                    if not is_retryable(error):
+                        break
+            if failure is not None and self._is_call(message):
+                reply, failure = self._denied(failure), None
+            if failure is not None:
+                await self._settle(message, event_type, failure)
+                return
+            if reply is not None and message.raw_message.reply_to:
+                await self._reply(message, reply)
+            await message.ack()
+            _messages.labels(self._queue.name, event_type, "processed").inc()
+
+    def _decode(self, body: bytes) -> tuple[Event[Any], _Route]:
+        try:
+            raw = RawEvent.model_validate_json(body)
+            route = self._routes.get(raw.type)
+            if route is None:
+                raise MalformedEvent(f"{self._queue.name} takes no messages of type {raw.type[:100]!r}.")
+            return route.model.model_validate_json(body), route
+        except ValidationError as error:
+            # The values are left out: a malformed message may hold anything.
+            places = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors()[:5])
+            raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places}") from error
+
+    def _is_call(self, message: RabbitMessage) -> bool:
+        # The caller of a command waits for the answer: it gets the failure, and repeats if it wants.
+        return self._queue.exchange == topology.COMMANDS and bool(message.raw_message.reply_to)
+
+    def _denied(self, failure: Exception) -> Denied:
+        error = failure if isinstance(failure, JettyThunderError) else JettyThunderError()
+        log.warning("command denied", code=error.code, error_type=type(failure).__name__, exc_info=failure)
+        return Denied(code=error.code, detail=error.detail, status=error.status, retryable=error.retryable)
+
+    async def _reply(self, message: RabbitMessage, reply: BaseModel) -> None:
+        request = message.raw_message
+        try:
+            await self._publisher.publish(
+                reply.model_dump_json().encode(),
+                exchange="",
+                routing_key=request.reply_to or "",
+                event_type=type(reply).__name__,
+                message_id=str(request.message_id or ""),
+                correlation_id=request.correlation_id or request.message_id,
+                content_type="application/json",
+            )
+        except Unroutable:
+            log.info("reply not taken: the caller is gone")
+
+    async def _settle(self, message: RabbitMessage, event_type: str, error: Exception) -> None:
+        """Confirm a copy in a wait queue or in the dead letters, then let go of the message."""
+        raw = message.raw_message
+        headers = dict(raw.headers)
+        attempts = int(str(headers.get(ATTEMPTS, 0))) + 1
+        now = datetime.now(UTC).isoformat()
+        headers.update({ATTEMPTS: attempts, LAST_FAILED_AT: now, **describe(error)})
+        headers.setdefault(FIRST_FAILED_AT, now)
+        again = is_retryable(error) and attempts <= len(topology.RETRY_DELAYS_MS)
+        exchange, routing_key, wait_seconds = topology.DEAD_LETTERS, self._queue.name, None
+        if again:
+            delay_ms = topology.RETRY_DELAYS_MS[attempts - 1]
+            exchange = topology.retry_queue(delay_ms)
+            wait_seconds = delay_ms / 1000 * (1 - random.random() * JITTER)  # noqa: S311 - jitter, not a secret
+        try:
+            await self._publisher.publish(
+                message.body,
+                exchange=exchange,
+                routing_key=routing_key,
+                event_type=event_type,
+                message_id=str(raw.message_id or ""),
+                headers=headers,
+                reply_to=raw.reply_to,
+                correlation_id=raw.correlation_id,
+                expiration_seconds=wait_seconds,
+                content_type=raw.content_type or "",
+            )
+        except (BrokerUnavailable, Unroutable):
+            await message.nack(requeue=True)
+            return
+        await message.ack()
+        outcome = "retried" if again else "dead_lettered"
+        _messages.labels(self._queue.name, event_type, outcome).inc()
+        log.warning(
+            f"message {outcome}",
+            queue=self._queue.name,
+            type=event_type,
+            attempts=attempts,
+            message_id=raw.message_id,
+            exc_info=error,
+        )
+
+
+async def _undecoded(message: RabbitMessage) -> RabbitMessage:
+    return message
+
+
+def is_retryable(error: Exception) -> bool:
+    """Whether the same message may succeed later; the error table says, and the unknown may."""
+    if isinstance(error, JettyThunderError):
+        return error.retryable
+    return not isinstance(error, ValidationError)
+
+
+def describe(error: Exception) -> dict[str, str]:
+    """The headers that tell ops why: type, code, sentence, and a fingerprint of where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = "|".join(f"{frame.filename.rsplit('/', 2)[-1]}:{frame.name}" for frame in frames)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return {
+        ERROR_TYPE: kind,
+        ERROR_CODE: error.code if isinstance(error, JettyThunderError) else "internal_error",
+        ERROR_MESSAGE: str(error)[:500],
+        FINGERPRINT: hashlib.sha256(f"{kind}|{places}".encode()).hexdigest()[:12],
+    }

@@ -1,0 +1,101 @@
+"""Publishing with confirms: a call that returns means the broker has the message."""
+
+import asyncio
+from collections.abc import Mapping
+
+import aio_pika
+from aio_pika import DeliveryMode
+from aio_pika.abc import HeadersType
+from aio_pika.exceptions import PublishError
+from aiormq.exceptions import DeliveryError
+
+from jettythunder import telemetry
+from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink
+from jettythunder.contracts.envelope import CONTENT_TYPE, Event, Payload
+from jettythunder.errors import BrokerUnavailable
+
+
+class Unroutable(Exception):
+    """No queue takes a message with this routing key."""
+
+
+class Publisher:
+    """Publishes to exchanges, mandatory and confirmed, over a connection that consumes nothing.
+
+    A shared connection would stop consuming when the broker raises a memory alarm against publishers.
+    """
+
+    def __init__(self, link: BrokerLink, *, timeout_seconds: float = 5) -> None:
+        self._link = link
+        self._timeout_seconds = timeout_seconds
+
+    async def publish(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        event_type: str,
+        message_id: str,
+        headers: Mapping[str, object] | None = None,
+        reply_to: str | None = None,
+        correlation_id: str | None = None,
+        expiration_seconds: float | None = None,
+        content_type: str = CONTENT_TYPE,
+    ) -> None:
+        """Publish one message and wait for its confirm.
+
+        Raises:
+            Unroutable: no queue is bound for it.
+            BrokerUnavailable: no confirm within the time-out; the message may still arrive.
+        """
+        sendable: HeadersType = dict(headers or {})  # type: ignore[arg-type]
+        message = aio_pika.Message(
+            body,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            content_type=content_type,
+            type=event_type,
+            message_id=message_id,
+            headers=sendable,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+            expiration=expiration_seconds,
+        )
+        channel = await self._link.channel()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                target = (
+                    await channel.get_exchange(exchange, ensure=False)
+                    if exchange
+                    else channel.default_exchange
+                )
+                await target.publish(message, routing_key=routing_key, mandatory=True)
+        except PublishError as error:
+            raise Unroutable(routing_key) from error
+        except DeliveryError as error:
+            raise BrokerUnavailable from error
+        except CONNECTION_ERRORS as error:
+            raise BrokerUnavailable from error
+
+    async def send(self, payload: Payload, *, exchange: str, source: str) -> None:
+        """Publish a payload in a new envelope, with the correlation of the moment."""
+        event = envelope(payload, source=source)
+        await self.publish(
+            event.encode(),
+            exchange=exchange,
+            routing_key=event.type,
+            event_type=event.type,
+            message_id=str(event.id),
+        )
+
+
+def envelope(payload: Payload, *, source: str) -> Event[Payload]:
+    """Put a payload in its envelope, with the correlation and causation of the moment."""
+    return Event[Payload](
+        source=source,
+        type=payload.TYPE,
+        subject=payload.about,
+        correlationid=telemetry.correlation_id.get(),
+        causationid=telemetry.causation_id.get(),
+        data=payload,
+    )

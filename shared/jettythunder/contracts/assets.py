@@ -1,0 +1,60 @@
+"""Assets: stored, read and deleted."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from jettythunder.contracts.envelope import Payload
+
+
+class _AboutAccount(Payload):
+    account_id: UUID
+
+    @property
+    def about(self) -> str:
+        return str(self.account_id)
+
+
+class AssetStoredV1(_AboutAccount):
+    """An asset came to be."""
+
+    TYPE: ClassVar[str] = "jettythunder.asset.stored.v1"
+
+    asset_id: UUID
+    upload_id: UUID
+    filename: str
+    content_type: str
+    size_bytes: int
+    content_hash: str
+    cache_key: str | None = None
+    s3_bucket: str
+    s3_key: str
+
+
+class AssetDownloadedV1(_AboutAccount):
+    """A download link was signed; its bandwidth, the asset's size, is counted at that moment."""
+
+    TYPE: ClassVar[str] = "jettythunder.asset.downloaded.v1"
+
+    asset_id: UUID
+    reservation_id: UUID
+    size_bytes: int
+
+
+class AssetStreamedV1(_AboutAccount):
+    """Bytes of an asset were sent, also when the player hung up early."""
+
+    TYPE: ClassVar[str] = "jettythunder.asset.streamed.v1"
+
+    asset_id: UUID
+    reservation_id: UUID
+    sent_bytes: int
+
+
+class AssetDeletedV1(_AboutAccount):
+    """An asset was deleted and no longer counts. ``reason`` is ``request`` or ``expired``."""
+
+    TYPE: ClassVar[str] = "jettythunder.asset.deleted.v1"
+
+    asset_id: UUID
+    size_bytes: int
+    reason: str

@@ -1,0 +1,59 @@
+"""The connection pool, and queries by name from a service's queries.sql."""
+
+import asyncio
+from importlib import resources
+from typing import Any, TypeAlias
+
+import aiosql
+import asyncpg
+
+from jettythunder.errors import DatabaseUnavailable
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+
+# What asyncpg raises while PostgreSQL is away or coming back.
+CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.exceptions.PostgresConnectionError,
+    asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CrashShutdownError,
+    asyncpg.exceptions.InterfaceError,
+    asyncpg.exceptions.TooManyConnectionsError,
+)
+
+
+async def connect(url: str, *, size: int, name: str) -> Pool:
+    """Open a pool of up to ``size`` connections, shown in pg_stat_activity under ``name``."""
+    pool: Pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=30,
+        timeout=10,
+        server_settings={"application_name": name, "timezone": "UTC"},
+    )
+    return pool
+
+
+async def ping(pool: Pool) -> None:
+    """One round trip.
+
+    Raises:
+        DatabaseUnavailable: if it does not answer within two seconds.
+    """
+    try:
+        async with asyncio.timeout(2):
+            await pool.fetchval("SELECT 1")
+    except CONNECTION_ERRORS as error:
+        raise DatabaseUnavailable from error
+
+
+def queries(package: str) -> Any:
+    """The queries of ``package``'s queries.sql, as methods that take a connection first."""
+    text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+    return aiosql.from_str(text, "asyncpg")

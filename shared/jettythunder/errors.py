@@ -1,0 +1,257 @@
+"""The one error table: stable code, sentence, HTTP status, and whether the same call may be tried again.
+
+Every error a caller can see is a subclass of :class:`JettyThunderError` listed here. The class docstring
+is the default sentence; ``code`` never changes once published.
+"""
+
+from typing import Any, ClassVar
+
+
+class JettyThunderError(Exception):
+    """Something went wrong on our side. Try again; if it stays, tell us the correlation id."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = True
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after_seconds: float | None = None, **extra: Any
+    ) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.retry_after_seconds = retry_after_seconds
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+class BadRequest(JettyThunderError):
+    """The request could not be understood."""
+
+    code, status, retryable = "bad_request", 400, False
+
+
+class InvalidField(JettyThunderError):
+    """A field of the request has a value that is not allowed."""
+
+    code, status, retryable = "invalid_field", 422, False
+
+
+class MissingFile(JettyThunderError):
+    """The form has no file: send it as multipart/form-data in a field named `file`."""
+
+    code, status, retryable = "missing_file", 400, False
+
+
+class MultipleFiles(JettyThunderError):
+    """The form has more than one file. Send one request per file."""
+
+    code, status, retryable = "multiple_files", 400, False
+
+
+class MalformedForm(JettyThunderError):
+    """The multipart/form-data body is malformed."""
+
+    code, status, retryable = "malformed_form", 400, False
+
+
+class TruncatedBody(JettyThunderError):
+    """The body ended before the form did. Nothing was stored; send it again."""
+
+    code, status, retryable = "truncated_body", 400, True
+
+
+class UploadTimedOut(JettyThunderError):
+    """No bytes arrived for too long, so the upload was given up. Nothing was stored; send it again."""
+
+    code, status, retryable = "upload_timed_out", 408, True
+
+
+class UnsupportedMediaType(JettyThunderError):
+    """The body's content type is not one this call takes."""
+
+    code, status, retryable = "unsupported_media_type", 415, False
+
+
+class Unauthenticated(JettyThunderError):
+    """The credentials are missing or wrong."""
+
+    code, status, retryable = "unauthenticated", 401, False
+
+
+class LinkExpired(JettyThunderError):
+    """The link has expired. Ask for a new one."""
+
+    code, status, retryable = "link_expired", 403, False
+
+
+class LinkInvalid(JettyThunderError):
+    """The link's signature does not match what it points to."""
+
+    code, status, retryable = "link_invalid", 403, False
+
+
+class AccountSuspended(JettyThunderError):
+    """The account is suspended."""
+
+    code, status, retryable = "account_suspended", 403, False
+
+
+class JettySpeedNotIncluded(JettyThunderError):
+    """The account's tier does not include JettySpeed. Use the standard upload, or upgrade to pro or above."""
+
+    code, status, retryable = "jetty_speed_not_included", 403, False
+
+
+class NotFound(JettyThunderError):
+    """There is nothing here under this name."""
+
+    code, status, retryable = "not_found", 404, False
+
+
+class AssetNotFound(NotFound):
+    """The account has no such asset."""
+
+    code = "asset_not_found"
+
+
+class AccountNotFound(NotFound):
+    """There is no account for this user. Provision it first."""
+
+    code = "account_not_found"
+
+
+class UploadNotFound(NotFound):
+    """The account has no such upload."""
+
+    code = "upload_not_found"
+
+
+class UploadNotOpen(JettyThunderError):
+    """The upload is closed: it was completed, aborted or has expired."""
+
+    code, status, retryable = "upload_not_open", 409, False
+
+
+class UploadIncomplete(JettyThunderError):
+    """Chunks are still missing: send them, then complete the upload."""
+
+    code, status, retryable = "upload_incomplete", 409, True
+
+
+class UnknownTier(JettyThunderError):
+    """There is no such tier. The tiers are free, starter, pro, business and enterprise."""
+
+    code, status, retryable = "unknown_tier", 422, False
+
+
+class FileTooLarge(JettyThunderError):
+    """The file is larger than the tier allows."""
+
+    code, status, retryable = "file_too_large", 413, False
+
+
+class ContentHashMismatch(JettyThunderError):
+    """The bytes received do not have the given content_hash. Nothing was stored."""
+
+    code, status, retryable = "content_hash_mismatch", 422, False
+
+
+class ChecksumMismatch(JettyThunderError):
+    """The bytes of the chunk do not have the announced checksum. Send the chunk again."""
+
+    code, status, retryable = "checksum_mismatch", 422, True
+
+
+class StorageNotIncluded(JettyThunderError):
+    """The account's tier includes no storage. Upgrade to starter or above to upload."""
+
+    code, status, retryable = "storage_not_included", 402, False
+
+
+class StorageQuotaExceeded(JettyThunderError):
+    """The account's storage quota has no room for this upload. Delete assets or upgrade the tier."""
+
+    code, status, retryable = "storage_quota_exceeded", 402, False
+
+
+class BandwidthQuotaExceeded(JettyThunderError):
+    """The account's bandwidth quota for this period is used up. Wait for the next one or upgrade the tier."""
+
+    code, status, retryable = "bandwidth_quota_exceeded", 402, False
+
+
+class RangeNotSatisfiable(JettyThunderError):
+    """The requested range lies outside the asset."""
+
+    code, status, retryable = "range_not_satisfiable", 416, False
+
+
+class RateLimited(JettyThunderError):
+    """Too many requests. Wait as long as Retry-After says."""
+
+    code, status, retryable = "rate_limited", 429, True
+
+
+class GatewayBusy(JettyThunderError):
+    """All of the gateway's room for uploads in flight is taken. Try again shortly."""
+
+    code, status, retryable = "gateway_busy", 503, True
+
+
+class SpoolFull(JettyThunderError):
+    """The gateway's disk is full, so it can't take uploads right now. Nothing was stored; try again later."""
+
+    code, status, retryable = "spool_full", 507, True
+
+
+class ProvisioningUnavailable(JettyThunderError):
+    """Provisioning did not answer in time. The call is safe to repeat: it makes one account only."""
+
+    code, status, retryable = "provisioning_unavailable", 503, True
+
+
+class BrokerUnavailable(JettyThunderError):
+    """The message broker can't be reached. Nothing was stored; the call is safe to repeat."""
+
+    code, status, retryable = "broker_unavailable", 503, True
+
+
+class DatabaseUnavailable(JettyThunderError):
+    """The database can't be reached. The call is safe to repeat."""
+
+    code, status, retryable = "database_unavailable", 503, True
+
+
+class StorageUnavailable(JettyThunderError):
+    """The object storage did not take or give the bytes. Nothing was stored; the call is safe to repeat."""
+
+    code, status, retryable = "storage_unavailable", 503, True
+
+
+class ChunkUploadFailed(JettyThunderError):
+    """No chunk-worker could store a part of the file in time. Nothing was stored; send the file again."""
+
+    code, status, retryable = "chunk_upload_failed", 503, True
+
+
+class ShuttingDown(JettyThunderError):
+    """This gateway is shutting down. Send the request again: another one takes it."""
+
+    code, status, retryable = "shutting_down", 503, True
+
+
+class ChunkGone(JettyThunderError):
+    """The gateway no longer holds the chunk: its upload has ended."""
+
+    code, status, retryable = "chunk_gone", 410, False
+
+
+class MalformedEvent(JettyThunderError):
+    """The message is not a CloudEvent of a known type and version."""
+
+    code, status, retryable = "malformed_event", 422, False
+
+
+class ConfigurationError(JettyThunderError):
+    """The service is not configured."""
+
+    code, status, retryable = "configuration_error", 500, False

@@ -1,0 +1,30 @@
+-- name: insert_outbox!
+-- Adds events in the caller's transaction.
+INSERT INTO outbox (lane, exchange, routing_key, event_id, body)
+SELECT * FROM unnest(:lanes::smallint[], :exchanges::text[], :routing_keys::text[], :event_ids::uuid[], :bodies::text[]);
+
+-- name: take_outbox
+-- Takes the oldest events of the lanes no other relay holds. The lanes stay locked until the transaction ends.
+WITH mine AS MATERIALIZED (
+    SELECT lane FROM generate_series(0, :lane_count - 1) AS lane
+    WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = lane.lane)
+      AND pg_try_advisory_xact_lock(:lock_space, lane.lane)
+)
+DELETE FROM outbox WHERE id IN (
+    SELECT o.id FROM outbox o JOIN mine USING (lane) ORDER BY o.id LIMIT :batch_size FOR UPDATE OF o SKIP LOCKED
+)
+RETURNING id, lane, exchange, routing_key, event_id, body, created_at;
+
+-- name: quarantine*!
+-- Sets an event aside that no queue takes.
+INSERT INTO outbox_quarantine (id, lane, exchange, routing_key, event_id, body, created_at, reason)
+VALUES (:id, :lane, :exchange, :routing_key, :event_id, :body, :created_at, :reason);
+
+-- name: backlog^
+-- How many events wait, and for how many seconds the oldest one has.
+SELECT count(*) AS waiting, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS lag_seconds
+FROM outbox;
+
+-- name: insert_inbox$
+-- Notes that a consumer processes an event; no row comes back for one it has processed before.
+INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING RETURNING true;

@@ -1,0 +1,64 @@
+"""Settings from the environment. A missing required one stops the service with a sentence that names it."""
+
+from typing import Literal, TypeVar
+
+from pydantic import Field, PostgresDsn, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs. Each service's own settings class adds to it."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    sentry_dsn: SecretStr | None = None
+    jettythunder_ops_token: SecretStr = Field(
+        description="Bearer token of the internal doors (metrics, admin)"
+    )
+    database_pool_size: int = Field(default=10, ge=1)
+    shutdown_timeout_seconds: float = Field(default=15, gt=0)
+    event_log_max_age: str = "30D"
+    event_log_max_bytes: int = 20_000_000_000
+
+
+class StorageSettings(BaseSettings):
+    """Where the objects are: any S3 endpoint, Seagate Lyve Cloud by default."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    lyve_endpoint: str = "https://s3.lyvecloud.seagate.com"
+    lyve_region: str = "us-east-1"
+    lyve_access_key_id: str = Field(description="Access key of the bucket's owner")
+    lyve_secret_access_key: SecretStr = Field(description="Secret of the bucket's owner")
+    lyve_bucket_name: str = "agentcache-assets"
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def load(settings: type[AnySettings]) -> AnySettings:
+    """Read ``settings`` from the environment.
+
+    Raises:
+        SystemExit: with one sentence per setting that is missing or wrong; values are never shown.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SystemExit("\n".join(_sentence(settings, problem) for problem in error.errors())) from None
+
+
+def _sentence(settings: type[BaseSettings], problem: object) -> str:
+    details = problem if isinstance(problem, dict) else {}
+    field = str(details["loc"][0])
+    name = field.upper()
+    described = (
+        settings.model_fields[field.lower()].description if field.lower() in settings.model_fields else None
+    )
+    meaning = f" ({described})" if described else ""
+    if details["type"] == "missing":
+        return f"{name} is not set{meaning}: set it in the environment and start again."
+    return f"{name} has a value that is not allowed{meaning}: {details['msg']}."

@@ -1,0 +1,156 @@
+"""Every exchange, queue, binding and dead letter: the only module that holds such a name.
+
+Guarantees given here: consumers' queues are quorum queues, so a confirmed message survives the loss of a
+node; a message that is dropped for any reason arrives in its queue's dead-letter queue (at-least-once
+dead-lettering); the event log keeps everything both event exchanges carry, for replay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel
+
+from jettythunder.contracts import accounts, agentcache, assets, uploads
+from jettythunder.contracts.envelope import Payload
+
+AGENTCACHE_EVENTS = "agentcache.events"
+EVENTS = "jettythunder.events"
+COMMANDS = "jettythunder.commands"
+DEAD_LETTERS = "jettythunder.dead-letters"
+EVENT_LOG = "event-log"
+
+# The type of the empty message that proves the event log is writable; readers of the log pass it over.
+LOG_PROBE = "jettythunder.log.probe"
+
+# Broker restarts and consumer deaths count as deliveries too, so this is far above our own retry counts.
+DELIVERY_LIMIT = 20
+
+# Waits before the delayed attempts, in milliseconds; each has one shared wait queue.
+RETRY_DELAYS_MS: tuple[int, ...] = (1_000, 5_000, 30_000, 120_000, 600_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerQueue:
+    """A consumer's queue and the messages it is bound to."""
+
+    name: str
+    exchange: str
+    payloads: Sequence[type[Payload]] = field(default=())
+
+    @property
+    def dead_letter_queue(self) -> str:
+        return f"{self.name}.dead-letters"
+
+    @property
+    def replay_exchange(self) -> str:
+        return f"replay.{self.name}"
+
+
+PROVISIONING_EVENTS = ConsumerQueue(
+    name="provisioning.agentcache-events",
+    exchange=AGENTCACHE_EVENTS,
+    payloads=(
+        agentcache.UserSignedUpV1,
+        agentcache.UserTierChangedV1,
+        agentcache.MultimodalCacheEnabledV1,
+    ),
+)
+PROVISIONING_COMMANDS = ConsumerQueue(
+    name="provisioning.commands",
+    exchange=COMMANDS,
+    payloads=(accounts.ProvisionAccountV1, accounts.ChangeTierV1, accounts.RotateCredentialsV1),
+)
+CHUNK_WORKER_COMMANDS = ConsumerQueue(
+    name="chunk-worker.commands", exchange=COMMANDS, payloads=(uploads.UploadChunkV1,)
+)
+USAGE_METER_EVENTS = ConsumerQueue(
+    name="usage-meter.events",
+    exchange=EVENTS,
+    payloads=(
+        uploads.UploadCompletedV1,
+        uploads.UploadAbortedV1,
+        assets.AssetDownloadedV1,
+        assets.AssetStreamedV1,
+        assets.AssetDeletedV1,
+        accounts.AccountProvisionedV1,
+        accounts.AccountTierChangedV1,
+    ),
+)
+
+CONSUMER_QUEUES = (PROVISIONING_EVENTS, PROVISIONING_COMMANDS, CHUNK_WORKER_COMMANDS, USAGE_METER_EVENTS)
+
+
+def retry_queue(delay_ms: int) -> str:
+    """The name of the wait queue, and of the fanout exchange in front of it, for one delay."""
+    return f"retry.{delay_ms}"
+
+
+async def declare(channel: AbstractChannel, *, log_max_age: str, log_max_bytes: int) -> None:
+    """Declare everything; safe to repeat, by every service at each start.
+
+    Args:
+        log_max_age: how long the event log keeps events, as RabbitMQ writes it (``30D``).
+        log_max_bytes: how many bytes the event log keeps at most.
+    """
+    for name in (AGENTCACHE_EVENTS, EVENTS):
+        await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
+    for name in (COMMANDS, DEAD_LETTERS):
+        await channel.declare_exchange(name, ExchangeType.DIRECT, durable=True)
+    for queue in CONSUMER_QUEUES:
+        await _declare_consumer_queue(channel, queue)
+    for delay_ms in RETRY_DELAYS_MS:
+        await _declare_retry_queue(channel, delay_ms)
+    log = await channel.declare_queue(
+        EVENT_LOG,
+        durable=True,
+        arguments={
+            "x-queue-type": "stream",
+            "x-max-age": log_max_age,
+            "x-max-length-bytes": log_max_bytes,
+            # Retention acts when a segment is full, so segments are small.
+            "x-stream-max-segment-size-bytes": 50_000_000,
+        },
+    )
+    for name in (AGENTCACHE_EVENTS, EVENTS):
+        await log.bind(name, "#")
+
+
+async def _declare_consumer_queue(channel: AbstractChannel, queue: ConsumerQueue) -> None:
+    dead = await channel.declare_queue(
+        queue.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+    await dead.bind(DEAD_LETTERS, queue.name)
+    declared = await channel.declare_queue(
+        queue.name,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": DEAD_LETTERS,
+            "x-dead-letter-routing-key": queue.name,
+            "x-dead-letter-strategy": "at-least-once",
+        },
+    )
+    for payload in queue.payloads:
+        await declared.bind(queue.exchange, payload.TYPE)
+    replay = await channel.declare_exchange(queue.replay_exchange, ExchangeType.FANOUT, durable=True)
+    await declared.bind(replay)
+
+
+async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
+    # The routing key is the consumer's queue, which the default exchange delivers to when the wait is over.
+    exchange = await channel.declare_exchange(retry_queue(delay_ms), ExchangeType.FANOUT, durable=True)
+    waiting = await channel.declare_queue(
+        retry_queue(delay_ms),
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-message-ttl": delay_ms,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-strategy": "at-least-once",
+        },
+    )
+    await waiting.bind(exchange)
