@@ -21,6 +21,7 @@ from jettythunder.web import Ping
 log = telemetry.logger(__name__)
 
 _START_ATTEMPTS = 30
+_NOT_THERE_YET: tuple[type[BaseException], ...] = (BrokerUnavailable, *database.CONNECTION_ERRORS)
 
 Opened = TypeVar("Opened")
 
@@ -41,7 +42,6 @@ class Backbone:
             graceful_timeout=settings.shutdown_timeout_seconds,
             logger=None,
             apply_types=False,
-            client_properties={"connection_name": f"{name} consumer"},
         )
         self.relay = Relay(pool, url, name=name)
 
@@ -110,7 +110,7 @@ async def _patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Ope
     for _ in range(_START_ATTEMPTS):
         try:
             return await attempt()
-        except (BrokerUnavailable, *database.CONNECTION_ERRORS) as error:
+        except _NOT_THERE_YET as error:
             log.warning("waiting", what=what, error_type=type(error).__name__)
             await asyncio.sleep(1)
     raise SystemExit(f"Can't reach {what}: check the address and that the server runs, then start again.")

@@ -32,7 +32,6 @@ from jettythunder.errors import BrokerUnavailable, JettyThunderError, MalformedE
 log = telemetry.logger(__name__)
 
 AnyPayload = TypeVar("AnyPayload", bound=Payload)
-Handler = Callable[[Event[AnyPayload]], Awaitable[BaseModel | None]]
 
 IMMEDIATE_ATTEMPTS = 2
 JITTER = 0.2
@@ -81,7 +80,9 @@ class Consumer:
             decoder=_undecoded,
         )(self._on_message)
 
-    def on(self, payload: type[AnyPayload], handler: Handler[AnyPayload]) -> None:
+    def on(
+        self, payload: type[AnyPayload], handler: Callable[[Event[AnyPayload]], Awaitable[BaseModel | None]]
+    ) -> None:
         """Let ``handler`` take messages of this type. What it returns answers ``reply_to``."""
         self._routes[payload.TYPE] = _Route(Event[payload], handler)  # type: ignore[valid-type]
 
@@ -91,7 +92,7 @@ class Consumer:
             event, route = self._decode(message.body)
             event_type = event.type
         except MalformedEvent as error:
-            await self._settle(message, event_type, error)
+            await self._fail(message, event_type, error)
             return
         with (
             telemetry.correlated(event.correlationid or str(event.id), str(event.id)),
@@ -107,10 +108,8 @@ class Consumer:
                     failure = error
                     if not is_retryable(error):
                         break
-            if failure is not None and self._is_call(message):
-                reply, failure = self._denied(failure), None
             if failure is not None:
-                await self._settle(message, event_type, failure)
+                await self._fail(message, event_type, failure)
                 return
             if reply is not None and message.raw_message.reply_to:
                 await self._reply(message, reply)
@@ -127,31 +126,29 @@ class Consumer:
         except ValidationError as error:
             # The values are left out: a malformed message may hold anything.
             places = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors()[:5])
-            raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places}") from error
+            raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places}") from None
 
-    def _is_call(self, message: RabbitMessage) -> bool:
+    async def _fail(self, message: RabbitMessage, event_type: str, error: Exception) -> None:
         # The caller of a command waits for the answer: it gets the failure, and repeats if it wants.
-        return self._queue.exchange == topology.COMMANDS and bool(message.raw_message.reply_to)
-
-    def _denied(self, failure: Exception) -> Denied:
-        error = failure if isinstance(failure, JettyThunderError) else JettyThunderError()
-        log.warning("command denied", code=error.code, error_type=type(failure).__name__, exc_info=failure)
-        return Denied(code=error.code, detail=error.detail, status=error.status, retryable=error.retryable)
+        if self._queue.exchange == topology.COMMANDS and message.raw_message.reply_to:
+            await self._reply(message, denied(error))
+            await message.ack()
+            _messages.labels(self._queue.name, event_type, "denied").inc()
+            return
+        await self._settle(message, event_type, error)
 
     async def _reply(self, message: RabbitMessage, reply: BaseModel) -> None:
         request = message.raw_message
-        try:
-            await self._publisher.publish(
-                reply.model_dump_json().encode(),
-                exchange="",
-                routing_key=request.reply_to or "",
-                event_type=type(reply).__name__,
-                message_id=str(request.message_id or ""),
-                correlation_id=request.correlation_id or request.message_id,
-                content_type="application/json",
-            )
-        except Unroutable:
-            log.info("reply not taken: the caller is gone")
+        await self._publisher.publish(
+            reply.model_dump_json().encode(),
+            exchange="",
+            routing_key=request.reply_to or "",
+            event_type=type(reply).__name__,
+            message_id=str(request.message_id or ""),
+            correlation_id=request.correlation_id or request.message_id,
+            content_type="application/json",
+            mandatory=False,
+        )
 
     async def _settle(self, message: RabbitMessage, event_type: str, error: Exception) -> None:
         """Confirm a copy in a wait queue or in the dead letters, then let go of the message."""
@@ -205,6 +202,13 @@ def is_retryable(error: Exception) -> bool:
     if isinstance(error, JettyThunderError):
         return error.retryable
     return not isinstance(error, ValidationError)
+
+
+def denied(error: Exception) -> Denied:
+    """The error as an answer to a command; what is not in the error table says no more than that."""
+    known = error if isinstance(error, JettyThunderError) else JettyThunderError()
+    log.warning("command denied", code=known.code, error_type=type(error).__name__, exc_info=error)
+    return Denied(code=known.code, detail=known.detail, status=known.status, retryable=known.retryable)
 
 
 def describe(error: Exception) -> dict[str, str]:

@@ -42,8 +42,11 @@ class Publisher:
         correlation_id: str | None = None,
         expiration_seconds: float | None = None,
         content_type: str = CONTENT_TYPE,
+        mandatory: bool = True,
     ) -> None:
         """Publish one message and wait for its confirm.
+
+        ``mandatory`` is off for replies only: RabbitMQ returns those to direct reply-to although they arrive.
 
         Raises:
             Unroutable: no queue is bound for it.
@@ -69,7 +72,7 @@ class Publisher:
                     if exchange
                     else channel.default_exchange
                 )
-                await target.publish(message, routing_key=routing_key, mandatory=True)
+                await target.publish(message, routing_key=routing_key, mandatory=mandatory)
         except PublishError as error:
             raise Unroutable(routing_key) from error
         except DeliveryError as error:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializeAsAny
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -43,7 +43,7 @@ class Event(BaseModel, Generic[AnyPayload]):
     datacontenttype: str = "application/json"
     correlationid: str | None = None
     causationid: str | None = None
-    data: AnyPayload
+    data: SerializeAsAny[AnyPayload]
 
     def encode(self) -> bytes:
         """The JSON that travels."""

@@ -1,9 +1,9 @@
--- name: insert_outbox!
+-- name: insert_outbox(lanes, exchanges, routing_keys, event_ids, bodies)!
 -- Adds events in the caller's transaction.
 INSERT INTO outbox (lane, exchange, routing_key, event_id, body)
 SELECT * FROM unnest(:lanes::smallint[], :exchanges::text[], :routing_keys::text[], :event_ids::uuid[], :bodies::text[]);
 
--- name: take_outbox
+-- name: take_outbox(lane_count, lock_space, batch_size)
 -- Takes the oldest events of the lanes no other relay holds. The lanes stay locked until the transaction ends.
 WITH mine AS MATERIALIZED (
     SELECT lane FROM generate_series(0, :lane_count - 1) AS lane
@@ -15,16 +15,16 @@ DELETE FROM outbox WHERE id IN (
 )
 RETURNING id, lane, exchange, routing_key, event_id, body, created_at;
 
--- name: quarantine*!
+-- name: quarantine(id, lane, exchange, routing_key, event_id, body, created_at, reason)*!
 -- Sets an event aside that no queue takes.
 INSERT INTO outbox_quarantine (id, lane, exchange, routing_key, event_id, body, created_at, reason)
 VALUES (:id, :lane, :exchange, :routing_key, :event_id, :body, :created_at, :reason);
 
--- name: backlog^
+-- name: backlog()^
 -- How many events wait, and for how many seconds the oldest one has.
 SELECT count(*) AS waiting, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS lag_seconds
 FROM outbox;
 
--- name: insert_inbox$
+-- name: insert_inbox(consumer, event_id)$
 -- Notes that a consumer processes an event; no row comes back for one it has processed before.
 INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING RETURNING true;
