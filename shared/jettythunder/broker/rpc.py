@@ -29,6 +29,13 @@ class RpcClient:
     async def _listen(self, channel: AbstractChannel) -> None:
         queue = await channel.declare_queue(_DIRECT_REPLY_TO, passive=True)
         await queue.consume(self._on_reply, no_ack=True)
+        channel.close_callbacks.add(self._on_closed)
+
+    def _on_closed(self, *_: object) -> None:
+        # Replies under way are lost with the channel; waiting for them would only be waiting.
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(BrokerUnavailable())
 
     async def _on_reply(self, message: AbstractIncomingMessage) -> None:
         waiting = self._waiting.get(message.correlation_id or "")
@@ -40,7 +47,8 @@ class RpcClient:
 
         Raises:
             TimeoutError: no reply in time; the command may still be carried out.
-            BrokerUnavailable: the command could not be published.
+            BrokerUnavailable: the command could not be published, or the connection that the reply would
+                have come over was lost.
         """
         correlation = uuid4().hex
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -56,7 +64,6 @@ class RpcClient:
                     message_id=str(event.id),
                     reply_to=_DIRECT_REPLY_TO,
                     correlation_id=correlation,
-                    expiration_seconds=timeout_seconds,
                 )
                 return await waiting
         finally:
@@ -68,7 +75,5 @@ class RpcClient:
 
     async def close(self) -> None:
         """Close the connection; calls in flight fail at once."""
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(BrokerUnavailable())
+        self._on_closed()
         await self._link.close()

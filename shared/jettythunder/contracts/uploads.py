@@ -1,9 +1,9 @@
 """Uploads and their chunks."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.contracts.envelope import Payload
 
@@ -34,6 +34,18 @@ class UploadChunkV1(Payload):
     @property
     def about(self) -> str:
         return str(self.upload_id)
+
+
+class ChunkStored(BaseModel):
+    """The answer to UploadChunkV1: the object storage acknowledged the chunk."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["stored"] = "stored"
+    upload_id: UUID
+    number: int
+    etag: str
+    md5: str
 
 
 class ChunkUploadedV1(_AboutAccount):
