@@ -12,7 +12,7 @@ from jettythunder.broker.connection import BrokerLink, declare_topology
 from jettythunder.broker.consumer import Consumer
 from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Pool
-from jettythunder.errors import BrokerUnavailable
+from jettythunder.errors import BrokerUnavailable, StorageUnavailable
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings
 from jettythunder.topology import ConsumerQueue
@@ -21,7 +21,11 @@ from jettythunder.web import Ping
 log = telemetry.logger(__name__)
 
 _START_ATTEMPTS = 30
-_NOT_THERE_YET: tuple[type[BaseException], ...] = (BrokerUnavailable, *database.CONNECTION_ERRORS)
+_NOT_THERE_YET: tuple[type[BaseException], ...] = (
+    BrokerUnavailable,
+    StorageUnavailable,
+    *database.CONNECTION_ERRORS,
+)
 
 Opened = TypeVar("Opened")
 
@@ -79,9 +83,9 @@ async def open_backbone(settings: ServiceSettings, *, name: str) -> AsyncIterato
         SystemExit: with a sentence, if the database or the broker stays away for half a minute.
     """
     telemetry.configure(name, settings)
-    pool = await _patiently("the database (DATABASE_URL)", lambda: _connect(settings, name))
+    pool = await patiently("the database (DATABASE_URL)", lambda: _connect(settings, name))
     try:
-        await _patiently("the broker (RABBITMQ_URL)", lambda: _declare(settings))
+        await patiently("the broker (RABBITMQ_URL)", lambda: _declare(settings))
         backbone = Backbone(settings, name=name, pool=pool)
         try:
             yield backbone
@@ -105,8 +109,12 @@ async def _declare(settings: ServiceSettings) -> None:
     )
 
 
-async def _patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Opened:
-    """Servers and services start in any order, so a server that is not there yet is waited for."""
+async def patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Opened:
+    """Servers and services start in any order, so a server that is not there yet is waited for.
+
+    Raises:
+        SystemExit: with a sentence that names ``what``, if it stays away for half a minute.
+    """
     for _ in range(_START_ATTEMPTS):
         try:
             return await attempt()

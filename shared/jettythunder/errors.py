@@ -119,6 +119,12 @@ class AccountNotFound(NotFound):
     code = "account_not_found"
 
 
+class AccountNotProvisionedYet(JettyThunderError):
+    """There is no account for this user yet. Its sign-up may still be on the way, so this is tried again."""
+
+    code, status, retryable = "account_not_provisioned_yet", 404, True
+
+
 class UploadNotFound(NotFound):
     """The account has no such upload."""
 

@@ -86,6 +86,13 @@ def retry_queue(delay_ms: int) -> str:
     return f"retry.{delay_ms}"
 
 
+OWN_QUEUES = frozenset(
+    {EVENT_LOG}
+    | {name for queue in CONSUMER_QUEUES for name in (queue.name, queue.dead_letter_queue)}
+    | {retry_queue(delay_ms) for delay_ms in RETRY_DELAYS_MS}
+)
+
+
 async def declare(channel: AbstractChannel, *, log_max_age: str, log_max_bytes: int) -> None:
     """Declare everything; safe to repeat, by every service at each start.
 

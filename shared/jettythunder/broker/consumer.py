@@ -6,6 +6,8 @@ Guarantees given here:
   wait queue or in the dead letters. A crash in between repeats the message; the inbox makes that harmless.
 * A message that can't be decoded, or fails in a way that repeating can't mend, goes to the dead letters at
   once; any other failure is tried again immediately, then after each of ``topology.RETRY_DELAYS_MS``.
+* A reply goes to a private queue of the caller or nowhere: one that names a queue of ours is withheld, since
+  replies may carry secrets and our queues are kept and read.
 * Nothing sleeps in a handler.
 """
 
@@ -27,7 +29,8 @@ from jettythunder import telemetry, topology
 from jettythunder.broker.publisher import Publisher, Unroutable
 from jettythunder.contracts.envelope import Event, Payload, RawEvent
 from jettythunder.contracts.replies import Denied
-from jettythunder.errors import BrokerUnavailable, JettyThunderError, MalformedEvent
+from jettythunder.database import CONNECTION_ERRORS
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable, JettyThunderError, MalformedEvent
 
 log = telemetry.logger(__name__)
 
@@ -139,6 +142,9 @@ class Consumer:
 
     async def _reply(self, message: RabbitMessage, reply: BaseModel) -> None:
         request = message.raw_message
+        if request.reply_to in topology.OWN_QUEUES:
+            log.error("reply withheld: reply_to names a queue of ours", queue=self._queue.name)
+            return
         await self._publisher.publish(
             reply.model_dump_json().encode(),
             exchange="",
@@ -207,6 +213,8 @@ def is_retryable(error: Exception) -> bool:
 def denied(error: Exception) -> Denied:
     """The error as an answer to a command; what is not in the error table says no more than that."""
     known = error if isinstance(error, JettyThunderError) else JettyThunderError()
+    if isinstance(error, CONNECTION_ERRORS):
+        known = DatabaseUnavailable()
     log.warning("command denied", code=known.code, error_type=type(error).__name__, exc_info=error)
     return Denied(code=known.code, detail=known.detail, status=known.status, retryable=known.retryable)
 

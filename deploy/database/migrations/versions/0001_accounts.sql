@@ -23,6 +23,7 @@ CREATE TABLE agentcache_accounts (
     agentcache_user_ref   TEXT NOT NULL,
     agentcache_email      TEXT NOT NULL,
     agentcache_tier       TEXT NOT NULL REFERENCES tier_configs (tier),
+    tier_changed_at       TIMESTAMPTZ,
     api_key               TEXT NOT NULL UNIQUE,
     api_secret            TEXT NOT NULL,
     credential_version    INTEGER NOT NULL DEFAULT 1,
@@ -43,6 +44,7 @@ CREATE TABLE agentcache_accounts (
 );
 COMMENT ON TABLE agentcache_accounts IS 'Billable tenants. Owner: provisioning; the *_used_gb columns are kept by usage-meter''s trigger.';
 COMMENT ON COLUMN agentcache_accounts.agentcache_user_ref IS 'The id as AgentCache gave it; one that is no UUID maps to a UUIDv5 in agentcache_user_id.';
+COMMENT ON COLUMN agentcache_accounts.tier_changed_at IS 'When the newest tier change was made, at AgentCache where it came as an event: a change that arrives late never undoes a newer one.';
 COMMENT ON COLUMN agentcache_accounts.api_secret IS 'SHA-256 of the secret, hexadecimal. The secret itself is derived, never stored.';
 COMMENT ON COLUMN agentcache_accounts.storage_used_gb IS 'Shown only. The truth is account_usage.storage_used_bytes.';
 
