@@ -1,0 +1,10 @@
+"""The provisioning service."""
+
+from jettythunder.web import create_app
+from provisioning.bootstrap import lifespan
+
+app = create_app(
+    "JettyThunder provisioning",
+    description="Makes the accounts of AgentCache users. Work comes by message; HTTP is for operation only.",
+    lifespan=lifespan,
+)
