@@ -54,7 +54,7 @@ class MalformedForm(JettyThunderError):
 
 
 class TruncatedBody(JettyThunderError):
-    """The body ended before the form did. Nothing was stored; send it again."""
+    """The body ended before it was complete. Nothing was stored; send it again."""
 
     code, status, retryable = "truncated_body", 400, True
 
@@ -251,6 +251,12 @@ class ChunkGone(JettyThunderError):
     code, status, retryable = "chunk_gone", 410, False
 
 
+class ChunkSourceUnavailable(JettyThunderError):
+    """The gateway that holds the chunk can't be reached. Nothing was stored; the call is safe to repeat."""
+
+    code, status, retryable = "chunk_source_unavailable", 503, True
+
+
 class MalformedEvent(JettyThunderError):
     """The message is not a CloudEvent of a known type and version."""
 
@@ -261,3 +267,19 @@ class ConfigurationError(JettyThunderError):
     """The service is not configured."""
 
     code, status, retryable = "configuration_error", 500, False
+
+
+def restored(code: str, detail: str, *, status: int, retryable: bool) -> JettyThunderError:
+    """The error that another service answered with, by its code; an unknown code keeps its figures."""
+    known = {kind.code: kind for kind in _all_kinds(JettyThunderError)}
+    if code in known:
+        return known[code](detail)
+    kind = type(
+        "UnknownError", (JettyThunderError,), {"code": code, "status": status, "retryable": retryable}
+    )
+    error: JettyThunderError = kind(detail)
+    return error
+
+
+def _all_kinds(base: type[JettyThunderError]) -> list[type[JettyThunderError]]:
+    return [base, *(kind for child in base.__subclasses__() for kind in _all_kinds(child))]

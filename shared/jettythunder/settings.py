@@ -34,6 +34,9 @@ class StorageSettings(BaseSettings):
     lyve_access_key_id: str = Field(description="Access key of the bucket's owner")
     lyve_secret_access_key: SecretStr = Field(description="Secret of the bucket's owner")
     lyve_bucket_name: str = "agentcache-assets"
+    storage_stall_seconds: float = Field(
+        default=60, gt=0, description="Longest silence of the object storage before a call is given up"
+    )
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)

@@ -2,12 +2,19 @@
 
 Control calls go through aioboto3. Bytes go through presigned URLs and one aiohttp session, because botocore
 reads and signs whole bodies, and a streamed part must not be in memory at once.
+
+Guarantees given here: every body is sent with its length and Content-MD5, so the endpoint refuses bytes that
+were cut or changed on the way; an endpoint that stalls is given up after STORAGE_STALL_SECONDS, wherever in
+the exchange it stalls.
 """
 
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +24,21 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jettythunder import telemetry
-from jettythunder.errors import ChecksumMismatch, StorageUnavailable
+from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody, UploadIncomplete
 from jettythunder.settings import StorageSettings
 
 log = telemetry.logger(__name__)
 
 _PRESIGNED_SECONDS = 3600
 _ATTEMPTS = 3
+_READ_BUFFER_BYTES = 256 * 1024
+
+# Of other 4xx answers the same request would only get the same again.
+_WORTH_REPEATING = (408, 409, 429)
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+
+_UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError)
 
 Body = Callable[[], AsyncIterator[bytes]]
 
@@ -74,7 +89,7 @@ class Storage:
             s3={"addressing_style": "path", "payload_signing_enabled": True},
             max_pool_connections=64,
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=self._settings.storage_stall_seconds,
             retries={"mode": "standard", "max_attempts": _ATTEMPTS},
             # botocore's default adds checksum trailers that many S3 servers refuse.
             request_checksum_calculation="when_required",
@@ -86,9 +101,11 @@ class Storage:
         self._http = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=64),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=5, sock_read=self._settings.storage_stall_seconds
+                ),
                 auto_decompress=False,
-                read_bufsize=1 << 20,
+                read_bufsize=_READ_BUFFER_BYTES,
             )
         )
 
@@ -101,9 +118,7 @@ class Storage:
         try:
             async with asyncio.timeout(2):
                 await self._client.head_bucket(Bucket=self.bucket)
-        except ClientError as error:
-            raise StorageUnavailable from error
-        except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (ClientError, *_UNREACHABLE) as error:
             raise StorageUnavailable from error
 
     async def ensure_bucket(self) -> None:
@@ -117,9 +132,9 @@ class Storage:
                 await self._client.create_bucket(Bucket=self.bucket)
             except self._client.exceptions.BucketAlreadyOwnedByYou:
                 pass
-            except ClientError as creation:
+            except (ClientError, *_UNREACHABLE) as creation:
                 raise StorageUnavailable from creation
-        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
+        except _UNREACHABLE as error:
             raise StorageUnavailable from error
 
     async def probe(self, prefix: str) -> Capabilities:
@@ -141,8 +156,8 @@ class Storage:
             await self._client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
         except ClientError as error:
             return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] == 412)
-        except BotoCoreError:
-            return False
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
         return False
 
     async def _set_lifecycle(self) -> bool:
@@ -156,18 +171,28 @@ class Storage:
             await self._client.put_bucket_lifecycle_configuration(
                 Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
             )
-        except (ClientError, BotoCoreError):
+        except ClientError:
             return False
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
         return True
 
     async def put(self, key: str, body: bytes, *, content_type: str) -> None:
         """Store a small object, with Content-MD5 so that the endpoint checks what it received."""
-        await self._call(self._client.put_object, Key=key, Body=body, ContentType=content_type)
+        checksum = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        await self._call(
+            self._client.put_object, Key=key, Body=body, ContentType=content_type, ContentMD5=checksum
+        )
 
     async def put_streamed(
         self, key: str, body: Body, *, size_bytes: int, md5: str, content_type: str
     ) -> None:
-        """Store an object from a stream that can be opened again. ``md5`` is hexadecimal."""
+        """Store an object from a stream that can be opened again. ``md5`` is hexadecimal.
+
+        Raises:
+            ChecksumMismatch: the endpoint received other bytes.
+            TruncatedBody: the stream did not have ``size_bytes``.
+        """
         params = {"Key": key, "ContentType": content_type}
         headers = {"Content-Type": content_type}
         await self._send("put_object", params, headers, body, size_bytes=size_bytes, md5=md5)
@@ -178,26 +203,51 @@ class Storage:
         return str(answer["UploadId"])
 
     async def upload_part(
-        self, key: str, upload_id: str, number: int, body: Body, *, size_bytes: int, md5: str
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: Body,
+        *,
+        size_bytes: int,
+        md5: str,
+        attempts: int = _ATTEMPTS,
     ) -> StoredPart:
-        """Store one part from a stream that can be opened again. ``md5`` is hexadecimal.
+        """Store one part from a stream. ``md5`` is hexadecimal.
+
+        ``body`` is called for each attempt; a stream that can't be opened again takes one. What it raises
+        passes through.
 
         Raises:
             ChecksumMismatch: the endpoint received other bytes.
+            TruncatedBody: the stream did not have ``size_bytes``.
         """
         params = {"Key": key, "UploadId": upload_id, "PartNumber": number}
-        etag = await self._send("upload_part", params, {}, body, size_bytes=size_bytes, md5=md5)
+        etag = await self._send(
+            "upload_part", params, {}, body, size_bytes=size_bytes, md5=md5, attempts=attempts
+        )
         return StoredPart(number, etag)
 
     async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
-        """Join the parts into the object."""
-        listed = [{"PartNumber": p.number, "ETag": p.etag} for p in sorted(parts, key=lambda p: p.number)]
-        await self._call(
-            self._client.complete_multipart_upload,
-            Key=key,
-            UploadId=upload_id,
-            MultipartUpload={"Parts": listed},
-        )
+        """Join the parts into the object. Safe to repeat: an upload that is joined already is fine.
+
+        Raises:
+            UploadIncomplete: the endpoint does not have the parts as they were acknowledged.
+        """
+        ordered = sorted(parts, key=lambda part: part.number)
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in ordered]
+        try:
+            await self._call(
+                self._client.complete_multipart_upload,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},
+            )
+        except ObjectMissing:
+            # The answer to an earlier attempt may have been lost.
+            answer = await self._call(self._client.head_object, Key=key)
+            if str(answer["ETag"]).strip('"') != joined_etag(ordered):
+                raise
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         """Drop a multipart upload and its parts; one that is gone is fine."""
@@ -214,12 +264,12 @@ class Storage:
         answer = await self._call(self._client.head_object, Key=key)
         return int(answer["ContentLength"])
 
-    async def list_sizes(self, prefix: str) -> dict[str, int]:
-        """The objects under a prefix, key to size in bytes."""
+    async def list_sizes(self, prefix: str, *, page_size: int = 1000) -> dict[str, int]:
+        """The objects under a prefix, key to size in bytes, asked for by pages."""
         found: dict[str, int] = {}
         token: dict[str, str] = {}
         while True:
-            page = await self._call(self._client.list_objects_v2, Prefix=prefix, **token)
+            page = await self._call(self._client.list_objects_v2, Prefix=prefix, MaxKeys=page_size, **token)
             found.update({item["Key"]: item["Size"] for item in page.get("Contents", ())})
             if not page.get("IsTruncated"):
                 return found
@@ -252,27 +302,32 @@ class Storage:
     async def read(self, key: str, *, start: int, end: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes ``start`` to ``end`` (inclusive) of an object, in blocks, as they arrive."""
         assert self._http is not None  # noqa: S101 - set by open
+        if end < start:
+            yield _nothing()
+            return
         url = await self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=_PRESIGNED_SECONDS
         )
         try:
-            async with self._http.get(url, headers={"Range": f"bytes={start}-{end}"}) as answer:
-                if answer.status == 404:
-                    raise ObjectMissing(key)
-                if answer.status not in (200, 206):
-                    raise StorageUnavailable
-                yield answer.content.iter_any()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = await self._http.get(url, headers={"Range": f"bytes={start}-{end}"})
+        except _UNREACHABLE as error:
             raise StorageUnavailable from error
+        async with answer:
+            if answer.status >= 400:
+                raise _refusal(answer.status, await _error_code(answer), key)
+            # A server that ignores Range answers 200 with everything; that is right only where all was asked.
+            if answer.status != 206 and (start > 0 or answer.content_length != end + 1):
+                raise StorageUnavailable("The object storage ignored the range that was asked for.")
+            yield _arriving(answer)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], **params: Any) -> Any:
         try:
             return await method(Bucket=self.bucket, **params)
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                raise ObjectMissing(params.get("Key", params.get("Prefix", ""))) from error
-            raise StorageUnavailable from error
-        except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            raise _refusal(status, code, params.get("Key", params.get("Prefix", ""))) from error
+        except _UNREACHABLE as error:
             raise StorageUnavailable from error
 
     async def _send(
@@ -284,39 +339,128 @@ class Storage:
         *,
         size_bytes: int,
         md5: str,
+        attempts: int = _ATTEMPTS,
     ) -> str:
         """PUT a stream to a presigned URL, again where the endpoint failed, and return the ETag."""
-        assert self._http is not None  # noqa: S101 - set by open
         checksum = base64.b64encode(bytes.fromhex(md5)).decode()
         url = await self._client.generate_presigned_url(
             operation,
             Params={"Bucket": self.bucket, "ContentMD5": checksum, **params},
             ExpiresIn=_PRESIGNED_SECONDS,
         )
+        # Without Content-Length aiohttp would send chunks, which S3 refuses.
         sent = {"Content-Length": str(size_bytes), "Content-MD5": checksum, **headers}
-        failure: Exception = StorageUnavailable()
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(0.2 * 2**attempt)
+        attempt = 1
+        while True:
+            outgoing = _Outgoing(body, size_bytes)
             try:
-                async with self._http.put(url, data=body(), headers=sent) as answer:
-                    if answer.status == 200:
-                        return _checked_etag(answer.headers.get("ETag", ""), md5)
-                    text = await answer.text()
-                    if answer.status == 404:
-                        raise ObjectMissing(str(params["Key"]))
-                    if answer.status == 400 and ("BadDigest" in text or "InvalidDigest" in text):
-                        raise ChecksumMismatch
-                    failure = StorageUnavailable(f"The object storage answered {answer.status}.")
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                failure = StorageUnavailable()
-                failure.__cause__ = error
-        raise failure
+                status, code, etag = await self._put(url, sent, outgoing)
+            except _UNREACHABLE as error:
+                if outgoing.failure is not None:
+                    raise outgoing.failure from None
+                if attempt >= attempts:
+                    raise StorageUnavailable from error
+            else:
+                if status == 200:
+                    return _checked_etag(etag, md5)
+                if attempt >= attempts or not _worth_repeating(status, code):
+                    raise _refusal(status, code, str(params["Key"]))
+            await asyncio.sleep(0.2 * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            attempt += 1
+
+    async def _put(self, url: str, headers: dict[str, str], outgoing: "_Outgoing") -> tuple[int, str, str]:
+        """One attempt: the status, the error's code, and the ETag."""
+        assert self._http is not None  # noqa: S101 - set by open
+        stall_seconds = self._settings.storage_stall_seconds
+        async with asyncio.timeout(stall_seconds) as limit:
+
+            def moved_on() -> None:
+                # aiohttp writes in a task of its own, which may go on for a moment after this one has ended.
+                with contextlib.suppress(RuntimeError):
+                    limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)
+
+            async with self._http.put(url, data=outgoing.blocks(moved_on), headers=headers) as answer:
+                code = "" if answer.status == 200 else await _error_code(answer)
+                return answer.status, code, answer.headers.get("ETag", "")
+
+
+class _Outgoing:
+    """A body on its way out. Keeps the body's own error, which aiohttp would hide behind one of its own."""
+
+    def __init__(self, body: Body, size_bytes: int) -> None:
+        self._body = body
+        self._size_bytes = size_bytes
+        self.failure: Exception | None = None
+
+    async def blocks(self, moved_on: Callable[[], None]) -> AsyncGenerator[bytes, None]:
+        left_bytes = self._size_bytes
+        try:
+            async for block in self._body():
+                left_bytes -= len(block)
+                moved_on()
+                if left_bytes < 0:
+                    break
+                yield block
+                moved_on()
+            if left_bytes != 0:
+                raise TruncatedBody(f"The body does not have the announced {self._size_bytes} bytes.")
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+async def _arriving(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for block in answer.content.iter_any():
+            yield block
+    except _UNREACHABLE as error:
+        raise StorageUnavailable from error
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+async def _error_code(answer: aiohttp.ClientResponse) -> str:
+    """The ``Code`` of an S3 error body (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
+    text = (await answer.content.read(4096)).decode(errors="replace")
+    found = _ERROR_CODE.search(text)
+    return found.group(1) if found else ""
+
+
+def _worth_repeating(status: int, code: str) -> bool:
+    return status >= 500 or status in _WORTH_REPEATING or code == "RequestTimeout"
+
+
+def _refusal(status: int, code: str, key: str) -> Exception:
+    """What an error answer means."""
+    if code in ("BadDigest", "InvalidDigest"):
+        return ChecksumMismatch()
+    if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
+        return UploadIncomplete(f"The object storage does not have the chunks as they were stored: {code}.")
+    if status == 404 and code != "NoSuchBucket":
+        return ObjectMissing(key)
+    return StorageUnavailable(f"The object storage answered {status} {code}".rstrip() + ".")
+
+
+def joined_etag(parts: list[StoredPart]) -> str | None:
+    """The ETag S3 gives an object made of parts, in their order: the MD5 of their MD5s, and their count.
+
+    None where a part's ETag is not its MD5, as with keys of one's own (SSE-KMS).
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        bare = part.etag.strip('"')
+        if _MD5.fullmatch(bare) is None:
+            return None
+        digest.update(bytes.fromhex(bare))
+    return f"{digest.hexdigest()}-{len(parts)}"
 
 
 def _checked_etag(etag: str, md5: str) -> str:
     bare = etag.strip('"')
     # Of an unencrypted part the ETag is the MD5; other forms (KMS) can't be compared.
-    if len(bare) == 32 and "-" not in bare and bare != md5:
+    if _MD5.fullmatch(bare) is not None and bare != md5:
         raise ChecksumMismatch
     return etag

@@ -1,0 +1,3 @@
+"""The use-cases; each owns its transactions."""
+
+SOURCE = "/storage-gateway"

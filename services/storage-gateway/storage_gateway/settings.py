@@ -1,0 +1,48 @@
+"""Settings of the storage-gateway."""
+
+import tempfile
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from jettythunder.settings import ServiceSettings, StorageSettings
+
+
+class GatewaySettings(ServiceSettings, StorageSettings):
+    """What the storage-gateway reads from the environment."""
+
+    jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and internal URLs")
+    agentcache_webhook_secret: SecretStr = Field(description="Bearer token AgentCache calls with")
+    jettythunder_api_url: str = "http://localhost:3000/api/agentcache"
+    gateway_internal_url: str = Field(
+        default="http://127.0.0.1:3000", description="Where chunk-workers reach this very instance"
+    )
+    spool_dir: Path = Path(tempfile.gettempdir())
+    spool_budget_bytes: int = Field(default=1_000_000_000, ge=20_000_000)
+    chunks_in_flight_per_upload: int = Field(default=6, ge=1)
+    jettyspeed_enabled: bool = True
+    jettyspeed_chunk_size_mb: int = Field(default=10, ge=6, le=5000)
+    rate_limit_window_ms: int = Field(default=60_000, ge=1)
+    rate_limit_max_requests: int = Field(default=1_000, ge=1)
+    provision_timeout_seconds: float = 10
+    chunk_timeout_seconds: float = Field(default=180, description="Longest wait for one chunk to be stored")
+    receive_timeout_seconds: float = Field(default=30, description="Longest silence of an uploading client")
+    upload_lease_seconds: int = Field(
+        default=300, description="An upload whose gateway died is given up after"
+    )
+    housekeeping_interval_seconds: float = 15
+    download_link_seconds: int = Field(default=3600, ge=1, le=604_800)
+
+    @field_validator("jettythunder_api_url", "gateway_internal_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def public_url(self) -> str:
+        """The address tenants use: JETTYTHUNDER_API_URL without its AgentCache path."""
+        return self.jettythunder_api_url.removesuffix("/api/agentcache")
+
+    @property
+    def chunk_size_bytes(self) -> int:
+        return self.jettyspeed_chunk_size_mb * 1_000_000
