@@ -1,0 +1,84 @@
+"""The four services as programs: what starts them, on which port, with which environment."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jettythunder_cli.stack.layout import REPOSITORY, Layout, read_template
+from jettythunder_cli.stack.programs import Program
+
+GATEWAY = "storage-gateway"
+GRACEFUL_SHUTDOWN_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class ServiceKind:
+    """A service as deploy/dev/services.toml lists it. `scales` services run as many times as wanted."""
+
+    name: str
+    application: str
+    port: int
+    scales: bool = False
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of a service. `index` counts the processes of a kind from 1."""
+
+    kind: ServiceKind
+    port: int
+    index: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind.name}-{self.index}" if self.kind.scales else self.kind.name
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def service_kinds() -> list[ServiceKind]:
+    """The services in the order of their start."""
+    return [ServiceKind(**entry) for entry in tomllib.loads(read_template("services.toml"))["service"]]
+
+
+def service_command(kind: ServiceKind, port: int) -> list[str]:
+    """The command that serves the application on loopback."""
+    options = {
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--loop": "uvloop",
+        "--http": "httptools",
+        "--log-level": "warning",
+        "--timeout-graceful-shutdown": str(GRACEFUL_SHUTDOWN_SECONDS),
+    }
+    flat = [part for option in options.items() for part in option]
+    return [sys.executable, "-m", "uvicorn", kind.application, "--no-access-log", *flat]
+
+
+def service_environment(service: Service, *, gateway_port: int, layout: Layout) -> dict[str, str]:
+    """What only this process of the service is told."""
+    told = {"GATEWAY_INTERNAL_URL": f"http://127.0.0.1:{gateway_port}"}
+    if service.kind.name == GATEWAY:
+        told["SPOOL_DIR"] = str(layout.spool)
+    if service.kind.scales:
+        told |= {"EDGE_ID": f"edge-{service.index}", "EDGE_REGION": "local", "EDGE_URL": service.url}
+    return told
+
+
+def service_program(
+    service: Service, *, gateway_port: int, layout: Layout, shared: Mapping[str, str], priority: int
+) -> Program:
+    """The program that runs the service under supervisor."""
+    own = service_environment(service, gateway_port=gateway_port, layout=layout)
+    return Program(
+        name=service.name,
+        command=service_command(service.kind, service.port),
+        directory=REPOSITORY,
+        environment={**shared, **own, "PYTHONUNBUFFERED": "1"},
+        priority=priority,
+    )
