@@ -275,14 +275,16 @@ class Storage:
                 return found
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def presign_download(self, key: str, *, filename: str, content_type: str, seconds: int) -> str:
-        """A URL that gives the object to whoever has it, for ``seconds``."""
+    async def presign_download(
+        self, key: str, *, content_disposition: str, content_type: str, seconds: int
+    ) -> str:
+        """A URL that gives the object to whoever has it, for ``seconds``, under these two headers."""
         url = await self._client.generate_presigned_url(
             "get_object",
             Params={
                 "Bucket": self.bucket,
                 "Key": key,
-                "ResponseContentDisposition": filename,
+                "ResponseContentDisposition": content_disposition,
                 "ResponseContentType": content_type,
             },
             ExpiresIn=seconds,

@@ -93,7 +93,7 @@ class Assets:
         """
         url = await self._storage.presign_download(
             asset["s3_key"],
-            filename=domain.content_disposition("attachment", asset["filename"]),
+            content_disposition=domain.content_disposition("attachment", asset["filename"]),
             content_type=asset["content_type"],
             seconds=self._link_seconds,
         )
