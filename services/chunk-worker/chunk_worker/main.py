@@ -1,0 +1,10 @@
+"""The chunk-worker."""
+
+from chunk_worker.bootstrap import lifespan
+from jettythunder.web import create_app
+
+app = create_app(
+    "JettyThunder chunk-worker",
+    description="Stores chunks as parts in the object storage. Work comes by message.",
+    lifespan=lifespan,
+)

@@ -1,0 +1,38 @@
+"""Settings of a chunk-worker."""
+
+import os
+import socket
+
+from pydantic import Field, SecretStr
+
+from jettythunder.settings import ServiceSettings, StorageSettings
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class ChunkWorkerSettings(ServiceSettings, StorageSettings):
+    """What a chunk-worker reads from the environment."""
+
+    jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and edge tokens")
+    edge_id: str = Field(
+        default_factory=_own_name, min_length=1, max_length=100, description="Name of this edge, unique"
+    )
+    edge_region: str = Field(default="local", min_length=1, max_length=100)
+    chunk_worker_prefetch: int = Field(
+        default=4, ge=1, le=1000, description="Chunks taken from the queue at once"
+    )
+    gateway_internal_urls: str = Field(
+        default="",
+        description="Where chunks may be fetched from: URL prefixes, separated by commas; empty is anywhere",
+    )
+    chunk_source_stall_seconds: float = Field(
+        default=30, gt=0, description="Longest silence of a gateway before its chunk is given up"
+    )
+
+    @property
+    def gateway_prefixes(self) -> tuple[str, ...]:
+        """GATEWAY_INTERNAL_URLS as prefixes that end with a slash: no host is the beginning of another."""
+        urls = (url.strip().rstrip("/") for url in self.gateway_internal_urls.split(","))
+        return tuple(f"{url}/" for url in urls if url)
