@@ -1,0 +1,240 @@
+"""AgentCache's and the gateway's ends of the wire, and a look at what they left behind."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pydantic import TypeAdapter
+
+from jettythunder import auth, topology
+from jettythunder.broker.rpc import RpcClient
+from jettythunder.contracts.accounts import AccountReply
+from jettythunder.contracts.envelope import Payload
+from jettythunder.contracts.replies import Denied
+from jettythunder.database import Pool
+from jettythunder.settings import StorageSettings
+from jettythunder.storage import Storage
+
+WAIT_SECONDS = 20.0
+
+_answers: TypeAdapter[AccountReply | Denied] = TypeAdapter(AccountReply | Denied)
+
+
+class Stack(Protocol):
+    """The running servers and services, by the environment that leads to them."""
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True)
+class AgentCache:
+    """Publishes events and takes replies, with nothing but an AMQP client."""
+
+    channel: AbstractChannel
+
+    async def publish(
+        self,
+        event_type: str,
+        data: object,
+        *,
+        reply_to: str | None = None,
+        event_id: UUID | None = None,
+        time: datetime | None = None,
+        headers: Mapping[str, Any] | None = None,
+        exchange: str = topology.AGENTCACHE_EVENTS,
+    ) -> str:
+        """Publish a CloudEvent and return its id."""
+        identity = str(event_id or uuid4())
+        body = {
+            "specversion": "1.0",
+            "id": identity,
+            "source": "/agentcache",
+            "type": event_type,
+            "time": (time or datetime.now(UTC)).isoformat(),
+            "data": data,
+        }
+        message = aio_pika.Message(
+            json.dumps(body).encode(),
+            message_id=identity,
+            type=event_type,
+            reply_to=reply_to,
+            correlation_id=identity,
+            headers=dict(headers or {}),
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+        target = await self.channel.get_exchange(exchange)
+        await target.publish(message, routing_key=event_type)
+        return identity
+
+    async def ask(self, event_type: str, data: object, **how: Any) -> AccountReply | Denied:
+        """Publish with reply_to and return the answer."""
+        replies = await self.channel.declare_queue(exclusive=True, auto_delete=True)
+        await self.publish(event_type, data, reply_to=replies.name, **how)
+        async with asyncio.timeout(WAIT_SECONDS), replies.iterator() as arriving:
+            async for message in arriving:
+                await message.ack()
+                return _answers.validate_json(message.body)
+        raise AssertionError("the reply queue closed")
+
+    async def account(self, event_type: str, data: object, **how: Any) -> AccountReply:
+        """Publish with reply_to and return the account that is the answer."""
+        answer = await self.ask(event_type, data, **how)
+        assert isinstance(answer, AccountReply), answer
+        return answer
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Sends commands as the storage-gateway does."""
+
+    rpc: RpcClient
+
+    async def call(self, command: Payload) -> AccountReply | Denied:
+        body = await self.rpc.call(
+            command, exchange=topology.COMMANDS, source="/storage-gateway", timeout_seconds=WAIT_SECONDS
+        )
+        return _answers.validate_json(body)
+
+    async def account(self, command: Payload) -> AccountReply:
+        """The account that is the answer."""
+        answer = await self.call(command)
+        assert isinstance(answer, AccountReply), answer
+        return answer
+
+    async def denial(self, command: Payload) -> Denied:
+        """The refusal that is the answer."""
+        answer = await self.call(command)
+        assert isinstance(answer, Denied), answer
+        return answer
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Looks into the event log and the dead letters."""
+
+    channel: AbstractChannel
+
+    async def event_log(self) -> list[AbstractIncomingMessage]:
+        """Everything the event log holds at this moment."""
+        fence = uuid4().hex
+        await self.channel.default_exchange.publish(
+            aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
+        )
+        log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
+        held: list[AbstractIncomingMessage] = []
+        async with (
+            asyncio.timeout(WAIT_SECONDS),
+            log.iterator(arguments={"x-stream-offset": "first"}) as arriving,
+        ):
+            async for message in arriving:
+                await message.ack()
+                if message.message_id == fence:
+                    break
+                held.append(message)
+        return held
+
+    async def events(self, event_type: str, **data: object) -> list[dict[str, Any]]:
+        """The logged events of a type whose data has these values."""
+        bodies = [json.loads(m.body) for m in await self.event_log() if m.type == event_type]
+        return [b for b in bodies if data.items() <= b["data"].items()]
+
+    async def dead_letter(self, queue: topology.ConsumerQueue, message_id: str) -> AbstractIncomingMessage:
+        """Wait for this message among the dead letters; the others stay where they are."""
+        dead = await self.channel.declare_queue(queue.dead_letter_queue, passive=True)
+        others: list[AbstractIncomingMessage] = []
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), dead.iterator() as arriving:
+                async for message in arriving:
+                    if message.message_id == message_id:
+                        await message.ack()
+                        return message
+                    others.append(message)
+        finally:
+            for other in others:
+                await other.nack(requeue=True)
+        raise AssertionError("the dead-letter queue closed")
+
+
+@dataclass(frozen=True)
+class Doorkeeper:
+    """Tells which pairs the gateway would let in, by the function it asks."""
+
+    pool: Pool
+
+    async def lets_in(self, pair: AccountReply) -> bool:
+        digest = auth.secret_digest(pair.api_secret)
+        row = await self.pool.fetchrow("SELECT * FROM authenticate($1, $2)", pair.api_key, digest)
+        return row is not None and row["secret_digest"] == digest
+
+
+@pytest.fixture(scope="session")
+def environment(services: Stack) -> Mapping[str, str]:
+    """The environment of the running stack."""
+    return services.environment
+
+
+@pytest_asyncio.fixture(scope="session")
+async def pool(environment: Mapping[str, str]) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(environment["DATABASE_URL"], min_size=1, max_size=4) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def channel(environment: Mapping[str, str]) -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as connection:
+        opened = await connection.channel(publisher_confirms=True)
+        await opened.set_qos(prefetch_count=500)
+        yield opened
+
+
+@pytest.fixture
+def agentcache(channel: AbstractChannel) -> AgentCache:
+    return AgentCache(channel)
+
+
+@pytest.fixture
+def broker(channel: AbstractChannel) -> Broker:
+    return Broker(channel)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def gateway(environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
+    rpc = RpcClient(environment["RABBITMQ_URL"], name="provisioning tests")
+    yield Gateway(rpc)
+    await rpc.close()
+
+
+@pytest.fixture
+def doorkeeper(pool: Pool) -> Doorkeeper:
+    return Doorkeeper(pool)
+
+
+@pytest.fixture(scope="session")
+def storage_settings(environment: Mapping[str, str]) -> StorageSettings:
+    known = {name.upper() for name in StorageSettings.model_fields}
+    values = {name.lower(): value for name, value in environment.items() if name in known}
+    return StorageSettings.model_validate(values)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def storage(storage_settings: StorageSettings) -> AsyncIterator[Storage]:
+    opened = Storage(storage_settings)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def user() -> str:
+    """The id of a user no other test knows; it is no UUID."""
+    return f"user-{uuid4().hex}"
