@@ -15,7 +15,30 @@ HEADER = (
 )
 
 # What a user may set for the services; everything else of the user's environment stays out of them.
-PASSED_ON = ("JETTYSPEED_", "RATE_LIMIT_", "SENTRY_", "OTEL_", "JETTYTHUNDER_", "AGENTCACHE_", "LOG_LEVEL")
+PASSED_ON = (
+    "AGENTCACHE_",
+    "CHUNK_",
+    "CHUNKS_",
+    "DATABASE_POOL_",
+    "DOWNLOAD_",
+    "EVENT_LOG_",
+    "GATEWAY_INTERNAL_URLS",
+    "HOUSEKEEPING_",
+    "JETTYSPEED_",
+    "JETTYTHUNDER_",
+    "LOG_LEVEL",
+    "OTEL_",
+    "PROVISION_",
+    "RATE_LIMIT_",
+    "RECEIVE_",
+    "SENTRY_",
+    "SHUTDOWN_",
+    "SPOOL_BUDGET_",
+    "STORAGE_",
+    "UPLOAD_",
+    "USAGE_",
+)
+NOT_FOR_SERVICES = ("JETTYTHUNDER_DATA_DIR", "JETTYTHUNDER_STACK", "JETTYTHUNDER_TEST_DIR")
 
 
 def read_environment(path: Path) -> dict[str, str]:
@@ -40,7 +63,7 @@ def passed_on(environment: Mapping[str, str], known: Iterable[str]) -> dict[str,
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(PASSED_ON) and name not in decided and name != "JETTYTHUNDER_DATA_DIR"
+        if name.startswith(PASSED_ON) and name not in decided and name not in NOT_FOR_SERVICES
     }
 
 

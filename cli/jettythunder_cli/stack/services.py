@@ -12,6 +12,7 @@ from jettythunder_cli.stack.programs import Program
 
 GATEWAY = "storage-gateway"
 GRACEFUL_SHUTDOWN_SECONDS = 20
+SERVICE_PRIORITY = 50
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def service_environment(service: Service, *, gateway_port: int, layout: Layout) 
 
 
 def service_program(
-    service: Service, *, gateway_port: int, layout: Layout, shared: Mapping[str, str], priority: int
+    service: Service, *, gateway_port: int, layout: Layout, shared: Mapping[str, str]
 ) -> Program:
     """The program that runs the service under supervisor."""
     own = service_environment(service, gateway_port=gateway_port, layout=layout)
@@ -80,5 +81,5 @@ def service_program(
         command=service_command(service.kind, service.port),
         directory=REPOSITORY,
         environment={**shared, **own, "PYTHONUNBUFFERED": "1"},
-        priority=priority,
+        priority=SERVICE_PRIORITY,
     )

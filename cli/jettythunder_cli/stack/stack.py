@@ -30,7 +30,7 @@ from jettythunder_cli.stack.progress import Reporter, SilentReporter
 from jettythunder_cli.stack.rabbitmq import NativeRabbitMQ
 from jettythunder_cli.stack.services import GATEWAY, Service, service_kinds, service_program
 from jettythunder_cli.stack.state import StackState, read_state, write_state
-from jettythunder_cli.stack.supervisor import DEAD_STATES, ProcessInfo, Supervisor, end_strays, find_strays
+from jettythunder_cli.stack.supervisor import ProcessInfo, Supervisor, end_strays, find_strays
 from jettythunder_cli.stack.swift import STORAGE_KINDS, NativeSwift, environment_for_tools
 
 ROLE_NAMES = ("postgres", "rabbitmq", "s3")
@@ -50,6 +50,11 @@ PREFERRED_PORTS = {
     "s3-container": 18082,
     "s3-account": 18083,
 }
+
+# Supervisor's words for a program that ended. A server may need a second start after a crash (BACKOFF); a
+# service whose servers answer and that ends all the same has a fault which a repetition does not mend.
+FAILED = frozenset({"FATAL", "EXITED", "UNKNOWN"})
+SERVICE_FAILED = FAILED | {"BACKOFF"}
 GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
 
 
@@ -108,6 +113,7 @@ class Stack:
         self.supervisor = Supervisor(self.layout)
         self._report: Reporter = reporter or SilentReporter()
         self._compose = Compose(self.layout)
+        self.roles: dict[str, Role] = {}
 
     @property
     def _saved(self) -> dict[str, str]:
@@ -135,6 +141,7 @@ class Stack:
                 self._report.note("Ended processes that an interrupted stack had left behind.")
             book = PortBook(remembered=state.ports, held=state.ports if running else {})
             roles = self._choose_roles(state, book)
+            self.roles = {role.name: role for role in roles}
             services = self._choose_services(state, book, running=running)
             state.ports = {**state.ports, **book.chosen}
             state.workers = sum(service.kind.scales for service in services)
@@ -325,14 +332,8 @@ class Stack:
         self, services: list[Service], variables: dict[str, str], book: PortBook
     ) -> list[Program]:
         return [
-            service_program(
-                service,
-                gateway_port=book.chosen[GATEWAY],
-                layout=self.layout,
-                shared=variables,
-                priority=50 + position,
-            )
-            for position, service in enumerate(services)
+            service_program(service, gateway_port=book.chosen[GATEWAY], layout=self.layout, shared=variables)
+            for service in services
         ]
 
     def _run_process_manager(self, programs: list[Program], *, running: bool) -> set[str]:
@@ -370,16 +371,21 @@ class Stack:
     def _start_service(self, service: Service) -> None:
         with self._report.step(f"Start {service.name} on port {service.port}"):
             self.supervisor.start_program(service.name)
-            self._wait(partial(is_ready, service.url), [service.name], service.name)
+            self._wait(partial(is_ready, service.url), [service.name], service.name, failed=SERVICE_FAILED)
 
-    def _wait(self, condition: Callable[[], bool], programs: list[str], what: str) -> None:
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        programs: list[str],
+        what: str,
+        *,
+        failed: frozenset[str] = FAILED,
+    ) -> None:
         """Wait for the condition; a program that ended for good is told at once, with its last lines."""
         deadline = time.monotonic() + self.options.start_timeout_seconds
         while not condition():
             dead = [
-                info
-                for info in self.supervisor.processes()
-                if info.name in programs and info.state in DEAD_STATES
+                info for info in self.supervisor.processes() if info.name in programs and info.state in failed
             ]
             late = time.monotonic() > deadline
             if dead or late:

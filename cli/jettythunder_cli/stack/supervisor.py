@@ -9,6 +9,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -35,7 +36,6 @@ INHERITED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
-DEAD_STATES = frozenset({"FATAL", "EXITED", "UNKNOWN"})
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ class Supervisor:
         """All programs, in the order of their start; empty where supervisord does not run."""
         if self.pid() is None:
             return []
-        return [
+        priorities = self._priorities()
+        found = [
             ProcessInfo(
                 name=info["name"],
                 state=info["statename"],
@@ -181,6 +182,10 @@ class Supervisor:
             )
             for info in self._calls.getAllProcessInfo()
         ]
+        return sorted(found, key=lambda info: (priorities.get(info.name, 0), info.name))
+
+    def _priorities(self) -> dict[str, int]:
+        return {info["name"]: info["process_prio"] for info in self._calls.getAllConfigInfo()}
 
     def process(self, name: str) -> ProcessInfo:
         """One program; raises StackError where there is none of that name."""
@@ -200,14 +205,19 @@ class Supervisor:
             self._calls.stopProcess(name, True)
 
     def shut_down(self) -> None:
-        """Stop all programs, last started first, then supervisord, and wait for its end."""
+        """Stop all programs, last started first, then supervisord, and wait for its end.
+
+        Those of one priority are stopped side by side.
+        """
         pid = self.pid()
         if pid is None:
             return
         process = psutil.Process(pid)
-        names = [info.name for info in self.processes()]
-        for name in reversed(names):
-            self.stop_program(name)
+        priorities = self._priorities()
+        for priority in sorted(set(priorities.values()), reverse=True):
+            names = [name for name in priorities if priorities[name] == priority]
+            with ThreadPoolExecutor(max_workers=len(names)) as pool:
+                list(pool.map(self.stop_program, names))
         with contextlib.suppress(OSError, xmlrpc.client.Error):
             self._calls.shutdown()
         with contextlib.suppress(psutil.TimeoutExpired):

@@ -1,0 +1,89 @@
+"""The fixtures that every test may use. None of them starts a server unless a test asks for it.
+
+- `infrastructure` (session): PostgreSQL with the schema, RabbitMQ, S3. `.database_url`, `.rabbitmq_url`,
+  `.s3`, `.environment`; see tests.support.infrastructure for stopping, killing and starting a server.
+- `services` (session): the four services with two chunk-workers on it. `.base_url`, `.urls`, `.environment`,
+  `.kill(name)`, `.start(name)`.
+- `start_service` (test): one more service process with an environment of its own.
+- `empty_database` (test): the URL of a database without tables.
+- `own_infrastructure` (module): servers that this module alone uses and may kill.
+- `eventually` (session): `await eventually(condition, timeout_seconds=10)`; also importable, with a sync
+  twin, from tests.support.waiting.
+
+A failed test's report shows what the servers and services wrote to their logs while it ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support import waiting
+from tests.support.logs import watched_logs
+
+if TYPE_CHECKING:
+    from tests.support.infrastructure import Infrastructure, Services, ServiceStarter
+
+
+@pytest.fixture(scope="session")
+def infrastructure() -> Iterator[Infrastructure]:
+    """The session's servers: the one place that chooses between containers and native ones."""
+    from tests.support.infrastructure import running_infrastructure
+
+    with running_infrastructure() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_infrastructure() -> Iterator[Infrastructure]:
+    """Servers of this module's own, for tests that take them away."""
+    from tests.support.infrastructure import running_infrastructure
+
+    with running_infrastructure() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def services(infrastructure: Infrastructure) -> Services:
+    """The session's services, ready; they end with the servers."""
+    from tests.support.infrastructure import start_services
+
+    return start_services(infrastructure)
+
+
+@pytest.fixture
+def start_service(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[ServiceStarter]:
+    """A function that starts one more service process: `start_service("chunk-worker", {"EDGE_ID": "x"})`."""
+    from tests.support.infrastructure import ServiceStarter
+
+    starter = ServiceStarter(infrastructure, tmp_path)
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+def empty_database(infrastructure: Infrastructure) -> Iterator[str]:
+    """The URL of a database without tables, dropped after the test."""
+    with infrastructure.empty_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Wait for a condition: `value = await eventually(condition, timeout_seconds=10)`."""
+    return waiting.eventually
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    watched_logs.mark()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of {name}", text) for name, text in watched_logs.written()]
+    return report

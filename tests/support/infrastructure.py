@@ -1,0 +1,347 @@
+"""Real servers for tests, and the services on top of them.
+
+`running_infrastructure()` gives PostgreSQL, RabbitMQ and S3 in a temporary folder on free ports; `Services`
+the four services against it. Both are what the session's fixtures of the same names hold. A test that kills
+servers takes an infrastructure of its own, so that nobody else's test is in the blast.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import psycopg
+from psycopg import sql
+from tests.support.containers import Containers, containers_are_possible, running_containers
+from tests.support.logs import watched_logs
+from tests.support.waiting import eventually_sync
+
+from jettythunder_cli.stack.layout import REPOSITORY, find_layout
+from jettythunder_cli.stack.ports import PortBook
+from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
+from jettythunder_cli.stack.stack import Stack, StackOptions, is_ready, migrate
+
+RoleName = Literal["postgres", "rabbitmq", "s3"]
+START_SECONDS = 60
+
+# Far below the ports that systems give to outgoing connections; each run starts somewhere else, so that runs
+# side by side seldom meet.
+PORT_RANGE = range(20000, 30000, 40)
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """What an S3 client needs. The bucket is made by the provisioning service's start."""
+
+    endpoint: str
+    region: str
+    access_key_id: str
+    secret_access_key: str
+    bucket: str
+
+
+@dataclass
+class Infrastructure:
+    """PostgreSQL (its schema up to date), RabbitMQ and S3, running.
+
+    `environment` is what a service is started with: the servers' addresses, keys, tokens and secrets.
+    """
+
+    stack: Stack
+    first_port: int
+    containers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.stack.variables()
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
+
+    @property
+    def rabbitmq_url(self) -> str:
+        return self.environment["RABBITMQ_URL"]
+
+    @property
+    def s3(self) -> S3Access:
+        given = self.environment
+        return S3Access(
+            endpoint=given["LYVE_ENDPOINT"],
+            region=given["LYVE_REGION"],
+            access_key_id=given["LYVE_ACCESS_KEY_ID"],
+            secret_access_key=given["LYVE_SECRET_ACCESS_KEY"],
+            bucket=given["LYVE_BUCKET_NAME"],
+        )
+
+    def kill(self, role: RoleName) -> None:
+        """SIGKILL the server's processes and wait until they are gone. It stays away until `start`."""
+        if role in self.containers:
+            self.containers[role].kill()
+            return
+        for program in self.stack.roles[role].programs():
+            kill_program(self.stack, program.name)
+
+    def stop(self, role: RoleName) -> None:
+        """Stop the server as an operator does, and wait for its end. It stays away until `start`."""
+        if role in self.containers:
+            self.containers[role].stop()
+            return
+        for program in reversed(self.stack.roles[role].programs()):
+            self.stack.supervisor.stop_program(program.name)
+
+    def start(self, role: RoleName) -> None:
+        """Start the server again, with its data and on its port, and wait until it answers."""
+        if role in self.containers:
+            self.containers[role].start()
+        self.stack.start_role_programs(self.stack.roles[role])
+
+    @contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """A database without tables, by its URL; it is dropped afterwards."""
+        name = f"test_{random.getrandbits(64):x}"
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            try:
+                yield f"{self.database_url.rpartition('/')[0]}/{name}"
+            finally:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def running_infrastructure() -> Iterator[Infrastructure]:
+    """Servers in a temporary folder, ended and removed afterwards.
+
+    PostgreSQL and RabbitMQ are containers where a Docker engine answers and has the images, else native. The
+    S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
+    where /tmp keeps no extended attributes. The shell's DATABASE_URL and the like are never used.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="jettythunder-", dir=os.environ.get("JETTYTHUNDER_TEST_DIR")))
+    folder.chmod(0o711)
+    first_port = random.choice(PORT_RANGE)
+    with ExitStack() as running:
+        running.callback(shutil.rmtree, folder, ignore_errors=True)
+        containers = Containers({}, {})
+        if containers_are_possible():
+            book = PortBook(remembered={}, held={})
+            containers = running.enter_context(
+                running_containers(
+                    postgres_port=book.choose("postgres", first_port),
+                    rabbitmq_port=book.choose("rabbitmq", first_port),
+                )
+            )
+        stack = Stack(
+            StackOptions(
+                data_dir=folder / "stack",
+                infra_only=True,
+                first_port=first_port,
+                environment=containers.variables,
+                cache_dir=find_layout(None, {}).cache,
+                use_docker=False,
+                autorestart=False,
+            )
+        )
+        watched_logs.watch(stack.layout.logs)
+        running.callback(stack.down)
+        stack.up()
+        infrastructure = Infrastructure(stack, first_port, containers.by_role)
+        migrate(infrastructure.database_url)
+        yield infrastructure
+
+
+@dataclass
+class Services:
+    """The four services, running against an infrastructure, with as many chunk-workers as asked for.
+
+    `urls` leads to each by its name: storage-gateway, provisioning, usage-meter, chunk-worker-1 …
+    A service that was killed stays away until `start`.
+    """
+
+    infrastructure: Infrastructure
+    stack: Stack
+    urls: dict[str, str]
+
+    @property
+    def base_url(self) -> str:
+        """The gateway, as callers reach it."""
+        return self.urls["storage-gateway"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment that the services were started with."""
+        return self.stack.variables()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.urls)
+
+    def pid(self, name: str) -> int:
+        """The process of a running service."""
+        pid = self.stack.supervisor.process(name).pid
+        assert pid is not None, f"{name} does not run"
+        return pid
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the service and wait until it is gone."""
+        kill_program(self.stack, name)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM the service and wait for its orderly end."""
+        self.stack.supervisor.stop_program(name)
+
+    def start(self, name: str) -> None:
+        """Start the service again and wait until it is ready."""
+        self.stack.supervisor.start_program(name)
+        eventually_sync(lambda: is_ready(self.urls[name]), timeout_seconds=START_SECONDS)
+
+    def log(self, name: str) -> str:
+        """Everything the service has written."""
+        return (self.stack.layout.logs / f"{name}.log").read_text(errors="replace")
+
+
+def start_services(
+    infrastructure: Infrastructure, *, workers: int = 2, environment: Mapping[str, str] | None = None
+) -> Services:
+    """Start the four services and wait until they are ready. They end with the infrastructure.
+
+    `environment` adds to what the services are told, such as limits that a test can reach.
+    """
+    options = infrastructure.stack.options
+    told = {**options.environment, **(environment or {})}
+    stack = Stack(
+        StackOptions(
+            data_dir=options.data_dir,
+            workers=workers,
+            first_port=infrastructure.first_port,
+            environment=told,
+            cache_dir=find_layout(None, {}).cache,
+            use_docker=False,
+            autorestart=False,
+        )
+    )
+    summary = stack.up()
+    return Services(infrastructure, stack, summary.services)
+
+
+def kill_program(stack: Stack, name: str) -> None:
+    """SIGKILL a program with all its processes and wait until they are gone and supervisord knows."""
+    pid = stack.supervisor.process(name).pid
+    assert pid is not None, f"{name} does not run"
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    eventually_sync(lambda: stack.supervisor.process(name).pid is None)
+    psutil.wait_procs(family, timeout=10)
+
+
+@dataclass
+class RunningService:
+    """A service process that a test started by itself, outside the process manager."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, timeout_seconds: float = 30) -> int:
+        """SIGTERM; returns the exit code once the service has ended, or raises subprocess.TimeoutExpired."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_seconds)
+
+    def wait_for_end(self, timeout_seconds: float = 30) -> int:
+        """The exit code of a service that ends by itself."""
+        return self.process.wait(timeout_seconds)
+
+    def wait_until_ready(self, timeout_seconds: float = START_SECONDS) -> None:
+        """Wait for /readyz; a service that ends instead is an AssertionError with its log."""
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
+            return is_ready(self.url)
+
+        eventually_sync(ready, timeout_seconds=timeout_seconds)
+
+    def log(self) -> str:
+        """Everything the service has written."""
+        return self.log_file.read_text(errors="replace")
+
+
+class ServiceStarter:
+    """Starts service processes for one test and ends them with it; the `start_service` fixture."""
+
+    def __init__(self, infrastructure: Infrastructure, folder: Path) -> None:
+        self._infrastructure = infrastructure
+        self._folder = folder
+        self._started: list[RunningService] = []
+        self._book = PortBook(remembered={}, held={})
+        watched_logs.watch(folder)
+
+    def __call__(
+        self,
+        kind: str,
+        env: Mapping[str, str | None] | None = None,
+        *,
+        gateway_url: str | None = None,
+        wait: bool = True,
+    ) -> RunningService:
+        """Start one process of `storage-gateway`, `provisioning`, `chunk-worker` or `usage-meter`.
+
+        `env` adds to or overrides the infrastructure's environment; None takes a variable away. `gateway_url`
+        is the gateway that the service is told of, itself by default. With `wait=False` it returns at once,
+        for services that are meant to refuse to start. It consumes from the same queues as the session's
+        `services`, wherever both run.
+        """
+        known = {service.name: service for service in service_kinds()}
+        number = len(self._started) + 1
+        first_port = self._infrastructure.first_port
+        service = Service(known[kind], self._book.choose(f"{kind}-{number}", first_port + 20), 100 + number)
+        layout = self._infrastructure.stack.layout
+        own = service_environment(service, gateway_port=service.port, layout=layout)
+        spool = self._folder / f"spool-{number}"
+        spool.mkdir()
+        own |= {"SPOOL_DIR": str(spool), "GATEWAY_INTERNAL_URL": gateway_url or service.url}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        wanted = {**inherited, **self._infrastructure.environment, **own, **(env or {})}
+        log_file = self._folder / f"{kind}-{number}.log"
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                service_command(known[kind], service.port),
+                cwd=REPOSITORY,
+                env={name: value for name, value in wanted.items() if value is not None},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        started = RunningService(f"{kind}-{number}", service.url, process, log_file)
+        self._started.append(started)
+        if wait:
+            started.wait_until_ready()
+        return started
+
+    def end(self) -> None:
+        """End what still runs, at once: the test is over."""
+        for service in self._started:
+            if service.process.poll() is None:
+                service.kill()
