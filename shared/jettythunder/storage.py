@@ -90,7 +90,7 @@ class Storage:
             max_pool_connections=64,
             connect_timeout=5,
             read_timeout=self._settings.storage_stall_seconds,
-            retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             # botocore's default adds checksum trailers that many S3 servers refuse.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
