@@ -13,6 +13,11 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
+# Where one statement may run: on a connection, in its transaction if it has one, or on any of the pool.
+Runner: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+    " | asyncpg.Pool[asyncpg.Record]"
+)
 
 # What asyncpg raises while PostgreSQL is away or coming back.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (

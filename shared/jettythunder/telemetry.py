@@ -38,8 +38,15 @@ def _add_correlation(
 
 def configure(service: str, settings: ServiceSettings) -> None:
     """Send JSON log lines to standard output, one an event, and errors to Sentry where a DSN is set."""
+
+    def add_service(
+        _logger: Any, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event["service"] = service
+        return event
+
     processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_service,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -66,7 +73,6 @@ def configure(service: str, settings: ServiceSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.log_level)),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     if settings.sentry_dsn is not None:
         sentry_sdk.init(settings.sentry_dsn.get_secret_value(), send_default_pii=False, server_name=service)
 

@@ -121,7 +121,7 @@ def problem(error: JettyThunderError) -> JSONResponse:
 async def _on_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, JettyThunderError)  # noqa: S101 - registered for this class
     if error.status >= 500:
-        log.warning("request failed", code=error.code, exc_info=error)
+        log.warning("request failed", code=error.code, cause=repr(error.__cause__))
     return problem(error)
 
 

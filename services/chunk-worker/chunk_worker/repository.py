@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from chunk_worker.domain import Progress, RecordedChunk
-from jettythunder.database import Connection, Pool, queries
+from jettythunder.database import Runner, queries
 from jettythunder.outbox import Rows
 
 
@@ -14,7 +14,7 @@ class Repository:
         self._queries = queries("chunk_worker")
 
     async def fetch_progress(
-        self, connection: Connection | Pool, *, upload_id: UUID, account_id: UUID, number: int
+        self, connection: Runner, *, upload_id: UUID, account_id: UUID, number: int
     ) -> Progress | None:
         """An account's upload with what is recorded of one chunk."""
         row = await self._queries.fetch_progress(
@@ -26,7 +26,7 @@ class Repository:
         return Progress(status, None if row["number"] is None else RecordedChunk(*columns))
 
     async def record_chunk(
-        self, connection: Connection | Pool, *, upload_id: UUID, chunk: RecordedChunk, events: Rows
+        self, connection: Runner, *, upload_id: UUID, chunk: RecordedChunk, events: Rows
     ) -> bool:
         """Record a stored chunk together with its events; False where the upload is not open any more."""
         return bool(

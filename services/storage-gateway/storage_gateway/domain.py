@@ -64,7 +64,7 @@ def safe_filename(given: str | None) -> str:
 
 
 def object_key(prefix: str, upload_id: UUID, filename: str) -> str:
-    """A unique key under the account's prefix, within Lyve's 255 characters; an overwrite would leak parts."""
+    """A unique key under the account's prefix, within Lyve's 255 characters; overwriting leaks parts."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", filename)
     stem, dot, extension = name.rpartition(".")
     if not stem:

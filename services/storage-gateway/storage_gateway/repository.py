@@ -9,10 +9,9 @@ from uuid import UUID
 
 import asyncpg
 
-from jettythunder.database import Connection, Pool, queries
+from jettythunder.database import Connection, Runner, queries
 from jettythunder.outbox import Rows
 
-Runner: TypeAlias = "Connection | Pool"
 Row: TypeAlias = asyncpg.Record
 
 _queries: Any = queries("storage_gateway")

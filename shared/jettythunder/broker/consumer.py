@@ -215,7 +215,8 @@ def denied(error: Exception) -> Denied:
     known = error if isinstance(error, JettyThunderError) else JettyThunderError()
     if isinstance(error, CONNECTION_ERRORS):
         known = DatabaseUnavailable()
-    log.warning("command denied", code=known.code, error_type=type(error).__name__, exc_info=error)
+    unexpected = error if known is not error else None
+    log.warning("command denied", code=known.code, error_type=type(error).__name__, exc_info=unexpected)
     return Denied(code=known.code, detail=known.detail, status=known.status, retryable=known.retryable)
 
 

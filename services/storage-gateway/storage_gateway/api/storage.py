@@ -67,7 +67,7 @@ async def upload(tenant: CurrentTenant, request: Request) -> JSONResponse:
     except JettyThunderError:
         await form.drain()
         raise
-    asset = _asset(result.asset, request) | {"deduplicated": result.deduplicated}
+    asset = _asset(result.asset, request, cache_key=result.cache_key) | {"deduplicated": result.deduplicated}
     answer = {"success": True, "asset": asset, "upload_id": str(result.upload_id)}
     return JSONResponse(answer, 200 if result.deduplicated else 201)
 
@@ -89,7 +89,9 @@ async def download(
         return RedirectResponse(link.url, 302)
     answer = {"success": True, "url": link.url, "expires_at": link.expires_at.isoformat()}
     stream_url = _stream_link(request, asset["id"], int(link.expires_at.timestamp()))
-    return JSONResponse(answer | {"stream_url": stream_url, "asset": _asset(asset, request)})
+    return JSONResponse(
+        answer | {"stream_url": stream_url, "asset": _asset(asset, request, cache_key=cache_key)}
+    )
 
 
 @router.api_route("/stream/{asset_id}", methods=["GET", "HEAD"], response_class=StreamingResponse)
@@ -145,7 +147,7 @@ async def rename_asset(
     asset = await request.app.state.assets.rename(
         tenant.account_id, asset_id, filename=body.filename, cache_key=body.cache_key
     )
-    return {"success": True, "asset": _asset(asset, request)}
+    return {"success": True, "asset": _asset(asset, request, cache_key=body.cache_key)}
 
 
 @router.post("/assets/{asset_id}/copy")
@@ -156,8 +158,8 @@ async def copy_asset(asset_id: UUID, body: Naming, tenant: CurrentTenant, reques
     asset = await request.app.state.assets.rename(
         tenant.account_id, asset_id, filename=None, cache_key=body.cache_key
     )
-    copied = _asset(asset, request) | {"cache_key": body.cache_key, "deduplicated": True}
-    return {"success": True, "asset": copied}
+    copied = _asset(asset, request, cache_key=body.cache_key)
+    return {"success": True, "asset": copied | {"deduplicated": True}}
 
 
 @router.delete("/assets/{asset_id}")
@@ -176,7 +178,8 @@ async def bulk_delete(body: BulkDelete, tenant: CurrentTenant, request: Request)
     return {"success": True, "deleted": [str(asset_id) for asset_id in gone], "not_found": missing}
 
 
-def _asset(row: Row, request: Request) -> dict[str, Any]:
+def _asset(row: Row, request: Request, *, cache_key: str | None = None) -> dict[str, Any]:
+    """An asset as tenants see it, under the cache key it was asked for by: it may have several."""
     speed = row["upload_speed_mbps"]
     return {
         "id": str(row["id"]),
@@ -187,7 +190,7 @@ def _asset(row: Row, request: Request) -> dict[str, Any]:
         "size_bytes": row["size_bytes"],
         "content_type": row["content_type"],
         "content_hash": row["content_hash"],
-        "cache_key": row["cache_key"],
+        "cache_key": cache_key or row["cache_key"],
         "pipeline_id": str(row["agentcache_pipeline_id"]) if row["agentcache_pipeline_id"] else None,
         "hit_count": row["hit_count"],
         "last_accessed": row["last_accessed"].isoformat() if row["last_accessed"] else None,

@@ -81,7 +81,7 @@ class Result:
     asset: Row
     deduplicated: bool
     upload_id: UUID
-    upload_speed_mbps: Decimal | None
+    cache_key: str | None
 
 
 class Uploads:
@@ -304,14 +304,14 @@ class Uploads:
         if existing is None:
             stored = await self._store_object(upload, options, content_hash)
             if stored is not None:
-                return Result(stored, False, upload.upload_id, stored["upload_speed_mbps"])
+                return Result(stored, False, upload.upload_id, options.cache_key)
             existing = await self._repository.find_asset_by_hash(
                 self._pool, account_id=upload.tenant.account_id, content_hash=content_hash
             )
             if existing is None:
                 raise UploadNotOpen
         await self._finish_duplicate(upload, options, content_hash, existing)
-        return Result(existing, True, upload.upload_id, existing["upload_speed_mbps"])
+        return Result(existing, True, upload.upload_id, options.cache_key)
 
     async def _store_object(self, upload: Receiving, options: UploadOptions, content_hash: str) -> Row | None:
         """Make the object and its asset; None where the same bytes became an asset meanwhile."""
