@@ -18,6 +18,7 @@ from storage_gateway.repository import Repository
 from storage_gateway.service.accounts import Accounts
 from storage_gateway.service.assets import Assets
 from storage_gateway.service.chunks import ChunkDispatcher
+from storage_gateway.service.closing import Closer
 from storage_gateway.service.housekeeping import Housekeeping
 from storage_gateway.service.objects import ObjectRemover
 from storage_gateway.service.quota import Quota
@@ -71,13 +72,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             timeout_seconds=config.chunk_timeout_seconds,
         )
         remover = ObjectRemover(pool=pool, repository=repository, storage=storage)
+        closer = Closer(pool=pool, repository=repository, storage=storage, remover=remover)
         uploads = Uploads(
             pool=pool,
             repository=repository,
             storage=storage,
             spool=spool,
             dispatcher=dispatcher,
-            remover=remover,
+            closer=closer,
             chunk_size_bytes=config.chunk_size_bytes,
             chunks_in_flight=config.chunks_in_flight_per_upload,
             lease_seconds=config.upload_lease_seconds,

@@ -12,15 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 
 from jettythunder import outbox, telemetry
-from jettythunder.contracts.assets import AssetStoredV1
-from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1, UploadCreatedV1
+from jettythunder.contracts.uploads import UploadCreatedV1
 from jettythunder.database import CONNECTION_ERRORS, Pool
 from jettythunder.errors import (
     ContentHashMismatch,
@@ -38,10 +36,10 @@ from jettythunder.storage import ObjectMissing, Storage, StoredPart
 from storage_gateway import domain
 from storage_gateway.domain import MEGABYTE, Tenant, UploadOptions
 from storage_gateway.form import Form, Part
-from storage_gateway.repository import FinishedUpload, NewUpload, Repository, Row
+from storage_gateway.repository import NewUpload, Repository, Row
 from storage_gateway.service import SOURCE
 from storage_gateway.service.chunks import ChunkDispatcher
-from storage_gateway.service.objects import ObjectRemover
+from storage_gateway.service.closing import Closer, Received, Result
 from storage_gateway.spool import BLOCK_BYTES, Spool, SpooledChunk
 
 log = telemetry.logger(__name__)
@@ -69,20 +67,6 @@ class Receiving:
     parts: list[StoredPart] = field(default_factory=list)
     small: SpooledChunk | None = None
 
-    @property
-    def duration_seconds(self) -> float:
-        return time.monotonic() - self.started_at
-
-
-@dataclass(frozen=True)
-class Result:
-    """An asset, and how it came about."""
-
-    asset: Row
-    deduplicated: bool
-    upload_id: UUID
-    cache_key: str | None
-
 
 class Uploads:
     """Receives forms, stores their file and closes uploads."""
@@ -95,7 +79,7 @@ class Uploads:
         storage: Storage,
         spool: Spool,
         dispatcher: ChunkDispatcher,
-        remover: ObjectRemover,
+        closer: Closer,
         chunk_size_bytes: int,
         chunks_in_flight: int,
         lease_seconds: int,
@@ -105,7 +89,7 @@ class Uploads:
         self._storage = storage
         self._spool = spool
         self._dispatcher = dispatcher
-        self._remover = remover
+        self._closer = closer
         self._chunk_size_bytes = chunk_size_bytes
         self._chunks_in_flight = chunks_in_flight
         self._lease_seconds = lease_seconds
@@ -295,69 +279,30 @@ class Uploads:
         in_flight.release()
 
     async def _finish(self, upload: Receiving, options: UploadOptions) -> Result:
-        content_hash = upload.sha256.hexdigest()
-        if options.content_hash is not None and options.content_hash != content_hash:
-            raise ContentHashMismatch(received_hash=content_hash)
-        existing = await self._repository.find_asset_by_hash(
-            self._pool, account_id=upload.tenant.account_id, content_hash=content_hash
+        received = Received(
+            upload_id=upload.upload_id,
+            account_id=upload.tenant.account_id,
+            filename=upload.filename,
+            content_type=upload.content_type,
+            s3_key=upload.s3_key,
+            s3_upload_id=upload.s3_upload_id,
+            size_bytes=upload.size_bytes,
+            content_hash=upload.sha256.hexdigest(),
+            chunk_count=max(1, len(upload.parts)),
+            duration_seconds=time.monotonic() - upload.started_at,
+            uploaded_via="api",
         )
-        if existing is None:
-            stored = await self._store_object(upload, options, content_hash)
-            if stored is not None:
-                return Result(stored, False, upload.upload_id, options.cache_key)
-            existing = await self._repository.find_asset_by_hash(
-                self._pool, account_id=upload.tenant.account_id, content_hash=content_hash
-            )
-            if existing is None:
-                raise UploadNotOpen
-        await self._finish_duplicate(upload, options, content_hash, existing)
-        return Result(existing, True, upload.upload_id, options.cache_key)
-
-    async def _store_object(self, upload: Receiving, options: UploadOptions, content_hash: str) -> Row | None:
-        """Make the object and its asset; None where the same bytes became an asset meanwhile."""
+        if options.content_hash not in (None, received.content_hash):
+            raise ContentHashMismatch(received_hash=received.content_hash)
+        existing = await self._closer.existing(received)
+        if existing is not None:
+            self._spool.drop_all(upload.upload_id)
+            return await self._closer.complete_duplicate(received, options, existing)
         if upload.s3_upload_id is not None:
             await self._storage.complete_multipart(upload.s3_key, upload.s3_upload_id, upload.parts)
         else:
             await self._put_small(upload)
-        tenant = upload.tenant
-        speed = _speed_mbps(upload)
-        finished = FinishedUpload(
-            upload_id=upload.upload_id,
-            size_bytes=upload.size_bytes,
-            content_hash=content_hash,
-            content_type=upload.content_type,
-            cache_key=options.cache_key,
-            pipeline_id=options.pipeline_id,
-            asset_expires_at=options.expires_at,
-            uploaded_via="api",
-            upload_speed_mbps=speed,
-        )
-        events = outbox.rows(
-            UploadCompletedV1(
-                account_id=tenant.account_id,
-                upload_id=upload.upload_id,
-                asset_id=upload.upload_id,
-                size_bytes=upload.size_bytes,
-                stored_bytes=upload.size_bytes,
-                chunk_count=max(1, len(upload.parts)),
-                deduplicated=False,
-                duration_seconds=upload.duration_seconds,
-            ),
-            AssetStoredV1(
-                account_id=tenant.account_id,
-                asset_id=upload.upload_id,
-                upload_id=upload.upload_id,
-                filename=upload.filename,
-                content_type=upload.content_type,
-                size_bytes=upload.size_bytes,
-                content_hash=content_hash,
-                cache_key=options.cache_key,
-                s3_bucket=self._storage.bucket,
-                s3_key=upload.s3_key,
-            ),
-            source=SOURCE,
-        )
-        return await self._repository.complete_upload(self._pool, finished, events)
+        return await self._closer.complete(received, options)
 
     async def _put_small(self, upload: Receiving) -> None:
         if upload.small is None:
@@ -371,38 +316,6 @@ class Uploads:
             content_type=upload.content_type,
         )
         self._spool.drop(upload.upload_id, upload.small.number)
-
-    async def _finish_duplicate(
-        self, upload: Receiving, options: UploadOptions, content_hash: str, existing: Row
-    ) -> None:
-        completed = UploadCompletedV1(
-            account_id=upload.tenant.account_id,
-            upload_id=upload.upload_id,
-            asset_id=existing["id"],
-            size_bytes=upload.size_bytes,
-            stored_bytes=0,
-            chunk_count=max(1, len(upload.parts)),
-            deduplicated=True,
-            duration_seconds=upload.duration_seconds,
-        )
-        async with self._pool.acquire() as connection, connection.transaction():
-            if not await self._repository.complete_duplicate(
-                connection,
-                upload_id=upload.upload_id,
-                asset_id=existing["id"],
-                size_bytes=upload.size_bytes,
-                content_hash=content_hash,
-                cache_key=options.cache_key,
-            ):
-                raise UploadNotOpen
-            await outbox.write(connection, completed, source=SOURCE)
-            await self._repository.want_deleted(
-                connection, s3_bucket=self._storage.bucket, s3_keys=[upload.s3_key]
-            )
-        self._spool.drop_all(upload.upload_id)
-        if upload.s3_upload_id is not None:
-            await self._abort_multipart(upload.upload_id, upload.s3_key, upload.s3_upload_id)
-        await self._remover.remove([upload.s3_key])
 
     async def _abort_surely(self, upload: Receiving, failure: BaseException) -> None:
         """Abort to the end even while this task is being cancelled."""
@@ -418,34 +331,7 @@ class Uploads:
     async def _abort_quietly(self, upload_id: UUID, code: str) -> None:
         # What can't be closed now, for the database or the storage is away, is left to housekeeping.
         with suppress(JettyThunderError, asyncpg.PostgresError, *CONNECTION_ERRORS):
-            await self.abort(upload_id, status="aborted", code=code)
-
-    async def abort(self, upload_id: UUID, *, status: str, code: str) -> bool:
-        """Close an open upload and leave nothing of it in the object storage.
-
-        Returns:
-            whether it was open.
-        """
-        async with self._pool.acquire() as connection, connection.transaction():
-            closed = await self._repository.close_upload(
-                connection, upload_id=upload_id, status=status, failure_code=code
-            )
-            if closed is None:
-                return False
-            event = UploadAbortedV1(account_id=closed["account_id"], upload_id=upload_id, code=code)
-            await outbox.write(connection, event, source=SOURCE)
-            await self._repository.want_deleted(
-                connection, s3_bucket=closed["s3_bucket"], s3_keys=[closed["s3_key"]]
-            )
-        log.info("upload closed", upload_id=str(upload_id), status=status, code=code)
-        if closed["s3_upload_id"] is not None:
-            await self._abort_multipart(upload_id, closed["s3_key"], closed["s3_upload_id"])
-        await self._remover.remove([closed["s3_key"]])
-        return True
-
-    async def _abort_multipart(self, upload_id: UUID, s3_key: str, s3_upload_id: str) -> None:
-        await self._storage.abort_multipart(s3_key, s3_upload_id)
-        await self._repository.forget_multipart(self._pool, upload_id=upload_id)
+            await self._closer.abort(upload_id, code=code)
 
 
 async def _in_blocks(
@@ -472,13 +358,6 @@ async def _in_blocks(
 def _take_in(sha256: Any, chunk: SpooledChunk, block: bytearray) -> None:
     sha256.update(block)
     chunk.append(block)
-
-
-def _speed_mbps(upload: Receiving) -> Decimal | None:
-    if upload.size_bytes == 0:
-        return None
-    megabits = upload.size_bytes * 8 / MEGABYTE / max(upload.duration_seconds, 1e-6)
-    return round(Decimal(min(megabits, 99_999_999)), 2)
 
 
 def _too_large(tenant: Tenant) -> FileTooLarge:
