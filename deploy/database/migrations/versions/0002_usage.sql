@@ -121,6 +121,7 @@ CREATE TABLE usage_rollup_queue (
     hour       TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX usage_rollup_queue_hour_idx ON usage_rollup_queue (hour);
+CREATE INDEX usage_rollup_queue_account_idx ON usage_rollup_queue (account_id, hour);
 COMMENT ON TABLE usage_rollup_queue IS 'Hours whose storage_usage row is behind the ledger. Owner: usage-meter.';
 
 CREATE TABLE usage_prices (

@@ -1,0 +1,10 @@
+"""The usage-meter's application."""
+
+from jettythunder.web import create_app
+from usage_meter.bootstrap import lifespan
+
+app = create_app(
+    "JettyThunder usage-meter",
+    description="Books what accounts store and send in a ledger, and keeps their quotas exact to the byte.",
+    lifespan=lifespan,
+)

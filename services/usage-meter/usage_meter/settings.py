@@ -1,0 +1,29 @@
+"""The usage-meter's settings."""
+
+from pydantic import Field
+
+from jettythunder.settings import ServiceSettings, StorageSettings
+
+
+class Settings(ServiceSettings, StorageSettings):
+    """What the usage-meter needs from the environment."""
+
+    usage_meter_prefetch: int = Field(default=1000, ge=1, description="Events in flight at once")
+    usage_meter_batch_size: int = Field(default=500, ge=1, description="Events booked in one transaction")
+    usage_meter_linger_seconds: float = Field(
+        default=0.005, ge=0, description="How long the first event of a batch waits for others"
+    )
+    usage_thresholds_percent: tuple[int, ...] = Field(
+        default=(80, 95, 100), description="Shares of a quota whose crossing is announced"
+    )
+    usage_rollup_seconds: float = Field(default=1, gt=0, description="How often recent hours are rolled up")
+    usage_late_rollup_seconds: float = Field(
+        default=15, gt=0, description="How often late events are rolled up"
+    )
+    usage_close_after_seconds: float = Field(
+        default=300, ge=0, description="How long after its end an hour is closed and published"
+    )
+    usage_close_seconds: float = Field(default=5, gt=0, description="How often up to 500 hours are closed")
+    usage_sweep_seconds: float = Field(
+        default=30, gt=0, description="How often expired reservations are released"
+    )
