@@ -59,6 +59,14 @@ class StoredPart:
     etag: str
 
 
+@dataclass(frozen=True)
+class ListedPart:
+    """A part as the object storage lists it."""
+
+    part: StoredPart
+    size_bytes: int
+
+
 class ObjectMissing(Exception):
     """There is no such object or multipart upload."""
 
@@ -248,6 +256,19 @@ class Storage:
             answer = await self._call(self._client.head_object, Key=key)
             if str(answer["ETag"]).strip('"') != joined_etag(ordered):
                 raise
+
+    async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:
+        """The parts of a multipart upload that the endpoint has."""
+        found: list[ListedPart] = []
+        marker: dict[str, int] = {}
+        while True:
+            page = await self._call(self._client.list_parts, Key=key, UploadId=upload_id, **marker)
+            for item in page.get("Parts", ()):
+                part = StoredPart(int(item["PartNumber"]), str(item["ETag"]).strip('"'))
+                found.append(ListedPart(part, int(item["Size"])))
+            if not page.get("IsTruncated"):
+                return found
+            marker = {"PartNumberMarker": int(page["NextPartNumberMarker"])}
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         """Drop a multipart upload and its parts; one that is gone is fine."""

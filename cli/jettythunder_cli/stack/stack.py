@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,10 +51,13 @@ PREFERRED_PORTS = {
     "s3-account": 18083,
 }
 
-# Supervisor's words for a program that ended. A server may need a second start after a crash (BACKOFF); a
-# service whose servers answer and that ends all the same has a fault which a repetition does not mend.
-FAILED = frozenset({"FATAL", "EXITED", "UNKNOWN"})
-SERVICE_FAILED = FAILED | {"BACKOFF"}
+# Supervisor's words for a program that it does not start again.
+GIVEN_UP = frozenset({"FATAL", "EXITED", "UNKNOWN"})
+
+# A server may need another start, after a crash for example; a service whose servers answer and that ends all
+# the same has a fault that a repetition does not mend.
+SERVER_STARTS = 3
+SERVICE_STARTS = 1
 GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
 
 
@@ -140,26 +143,8 @@ class Stack:
             if not running and end_strays(self.layout):
                 self._report.note("Ended processes that an interrupted stack had left behind.")
             book = PortBook(remembered=state.ports, held=state.ports if running else {})
-            roles = self._choose_roles(state, book)
-            self.roles = {role.name: role for role in roles}
-            services = self._choose_services(state, book, running=running)
-            state.ports = {**state.ports, **book.chosen}
-            state.workers = sum(service.kind.scales for service in services)
-            state.roles = {
-                role.name: {"source": role.source, "description": role.describe()} for role in roles
-            }
-            write_state(self.layout.state_file, state)
-
-            self._in_parallel([partial(self._prepare, role) for role in roles])
-            variables = self._write_variables(roles, book.chosen.get(GATEWAY))
-            programs = [program for role in roles for program in role.programs()]
-            programs += self._service_programs(services, variables, book)
-            changed = self._run_process_manager(programs, running=running)
-            self._in_parallel([partial(self._start_role, role, variables) for role in roles])
-            self._in_parallel([partial(self._start_service, service) for service in services])
-
-            state.processes = {info.name: info.pid for info in self.supervisor.processes()}
-            write_state(self.layout.state_file, state)
+            with closing(book):
+                services, changed = self._start_everything(state, book, running=running)
         return StackSummary(
             base_url=f"http://localhost:{book.chosen[GATEWAY]}" if services else None,
             data_dir=str(self.layout.shown),
@@ -172,6 +157,30 @@ class Stack:
             roles=state.roles,
             services={service.name: service.url for service in services},
         )
+
+    def _start_everything(
+        self, state: StackState, book: PortBook, *, running: bool
+    ) -> tuple[list[Service], bool]:
+        """Returns the services, and whether any program was new or changed."""
+        roles = self._choose_roles(state, book)
+        self.roles = {role.name: role for role in roles}
+        services = self._choose_services(state, book, running=running)
+        state.ports = {**state.ports, **book.chosen}
+        state.workers = sum(service.kind.scales for service in services) or state.workers
+        state.roles = {role.name: {"source": role.source, "description": role.describe()} for role in roles}
+        write_state(self.layout.state_file, state)
+
+        self._in_parallel([partial(self._prepare, role) for role in roles])
+        variables = self._write_variables(roles, book.chosen.get(GATEWAY))
+        programs = [program for role in roles for program in role.programs()]
+        programs += self._service_programs(services, variables, book)
+        changed = self._run_process_manager(programs, running=running)
+        self._in_parallel([partial(self._start_role, role, variables) for role in roles])
+        self._in_parallel([partial(self._start_service, service) for service in services])
+
+        state.processes = {info.name: info.pid for info in self.supervisor.processes()}
+        write_state(self.layout.state_file, state)
+        return services, changed
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -317,7 +326,7 @@ class Stack:
             "LYVE_BUCKET_NAME": "agentcache-assets",
             "JETTYTHUNDER_API_URL": f"http://localhost:{port}/api/agentcache",
             "AGENTCACHE_WEBHOOK_SECRET": DEFAULT_WEBHOOK_SECRET,
-            "AGENTCACHE_API_URL": "",
+            "AGENTCACHE_API_URL": "off",
             "JETTYTHUNDER_ENVIRONMENT": "test",
             "LOG_LEVEL": "INFO",
         }
@@ -336,14 +345,14 @@ class Stack:
             for service in services
         ]
 
-    def _run_process_manager(self, programs: list[Program], *, running: bool) -> set[str]:
-        """Let supervisord know the programs; returns those that are new or changed."""
+    def _run_process_manager(self, programs: list[Program], *, running: bool) -> bool:
+        """Let supervisord know the programs; returns whether a running one met any that is new or changed."""
         self.supervisor.write_config(programs, autorestart=self.options.autorestart)
         if running:
             return self.supervisor.reload()
         with self._report.step("Start the process manager"):
             self.supervisor.start()
-        return {program.name for program in programs}
+        return True
 
     def _start_role(self, role: Role, variables: Mapping[str, str]) -> None:
         with self._report.step(f"Start {role.describe()}"):
@@ -371,29 +380,30 @@ class Stack:
     def _start_service(self, service: Service) -> None:
         with self._report.step(f"Start {service.name} on port {service.port}"):
             self.supervisor.start_program(service.name)
-            self._wait(partial(is_ready, service.url), [service.name], service.name, failed=SERVICE_FAILED)
+            self._wait(partial(is_ready, service.url), [service.name], service.name, starts=SERVICE_STARTS)
 
     def _wait(
-        self,
-        condition: Callable[[], bool],
-        programs: list[str],
-        what: str,
-        *,
-        failed: frozenset[str] = FAILED,
+        self, condition: Callable[[], bool], programs: list[str], what: str, *, starts: int = SERVER_STARTS
     ) -> None:
-        """Wait for the condition; a program that ended for good is told at once, with its last lines."""
+        """Wait for the condition; a program that ends instead is told at once, with its last lines.
+
+        `starts` is how many times a program may be started on the way.
+        """
         deadline = time.monotonic() + self.options.start_timeout_seconds
+        seen: dict[str, set[int]] = {name: set() for name in programs}
         while not condition():
-            dead = [
-                info for info in self.supervisor.processes() if info.name in programs and info.state in failed
-            ]
-            late = time.monotonic() > deadline
-            if dead or late:
-                name = dead[0].name if dead else programs[-1] if programs else what
-                happened = "ended at its start" if dead else "does not answer"
+            ended = None
+            for info in self.supervisor.processes():
+                if info.name in seen:
+                    seen[info.name] |= {info.pid} if info.pid else set()
+                    is_last = len(seen[info.name]) >= starts and not info.pid
+                    if info.state in GIVEN_UP or is_last or len(seen[info.name]) > starts:
+                        ended = info.name
+            if ended or time.monotonic() > deadline:
+                name = ended or (programs[-1] if programs else what)
                 raise StackError(
-                    f"{what} {happened}; its log {self.layout.shown / 'logs' / f'{name}.log'} ends with:\n"
-                    f"{self.supervisor.log_tail(name)}"
+                    f"{what} {'ended at its start' if ended else 'does not answer'}; its log "
+                    f"{self.layout.shown / 'logs' / f'{name}.log'} ends with:\n{self.supervisor.log_tail(name)}"
                 )
             time.sleep(0.05)
 

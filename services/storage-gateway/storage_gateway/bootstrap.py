@@ -10,18 +10,22 @@ from jettythunder import settings, web
 from jettythunder.auth import Signer
 from jettythunder.backbone import open_backbone
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.storage import Storage
 from storage_gateway.access import RATE_LIMIT_STATE, Access
 from storage_gateway.api import accounts, internal
 from storage_gateway.api import storage as storage_api
+from storage_gateway.api import uploads as uploads_api
 from storage_gateway.repository import Repository
 from storage_gateway.service.accounts import Accounts
 from storage_gateway.service.assets import Assets
 from storage_gateway.service.chunks import ChunkDispatcher
 from storage_gateway.service.closing import Closer
+from storage_gateway.service.edges import Edges
 from storage_gateway.service.housekeeping import Housekeeping
 from storage_gateway.service.objects import ObjectRemover
 from storage_gateway.service.quota import Quota
+from storage_gateway.service.sessions import Sessions
 from storage_gateway.service.uploads import Uploads
 from storage_gateway.settings import GatewaySettings
 from storage_gateway.spool import Spool
@@ -37,7 +41,7 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(RateLimitHeaders)
-    for router in (accounts.router, storage_api.router, internal.router):
+    for router in (accounts.router, storage_api.router, uploads_api.router, internal.router):
         app.include_router(router)
     return app
 
@@ -93,6 +97,25 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             link_seconds=config.download_link_seconds,
         )
         stack.push_async_callback(assets.close)
+        sessions = Sessions(
+            pool=pool,
+            repository=repository,
+            storage=storage,
+            closer=closer,
+            tokens=EdgeTokens(signing_key),
+            enabled=config.jettyspeed_enabled,
+            direct=config.jettyspeed_direct,
+            chunk_size_bytes=config.chunk_size_bytes,
+            session_seconds=config.session_seconds,
+            token_seconds=config.edge_token_seconds,
+        )
+        edges = Edges(
+            pool=pool,
+            repository=repository,
+            agentcache_url="" if config.agentcache_api_url == "off" else config.agentcache_api_url,
+            direct_url=config.lyve_endpoint if config.jettyspeed_direct else None,
+            region=config.lyve_region,
+        )
         housekeeping = Housekeeping(
             pool=pool,
             repository=repository,
@@ -111,6 +134,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.accounts = Accounts(rpc=rpc, timeout_seconds=config.provision_timeout_seconds)
         state.quota = Quota(pool=pool, repository=repository)
         state.uploads, state.assets, state.spool = uploads, assets, spool
+        state.sessions, state.edges = sessions, edges
         state.chunk_signer = chunk_signer
         state.stream_signer = Signer(signing_key, purpose="stream-link")
         state.public_url = config.public_url

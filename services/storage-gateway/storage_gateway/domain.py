@@ -1,9 +1,10 @@
 """Pure rules of uploads and assets: names, keys, ranges, expiry, quota sentences."""
 
+import hashlib
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _MAX_FILENAME_BYTES = 255
 _MAX_KEY_NAME_LENGTH = 100
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;\s*[\w.-]+=(\"[^\"\r\n]*\"|[\w.-]+))*", re.ASCII)
+_TTL = re.compile(r"[1-9][0-9]{0,9}")
 _HASH = re.compile(r"(sha256:)?([0-9a-f]{64})", re.IGNORECASE)
 
 
@@ -130,21 +132,20 @@ def _expiry(expires_at: str | None, ttl_seconds: str | None, *, now: datetime) -
     if expires_at and ttl_seconds:
         raise InvalidField("Give expires_at or ttl_seconds, not both.", field="expires_at")
     if ttl_seconds:
-        if not ttl_seconds.isascii() or not ttl_seconds.isdigit() or not 0 < int(ttl_seconds) <= 10**10:
-            raise InvalidField("ttl_seconds takes a positive whole number of seconds.", field="ttl_seconds")
-        try:
-            return now + timedelta(seconds=int(ttl_seconds))
-        except OverflowError:
-            raise InvalidField("ttl_seconds lies too far in the future.", field="ttl_seconds") from None
+        if _TTL.fullmatch(ttl_seconds) is None:
+            raise InvalidField(
+                "ttl_seconds takes a positive whole number of seconds, up to ten digits.", field="ttl_seconds"
+            )
+        return now + timedelta(seconds=int(ttl_seconds))
     if not expires_at:
         return None
     try:
         moment = datetime.fromisoformat(expires_at)
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise InvalidField(
             "expires_at takes an ISO 8601 time such as 2030-01-31T12:00:00Z.", field="expires_at"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment <= now:
         raise InvalidField("expires_at lies in the past.", field="expires_at")
     return moment
@@ -249,3 +250,53 @@ def quota_answer(counters: Mapping[str, Any]) -> dict[str, Any]:
         "request_count": counters["request_count"],
         "period": {"start": counters["period_start"].isoformat(), "end": period_end},
     }
+
+
+MIN_CHUNK_BYTES = 5 * 1024 * 1024
+MAX_CHUNK_BYTES = 5_000_000_000
+MAX_CHUNKS = 10_000
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """How a file is cut: equal chunks, the last one shorter. Chunks are numbered from 1."""
+
+    size_bytes: int
+    chunk_size_bytes: int
+
+    @property
+    def count(self) -> int:
+        return -(-self.size_bytes // self.chunk_size_bytes)
+
+    def size_of(self, number: int) -> int:
+        """The size of a chunk in bytes.
+
+        Raises:
+            InvalidField: there is no chunk of this number.
+        """
+        if not 1 <= number <= self.count:
+            raise InvalidField(f"There is no chunk {number}: the file has {self.count}.", field="numbers")
+        return min(self.chunk_size_bytes, self.size_bytes - (number - 1) * self.chunk_size_bytes)
+
+    def missing(self, received: Mapping[int, int]) -> list[list[int]]:
+        """The chunks not received whole, as ranges [first, last]; ``received`` is number to size."""
+        ranges: list[list[int]] = []
+        for number in range(1, self.count + 1):
+            if received.get(number) == self.size_of(number):
+                continue
+            if ranges and ranges[-1][1] == number - 1:
+                ranges[-1][1] = number
+            else:
+                ranges.append([number, number])
+        return ranges
+
+
+def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:
+    """Cut a file into chunks of the wanted size, as far as S3's limits on parts allow."""
+    fewest = -(-size_bytes // MAX_CHUNKS)
+    return ChunkPlan(size_bytes, min(max(wanted_bytes, MIN_CHUNK_BYTES, fewest), MAX_CHUNK_BYTES))
+
+
+def joined_md5(md5s: Sequence[str]) -> str:
+    """The MD5 of the chunks' binary MD5s in order: what S3 builds a multipart object's ETag from."""
+    return hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False).hexdigest()

@@ -205,3 +205,42 @@ ON CONFLICT (account_id, cache_key) DO UPDATE SET asset_id = excluded.asset_id;
 -- Counters, quotas, tier and period of an account.
 SELECT q.*, t.rate_limit_per_minute, t.max_file_size_mb, t.jetty_speed_enabled
 FROM quota_of(:account_id) q JOIN tier_configs t USING (tier);
+
+-- name: fetch_upload(account_id, upload_id)^
+-- One upload of the account.
+SELECT * FROM uploads WHERE account_id = :account_id AND id = :upload_id;
+
+-- name: list_uploads(account_id, open_only, before_created_at, before_id, page_size)
+-- A page of the account's upload sessions, newest first, after the cursor.
+SELECT * FROM uploads
+WHERE account_id = :account_id AND kind = 'session'
+  AND (NOT :open_only::boolean OR status IN ('created', 'receiving', 'completing'))
+  AND (:before_created_at::timestamptz IS NULL OR (created_at, id) < (:before_created_at, :before_id::uuid))
+ORDER BY created_at DESC, id DESC
+LIMIT :page_size;
+
+-- name: fetch_chunks(upload_id)
+-- The chunks of an upload that S3 has acknowledged.
+SELECT number, size_bytes, md5, etag FROM upload_chunks WHERE upload_id = :upload_id ORDER BY number;
+
+-- name: begin_receiving(upload_id, expires_at)$
+-- Opens a session for chunks, or keeps it open for longer; nothing comes back for one that takes none.
+UPDATE uploads SET status = 'receiving', expires_at = :expires_at, updated_at = now()
+WHERE id = :upload_id AND status IN ('created', 'receiving')
+RETURNING true;
+
+-- name: begin_completing(upload_id, expires_at)$
+-- Shuts a session for chunks while it is being completed; nothing comes back for a closed one.
+UPDATE uploads SET status = 'completing', expires_at = greatest(expires_at, :expires_at), updated_at = now()
+WHERE id = :upload_id AND status IN ('created', 'receiving', 'completing')
+RETURNING true;
+
+-- name: reopen(upload_id)!
+-- Lets a session take chunks again, for it is not complete.
+UPDATE uploads SET status = 'receiving', updated_at = now() WHERE id = :upload_id AND status = 'completing';
+
+-- name: live_edges(silent_seconds)
+-- Edges that have been heard of lately, the least busy first.
+SELECT id, region, url FROM edges
+WHERE last_seen_at > now() - make_interval(secs => :silent_seconds)
+ORDER BY in_flight_bytes, id;

@@ -237,3 +237,44 @@ class Repository:
     async def quota_of(self, on: Runner, *, account_id: UUID) -> Row | None:
         row: Row | None = await _queries.quota_of(on, account_id=account_id)
         return row
+
+    async def fetch_upload(self, on: Runner, *, account_id: UUID, upload_id: UUID) -> Row | None:
+        row: Row | None = await _queries.fetch_upload(on, account_id=account_id, upload_id=upload_id)
+        return row
+
+    async def list_uploads(
+        self,
+        on: Connection,
+        *,
+        account_id: UUID,
+        open_only: bool,
+        before_created_at: datetime | None,
+        before_id: UUID | None,
+        page_size: int,
+    ) -> list[Row]:
+        return [
+            row
+            async for row in _queries.list_uploads(
+                on,
+                account_id=account_id,
+                open_only=open_only,
+                before_created_at=before_created_at,
+                before_id=before_id,
+                page_size=page_size,
+            )
+        ]
+
+    async def fetch_chunks(self, on: Connection, *, upload_id: UUID) -> list[Row]:
+        return [row async for row in _queries.fetch_chunks(on, upload_id=upload_id)]
+
+    async def begin_receiving(self, on: Runner, *, upload_id: UUID, expires_at: datetime) -> bool:
+        return bool(await _queries.begin_receiving(on, upload_id=upload_id, expires_at=expires_at))
+
+    async def begin_completing(self, on: Runner, *, upload_id: UUID, expires_at: datetime) -> bool:
+        return bool(await _queries.begin_completing(on, upload_id=upload_id, expires_at=expires_at))
+
+    async def reopen(self, on: Runner, *, upload_id: UUID) -> None:
+        await _queries.reopen(on, upload_id=upload_id)
+
+    async def live_edges(self, on: Connection, *, silent_seconds: float) -> list[Row]:
+        return [row async for row in _queries.live_edges(on, silent_seconds=silent_seconds)]

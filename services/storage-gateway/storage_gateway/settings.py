@@ -21,6 +21,16 @@ class GatewaySettings(ServiceSettings, StorageSettings):
     spool_budget_bytes: int = Field(default=1_000_000_000, ge=20_000_000)
     chunks_in_flight_per_upload: int = Field(default=6, ge=1)
     jettyspeed_enabled: bool = True
+    jettyspeed_direct: bool = Field(
+        default=False, description="Whether clients may send chunks straight to the object storage"
+    )
+    session_seconds: int = Field(
+        default=86_400, ge=60, description="An idle upload session is given up after"
+    )
+    edge_token_seconds: int = Field(default=900, ge=10)
+    agentcache_api_url: str = Field(
+        default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
+    )
     jettyspeed_chunk_size_mb: int = Field(default=10, ge=6, le=5000)
     rate_limit_window_ms: int = Field(default=60_000, ge=1)
     rate_limit_max_requests: int = Field(default=1_000, ge=1)
@@ -33,7 +43,7 @@ class GatewaySettings(ServiceSettings, StorageSettings):
     housekeeping_interval_seconds: float = 15
     download_link_seconds: int = Field(default=3600, ge=1, le=604_800)
 
-    @field_validator("jettythunder_api_url", "gateway_internal_url")
+    @field_validator("jettythunder_api_url", "gateway_internal_url", "agentcache_api_url")
     @classmethod
     def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")

@@ -16,6 +16,7 @@ from storage_gateway.domain import ByteRange
 from storage_gateway.form import Form
 from storage_gateway.repository import Row
 from storage_gateway.service.assets import Assets
+from storage_gateway.service.closing import Result
 
 router = APIRouter(prefix="/api/storage", tags=["storage"])
 
@@ -67,9 +68,7 @@ async def upload(tenant: CurrentTenant, request: Request) -> JSONResponse:
     except JettyThunderError:
         await form.drain()
         raise
-    asset = _asset(result.asset, request, cache_key=result.cache_key) | {"deduplicated": result.deduplicated}
-    answer = {"success": True, "asset": asset, "upload_id": str(result.upload_id)}
-    return JSONResponse(answer, 200 if result.deduplicated else 201)
+    return result_answer(result, request)
 
 
 @router.get("/download")
@@ -90,7 +89,7 @@ async def download(
     answer = {"success": True, "url": link.url, "expires_at": link.expires_at.isoformat()}
     stream_url = _stream_link(request, asset["id"], int(link.expires_at.timestamp()))
     return JSONResponse(
-        answer | {"stream_url": stream_url, "asset": _asset(asset, request, cache_key=cache_key)}
+        answer | {"stream_url": stream_url, "asset": asset_answer(asset, request, cache_key=cache_key)}
     )
 
 
@@ -128,7 +127,7 @@ async def list_assets(
         cursor=cursor,
         limit=limit,
     )
-    found = [_asset(asset, request) for asset in page.assets]
+    found = [asset_answer(asset, request) for asset in page.assets]
     return {"success": True, "assets": found, "next_cursor": page.next_cursor}
 
 
@@ -136,7 +135,7 @@ async def list_assets(
 async def get_asset(asset_id: UUID, tenant: CurrentTenant, request: Request) -> dict[str, Any]:
     """One asset's record."""
     asset = await request.app.state.assets.find(tenant.account_id, asset_id=asset_id)
-    return {"success": True, "asset": _asset(asset, request)}
+    return {"success": True, "asset": asset_answer(asset, request)}
 
 
 @router.patch("/assets/{asset_id}")
@@ -147,7 +146,7 @@ async def rename_asset(
     asset = await request.app.state.assets.rename(
         tenant.account_id, asset_id, filename=body.filename, cache_key=body.cache_key
     )
-    return {"success": True, "asset": _asset(asset, request, cache_key=body.cache_key)}
+    return {"success": True, "asset": asset_answer(asset, request, cache_key=body.cache_key)}
 
 
 @router.post("/assets/{asset_id}/copy")
@@ -158,7 +157,7 @@ async def copy_asset(asset_id: UUID, body: Naming, tenant: CurrentTenant, reques
     asset = await request.app.state.assets.rename(
         tenant.account_id, asset_id, filename=None, cache_key=body.cache_key
     )
-    copied = _asset(asset, request, cache_key=body.cache_key)
+    copied = asset_answer(asset, request, cache_key=body.cache_key)
     return {"success": True, "asset": copied | {"deduplicated": True}}
 
 
@@ -178,7 +177,19 @@ async def bulk_delete(body: BulkDelete, tenant: CurrentTenant, request: Request)
     return {"success": True, "deleted": [str(asset_id) for asset_id in gone], "not_found": missing}
 
 
-def _asset(row: Row, request: Request, *, cache_key: str | None = None) -> dict[str, Any]:
+def result_answer(result: Result, request: Request) -> JSONResponse:
+    """What an upload came to: 201 for a new asset, 200 for one the account already had."""
+    asset = asset_answer(result.asset, request, cache_key=result.cache_key)
+    answer = {
+        "success": True,
+        "upload_id": str(result.upload_id),
+        "deduplicated": result.deduplicated,
+        "asset": asset | {"deduplicated": result.deduplicated},
+    }
+    return JSONResponse(answer, 200 if result.deduplicated else 201)
+
+
+def asset_answer(row: Row, request: Request, *, cache_key: str | None = None) -> dict[str, Any]:
     """An asset as tenants see it, under the cache key it was asked for by: it may have several."""
     speed = row["upload_speed_mbps"]
     return {

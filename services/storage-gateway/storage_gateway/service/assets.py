@@ -1,9 +1,6 @@
 """Reading, listing, naming and deleting assets."""
 
 import asyncio
-import base64
-import binascii
-import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +11,7 @@ from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, Ass
 from jettythunder.database import CONNECTION_ERRORS, Pool
 from jettythunder.errors import AssetNotFound, BandwidthQuotaExceeded, InvalidField, StorageUnavailable
 from jettythunder.storage import ObjectMissing, Storage
-from storage_gateway import domain
+from storage_gateway import domain, paging
 from storage_gateway.domain import ByteRange
 from storage_gateway.repository import Repository, Row
 from storage_gateway.service import SOURCE
@@ -196,7 +193,7 @@ class Assets:
         limit: int,
     ) -> Page:
         """One page of the account's assets, newest first."""
-        before_created_at, before_id = _read_cursor(cursor)
+        before_created_at, before_id = paging.read_cursor(cursor)
         async with self._pool.acquire() as connection:
             assets = await self._repository.list_assets(
                 connection,
@@ -210,7 +207,7 @@ class Assets:
             )
         more = len(assets) > limit
         assets = assets[:limit]
-        return Page(assets, _cursor(assets[-1]) if more else None)
+        return Page(assets, paging.cursor(assets[-1]["created_at"], assets[-1]["id"]) if more else None)
 
     async def delete(self, account_id: UUID, asset_ids: Sequence[UUID], *, reason: str) -> list[UUID]:
         """Delete assets and credit their storage; returns those that were there."""
@@ -269,21 +266,3 @@ async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
             yield block
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
-
-
-def _cursor(last: Row) -> str:
-    place = json.dumps([last["created_at"].isoformat(), str(last["id"])])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    if cursor is None:
-        return None, None
-    try:
-        created_at, asset_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError(cursor)
-        return moment, UUID(asset_id)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise InvalidField("cursor takes the next_cursor of an earlier page.", field="cursor") from None

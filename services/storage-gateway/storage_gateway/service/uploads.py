@@ -29,17 +29,17 @@ from jettythunder.errors import (
     MultipleFiles,
     ShuttingDown,
     StorageNotIncluded,
-    StorageQuotaExceeded,
     UploadNotOpen,
 )
 from jettythunder.storage import ObjectMissing, Storage, StoredPart
 from storage_gateway import domain
 from storage_gateway.domain import MEGABYTE, Tenant, UploadOptions
 from storage_gateway.form import Form, Part
-from storage_gateway.repository import NewUpload, Repository, Row
+from storage_gateway.repository import NewUpload, Repository
 from storage_gateway.service import SOURCE
 from storage_gateway.service.chunks import ChunkDispatcher
 from storage_gateway.service.closing import Closer, Received, Result
+from storage_gateway.service.reserving import quota_exceeded
 from storage_gateway.spool import BLOCK_BYTES, Spool, SpooledChunk
 
 log = telemetry.logger(__name__)
@@ -366,16 +366,6 @@ def _too_large(tenant: Tenant) -> FileTooLarge:
         f"The file is larger than the {megabytes} MB the {tenant.tier} tier allows.",
         max_file_size_bytes=tenant.max_file_size_bytes,
         tier=tenant.tier,
-    )
-
-
-def quota_exceeded(room: Row, wanted_bytes: int) -> StorageQuotaExceeded:
-    """The refusal of a reservation, with the figures that explain it."""
-    return StorageQuotaExceeded(
-        used_bytes=room["used_bytes"],
-        reserved_bytes=room["reserved_bytes"],
-        quota_bytes=room["quota_bytes"],
-        requested_bytes=wanted_bytes,
     )
 
 

@@ -1,0 +1,90 @@
+"""Where chunks can be sent: our own chunk-workers, AgentCache's edges, and the object storage itself."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import aiohttp
+from pydantic import BaseModel, HttpUrl, TypeAdapter, ValidationError
+
+from jettythunder import telemetry
+from jettythunder.database import Pool
+from storage_gateway.repository import Repository
+
+log = telemetry.logger(__name__)
+
+_SILENT_SECONDS = 15
+_ASK_AGAIN_SECONDS = 60
+_TIMEOUT_SECONDS = 2
+
+
+class _Listed(BaseModel):
+    id: str
+    region: str = "unknown"
+    url: HttpUrl
+
+
+_listed: TypeAdapter[list[_Listed]] = TypeAdapter(list[_Listed])
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A place that takes chunks. ``kind`` is worker, external or direct (the object storage itself)."""
+
+    id: str
+    region: str
+    url: str
+    kind: str
+
+
+class Edges:
+    """The edges known now.
+
+    Args:
+        agentcache_url: AgentCache's API, whose own edges are merged in where it answers; empty for none.
+        direct_url: the object storage's address where clients may send chunks straight to it, else None.
+    """
+
+    def __init__(
+        self, *, pool: Pool, repository: Repository, agentcache_url: str, direct_url: str | None, region: str
+    ) -> None:
+        self._pool = pool
+        self._repository = repository
+        self._agentcache_url = agentcache_url
+        self._direct = [Edge("lyve", region, direct_url, "direct")] if direct_url else []
+        self._external: list[Edge] = []
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def known(self) -> list[Edge]:
+        """All edges: the least busy workers first, then AgentCache's, then the object storage."""
+        async with self._pool.acquire() as connection:
+            rows = await self._repository.live_edges(connection, silent_seconds=_SILENT_SECONDS)
+        workers = [Edge(row["id"], row["region"], row["url"], "worker") for row in rows]
+        return [*workers, *await self._agentcache_edges(), *self._direct]
+
+    async def _agentcache_edges(self) -> list[Edge]:
+        if not self._agentcache_url or time.monotonic() - self._asked_at < _ASK_AGAIN_SECONDS:
+            return self._external
+        if self._asking.locked():
+            return self._external
+        async with self._asking:
+            self._asked_at = time.monotonic()
+            try:
+                timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+                async with (
+                    aiohttp.ClientSession(timeout=timeout) as http,
+                    http.get(f"{self._agentcache_url}/edges") as answer,
+                ):
+                    answer.raise_for_status()
+                    found = await answer.json()
+                listed = found.get("edges", []) if isinstance(found, dict) else found
+                self._external = [
+                    Edge(edge.id, edge.region, str(edge.url).rstrip("/"), "external")
+                    for edge in _listed.validate_python(listed)
+                ]
+            except (aiohttp.ClientError, TimeoutError, ValidationError, ValueError) as error:
+                # Optional at run time: our own edges serve without it.
+                self._external = []
+                log.info("agentcache lists no edges", error_type=type(error).__name__)
+        return self._external
