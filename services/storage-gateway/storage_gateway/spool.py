@@ -6,6 +6,7 @@ process goes, however it goes.
 """
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -51,7 +52,9 @@ class ByteBudget:
             if turn.done() and not turn.cancelled():
                 self.release(count)
             else:
-                self._waiting.remove((count, turn))
+                # A release in between may have passed this turn over and taken it out already.
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove((count, turn))
                 self._grant()
             if isinstance(error, TimeoutError):
                 raise GatewayBusy from None
