@@ -1,0 +1,174 @@
+"""Chunks through the command queue: stored and recorded, or refused with a reason."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from tests.support.infrastructure import Infrastructure, ServiceStarter
+from tests.support.waiting import eventually
+
+from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
+
+from .conftest import Gateway, md5_of, opened_gateway, random_chunk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(
+    gateway: Gateway, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("worker"))
+    starter("chunk-worker")
+    yield
+    starter.end()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def gateway(infrastructure: Infrastructure) -> AsyncIterator[Gateway]:
+    async with opened_gateway(infrastructure) as opened:
+        yield opened
+
+
+async def test_a_chunk_is_answered_with_what_the_storage_acknowledged(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    answer = await gateway.stored(gateway.command(upload, data, number=7))
+    assert (answer.upload_id, answer.number, answer.md5) == (upload.id, 7, md5_of(data))
+    assert answer.etag.strip('"') == md5_of(data)
+
+
+async def test_stored_chunks_join_into_the_file(gateway: Gateway) -> None:
+    upload, chunks = await gateway.begin(), [random_chunk() for _ in range(6)]
+    commands = [gateway.command(upload, data, number=n) for n, data in enumerate(chunks, 1)]
+    await asyncio.gather(*map(gateway.stored, commands))
+    assert await gateway.object_of(upload) == b"".join(chunks)
+
+
+async def test_a_stored_chunk_is_recorded(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    answer = await gateway.stored(gateway.command(upload, data))
+    (row,) = await gateway.rows(upload)
+    assert (row["number"], row["size_bytes"], row["md5"], row["etag"]) == (
+        1,
+        len(data),
+        md5_of(data),
+        answer.etag,
+    )
+
+
+async def test_a_stored_chunk_is_told(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    answer = await gateway.stored(gateway.command(upload, data))
+    told = await gateway.only_event(ChunkUploadedV1.TYPE, upload)
+    assert ChunkUploadedV1.model_validate(told) == ChunkUploadedV1(
+        account_id=upload.account_id,
+        upload_id=upload.id,
+        number=1,
+        size_bytes=len(data),
+        md5=md5_of(data),
+        etag=answer.etag,
+        edge=told["edge"],
+    )
+
+
+async def test_a_chunk_sent_again_is_answered_without_being_fetched(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    command = gateway.command(upload, data)
+    first = await gateway.stored(command)
+    assert await gateway.stored(command) == first
+    assert gateway.spool.requests.count(f"/internal/chunks/{upload.id}/1") == 1
+
+
+async def test_other_bytes_replace_the_chunk(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    await gateway.stored(gateway.command(upload, random_chunk()))
+    await gateway.stored(gateway.command(upload, data))
+    assert await gateway.object_of(upload) == data
+
+
+async def test_corrupted_bytes_are_refused_and_not_recorded(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    command = gateway.command(upload, bytes([data[0] ^ 1]) + data[1:], md5=md5_of(data))
+    refusal = await gateway.denied(command)
+    assert (refusal.code, refusal.retryable) == ("checksum_mismatch", True)
+    assert await gateway.rows(upload) == []
+
+
+async def test_a_chunk_the_gateway_dropped_fails_for_good(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    command = gateway.command(upload, random_chunk())
+    gateway.spool.chunks.clear()
+    refusal = await gateway.denied(command)
+    assert (refusal.code, refusal.retryable) == ("chunk_gone", False)
+    told = await gateway.only_event(ChunkFailedV1.TYPE, upload)
+    assert (told["number"], told["code"]) == (1, "chunk_gone")
+
+
+async def test_a_gateway_that_is_away_may_be_asked_again(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    url = f"http://127.0.0.1:9/internal/chunks/{upload.id}/1?expires_at=4102444800&signature=ours"
+    refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=url))
+    assert (refusal.code, refusal.retryable) == ("chunk_source_unavailable", True)
+
+
+async def test_a_chunk_shorter_than_commanded_is_refused(gateway: Gateway) -> None:
+    upload, data = await gateway.begin(), random_chunk()
+    refusal = await gateway.denied(gateway.command(upload, data, size_bytes=len(data) + 1))
+    assert refusal.code == "truncated_body"
+    assert await gateway.rows(upload) == []
+
+
+async def test_an_ended_upload_takes_no_chunk(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    await gateway.pool.execute("UPDATE uploads SET status = 'aborted' WHERE id = $1", upload.id)
+    refusal = await gateway.denied(gateway.command(upload, random_chunk()))
+    assert (refusal.code, refusal.retryable) == ("upload_not_open", False)
+
+
+async def test_an_upload_that_ends_meanwhile_records_no_chunk(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    path = f"/internal/chunks/{upload.id}/1"
+    gateway.spool.held[path] = asyncio.Event()
+    storing = asyncio.create_task(gateway.denied(gateway.command(upload, random_chunk())))
+    await eventually(lambda: path in gateway.spool.requests)
+    await gateway.pool.execute("UPDATE uploads SET status = 'completing' WHERE id = $1", upload.id)
+    gateway.spool.held[path].set()
+    assert (await storing).code == "upload_not_open"
+    assert await gateway.rows(upload) == []
+
+
+async def test_a_multipart_upload_aborted_in_the_storage_takes_no_chunk(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    await gateway.storage.abort_multipart(upload.s3_key, upload.s3_upload_id)
+    refusal = await gateway.denied(gateway.command(upload, random_chunk()))
+    assert refusal.code == "upload_not_open"
+
+
+async def test_another_account_s_upload_is_not_found(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    refusal = await gateway.denied(gateway.command(upload, random_chunk(), account_id=uuid4()))
+    assert refusal.code == "upload_not_found"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://127.0.0.1/internal/chunks/{id}/1?expires_at=4102444800&signature=s",
+        "{spool}/latest/meta-data/?expires_at=4102444800&signature=s",
+        "{spool}/internal/chunks/{id}/2?expires_at=4102444800&signature=s",
+        "{spool}/internal/chunks/{id}/1",
+    ],
+)
+async def test_an_address_that_is_no_gateway_s_is_not_called(gateway: Gateway, url: str) -> None:
+    upload = await gateway.begin()
+    source_url = url.format(spool=gateway.spool.url, id=upload.id)
+    called = len(gateway.spool.requests)
+    refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=source_url))
+    assert refusal.code == "link_invalid"
+    assert len(gateway.spool.requests) == called
+
+
+async def test_a_chunk_for_another_bucket_is_refused(gateway: Gateway) -> None:
+    upload = await gateway.begin()
+    refusal = await gateway.denied(gateway.command(upload, random_chunk(), s3_bucket="elsewhere"))
+    assert refusal.code == "configuration_error"
