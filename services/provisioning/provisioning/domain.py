@@ -33,6 +33,14 @@ class Tier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What an account uses: bytes stored, and bytes sent in the period that runs."""
+
+    storage_used_bytes: int
+    bandwidth_used_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Account:
     """A billable tenant, as stored. ``api_secret`` is the secret's digest."""
 
@@ -151,11 +159,22 @@ def prefix_of(account_id: UUID) -> str:
     return f"accounts/{account_id}/"
 
 
-def status_in_tier(status: str, *, storage_used_bytes: int, tier: Tier) -> str:
-    """An account's status after a move to ``tier``: a suspension stays, else what is used decides."""
+def status_in_tier(status: str, usage: Usage, tier: Tier) -> str:
+    """An account's status after a move to ``tier``: a suspension stays, else what is used decides.
+
+    A quota is used up when use reaches it, as usage-meter judges it; an account that uses nothing has used
+    up nothing, also where its quota is 0.
+    """
     if status == "suspended":
         return status
-    return "over_quota" if storage_used_bytes > tier.storage_quota_gb * BYTES_PER_GB else "active"
+    used_up = _reaches(usage.storage_used_bytes, tier.storage_quota_gb) or _reaches(
+        usage.bandwidth_used_bytes, tier.bandwidth_quota_gb
+    )
+    return "over_quota" if used_up else "active"
+
+
+def _reaches(used_bytes: int, quota_gb: int) -> bool:
+    return used_bytes > 0 and used_bytes >= quota_gb * BYTES_PER_GB
 
 
 def is_overtaken(account: Account, changed_at: datetime | None) -> bool:

@@ -32,9 +32,10 @@ UPDATE agentcache_accounts SET folder_created_at = now(), updated_at = now()
 WHERE id = :account_id AND folder_created_at IS NULL
 RETURNING true;
 
--- name: lock_usage(agentcache_user_id)$
--- The bytes a user has stored, locked until the transaction ends; no row comes back where there is no account.
-SELECT storage_used_bytes FROM account_usage
+-- name: lock_usage(agentcache_user_id)^
+-- What a user uses, locked until the transaction ends; no row comes back where there is no account.
+SELECT storage_used_bytes, CASE WHEN period_end > now() THEN bandwidth_used_bytes ELSE 0 END AS bandwidth_used_bytes
+FROM account_usage
 WHERE account_id = (SELECT id FROM agentcache_accounts WHERE agentcache_user_id = :agentcache_user_id)
 FOR UPDATE;
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jettythunder.database import Connection, queries
-from provisioning.domain import Account, Credentials, Tier
+from provisioning.domain import Account, Credentials, Tier, Usage
 
 
 class Repository:
@@ -60,10 +60,10 @@ class Repository:
         """Note that the folder is there. True for one caller only."""
         return bool(await self._queries.mark_folder(connection, account_id=account_id))
 
-    async def lock_usage(self, connection: Connection, user_id: UUID) -> int | None:
-        """The bytes stored, locked until the transaction ends; None where there is no account."""
-        used: int | None = await self._queries.lock_usage(connection, agentcache_user_id=user_id)
-        return used
+    async def lock_usage(self, connection: Connection, user_id: UUID) -> Usage | None:
+        """What a user uses, locked until the transaction ends; None where there is no account."""
+        row = await self._queries.lock_usage(connection, agentcache_user_id=user_id)
+        return Usage(**row) if row is not None else None
 
     async def update_tier(self, connection: Connection, *, account_id: UUID, tier: Tier, status: str) -> None:
         """Put an account into another tier."""

@@ -16,14 +16,14 @@ from jettythunder.database import Connection, Pool
 from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier
 from jettythunder.storage import ObjectMissing, Storage
 from provisioning import domain
-from provisioning.domain import Account, Credentials, Delivery, Tier
+from provisioning.domain import Account, Credentials, Delivery, Tier, Usage
 from provisioning.repository import Repository
 
 log = telemetry.logger(__name__)
 
 _SOURCE = "/provisioning"
 # Short, because a caller waits for the answer, and a repeated call completes what this one could not.
-_FOLDER_SECONDS = 3.0
+_FOLDER_SECONDS = 4.0
 
 
 class Provisioning:
@@ -42,6 +42,7 @@ class Provisioning:
         self._storage = storage
         self._master_key = master_key
         self._environment = environment
+        self._folders: dict[UUID, asyncio.Task[None]] = {}
 
     async def check_master_key(self) -> None:
         """Refuse to run with a master key that the stored credentials were not derived from.
@@ -93,14 +94,12 @@ class Provisioning:
             limits = await self._tier(connection, tier)
             first = await self._first_time(connection, delivery)
             # Reservations and triggers lock the usage row first and the account second; so does this.
-            used_bytes = await self._repository.lock_usage(connection, user_id)
-            if used_bytes is None:
+            usage = await self._repository.lock_usage(connection, user_id)
+            if usage is None:
                 raise AccountNotFound
             account = await self._account(connection, user_id)
             if first and not domain.is_overtaken(account, changed_at):
-                await self._move(
-                    connection, account, limits, storage_used_bytes=used_bytes, changed_at=changed_at
-                )
+                await self._move(connection, account, limits, usage=usage, changed_at=changed_at)
                 account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
@@ -146,14 +145,24 @@ class Provisioning:
             await self._tell(connection, provisioned)
 
     async def _make_folder(self, account: Account) -> bool:
-        """Put the folder's object. True for the one call that is first to have done so."""
-        try:
-            async with asyncio.timeout(_FOLDER_SECONDS):
-                await self._storage.put(account.s3_prefix, b"", content_type="application/x-directory")
-        except (ObjectMissing, TimeoutError) as error:
-            raise StorageUnavailable from error
+        """See to the folder's object. True for the one call that is first to have done so."""
+        # Many calls for one new account put its folder once, so that they don't stand in each other's way.
+        making = self._folders.get(account.id)
+        if making is None:
+            making = self._folders[account.id] = asyncio.create_task(self._put_folder(account.s3_prefix))
+            making.add_done_callback(lambda _: self._folders.pop(account.id))
+        await asyncio.shield(making)
         async with self._pool.acquire() as connection:
             return await self._repository.mark_folder(connection, account.id)
+
+    async def _put_folder(self, key: str) -> None:
+        try:
+            async with asyncio.timeout(_FOLDER_SECONDS):
+                await self._storage.put(key, b"", content_type="application/x-directory")
+        except (ObjectMissing, StorageUnavailable, TimeoutError) as error:
+            raise StorageUnavailable(
+                "The object storage did not take the account's folder. Repeat the call to complete it."
+            ) from error
 
     async def _move(
         self,
@@ -161,14 +170,14 @@ class Provisioning:
         account: Account,
         tier: Tier,
         *,
-        storage_used_bytes: int,
+        usage: Usage,
         changed_at: datetime | None,
     ) -> None:
         # Noted also where the tier stays: an older change that comes later must not undo this one.
         await self._repository.note_tier_change(connection, account_id=account.id, changed_at=changed_at)
         if tier.tier == account.agentcache_tier:
             return
-        status = domain.status_in_tier(account.status, storage_used_bytes=storage_used_bytes, tier=tier)
+        status = domain.status_in_tier(account.status, usage, tier)
         await self._repository.update_tier(connection, account_id=account.id, tier=tier, status=status)
         changed = AccountTierChangedV1(
             account_id=account.id,

@@ -2,18 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
 import pytest
 import pytest_asyncio
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from pydantic import TypeAdapter
+from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 
 from jettythunder import auth, topology
 from jettythunder.broker.rpc import RpcClient
@@ -27,13 +28,6 @@ from jettythunder.storage import Storage
 WAIT_SECONDS = 20.0
 
 _answers: TypeAdapter[AccountReply | Denied] = TypeAdapter(AccountReply | Denied)
-
-
-class Stack(Protocol):
-    """The running servers and services, by the environment that leads to them."""
-
-    @property
-    def environment(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +116,7 @@ class Gateway:
 class Broker:
     """Looks into the event log and the dead letters."""
 
+    connection: AbstractConnection
     channel: AbstractChannel
 
     async def event_log(self) -> list[AbstractIncomingMessage]:
@@ -130,16 +125,15 @@ class Broker:
         await self.channel.default_exchange.publish(
             aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
         )
-        log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
+        arriving: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         held: list[AbstractIncomingMessage] = []
-        async with (
-            asyncio.timeout(WAIT_SECONDS),
-            log.iterator(arguments={"x-stream-offset": "first"}) as arriving,
-        ):
-            async for message in arriving:
+        # A channel of its own: what it has prefetched beyond the fence goes with it, as streams take no nack.
+        async with self.connection.channel() as reading, asyncio.timeout(WAIT_SECONDS):
+            await reading.set_qos(prefetch_count=500)
+            log = await reading.declare_queue(topology.EVENT_LOG, passive=True)
+            await log.consume(arriving.put, arguments={"x-stream-offset": "first"})
+            while (message := await arriving.get()).message_id != fence:
                 await message.ack()
-                if message.message_id == fence:
-                    break
                 held.append(message)
         return held
 
@@ -177,10 +171,27 @@ class Doorkeeper:
         return row is not None and row["secret_digest"] == digest
 
 
+def storage_of(environment: Mapping[str, str]) -> Storage:
+    """The bucket that an environment leads to."""
+    known = {name.upper() for name in StorageSettings.model_fields}
+    values = {name.lower(): value for name, value in environment.items() if name in known}
+    return Storage(StorageSettings.model_validate(values))
+
+
 @pytest.fixture(scope="session")
-def environment(services: Stack) -> Mapping[str, str]:
-    """The environment of the running stack."""
-    return services.environment
+def provisioning(
+    infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """The service under test. Where the session's services run too, the two share the work."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("provisioning"))
+    yield starter("provisioning")
+    starter.end()
+
+
+@pytest.fixture(scope="session")
+def environment(infrastructure: Infrastructure, provisioning: RunningService) -> Mapping[str, str]:
+    """What leads to the servers that the service under test uses."""
+    return infrastructure.environment
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -190,11 +201,16 @@ async def pool(environment: Mapping[str, str]) -> AsyncIterator[Pool]:
 
 
 @pytest_asyncio.fixture
-async def channel(environment: Mapping[str, str]) -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as connection:
-        opened = await connection.channel(publisher_confirms=True)
-        await opened.set_qos(prefetch_count=500)
+async def connection(environment: Mapping[str, str]) -> AsyncIterator[AbstractConnection]:
+    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def channel(connection: AbstractConnection) -> AbstractChannel:
+    opened = await connection.channel(publisher_confirms=True)
+    await opened.set_qos(prefetch_count=500)
+    return opened
 
 
 @pytest.fixture
@@ -203,8 +219,8 @@ def agentcache(channel: AbstractChannel) -> AgentCache:
 
 
 @pytest.fixture
-def broker(channel: AbstractChannel) -> Broker:
-    return Broker(channel)
+def broker(connection: AbstractConnection, channel: AbstractChannel) -> Broker:
+    return Broker(connection, channel)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -219,16 +235,9 @@ def doorkeeper(pool: Pool) -> Doorkeeper:
     return Doorkeeper(pool)
 
 
-@pytest.fixture(scope="session")
-def storage_settings(environment: Mapping[str, str]) -> StorageSettings:
-    known = {name.upper() for name in StorageSettings.model_fields}
-    values = {name.lower(): value for name, value in environment.items() if name in known}
-    return StorageSettings.model_validate(values)
-
-
 @pytest_asyncio.fixture(scope="session")
-async def storage(storage_settings: StorageSettings) -> AsyncIterator[Storage]:
-    opened = Storage(storage_settings)
+async def storage(environment: Mapping[str, str]) -> AsyncIterator[Storage]:
+    opened = storage_of(environment)
     await opened.open()
     yield opened
     await opened.close()

@@ -1,10 +1,12 @@
 """Making accounts by command."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.provisioning.conftest import Broker, Doorkeeper, Gateway
+from tests.support.infrastructure import ServiceStarter
 
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply, ProvisionAccountV1
 from jettythunder.database import Pool
@@ -50,8 +52,9 @@ async def test_the_account_s_folder_is_an_empty_object(gateway: Gateway, storage
 
 
 async def test_a_hundred_calls_at_once_make_one_account(
-    gateway: Gateway, pool: Pool, broker: Broker, user: str
+    gateway: Gateway, pool: Pool, start_service: ServiceStarter, user: str
 ) -> None:
+    start_service("provisioning")
     answers: list[AccountReply] = await asyncio.gather(*(gateway.account(wanted(user)) for _ in range(100)))
     assert sum(answer.created for answer in answers) == 1
     assert len({answer.model_copy(update={"created": False}).model_dump_json() for answer in answers}) == 1
@@ -59,7 +62,21 @@ async def test_a_hundred_calls_at_once_make_one_account(
         "SELECT count(*) FROM agentcache_accounts WHERE agentcache_user_ref = $1", user
     )
     assert rows == 1
-    assert len(await broker.events(AccountProvisionedV1.TYPE, agentcache_user_id=user)) == 1
+
+
+async def test_an_account_is_told_of_once(
+    gateway: Gateway, broker: Broker, user: str, eventually: Any
+) -> None:
+    await asyncio.gather(*(gateway.account(wanted(user)) for _ in range(10)))
+    # Once an account that was made later is told of, nothing more is to come of the first.
+    await gateway.account(wanted(f"{user}-later"))
+
+    async def told(who: str) -> list[dict[str, Any]]:
+        return await broker.events(AccountProvisionedV1.TYPE, agentcache_user_id=who)
+
+    await eventually(lambda: told(f"{user}-later"))
+    events = await eventually(lambda: told(user))
+    assert [event["data"]["tier"] for event in events] == ["pro"]
 
 
 async def test_repeating_with_another_tier_and_email_changes_nothing(gateway: Gateway, user: str) -> None:

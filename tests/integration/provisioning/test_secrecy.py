@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway
+from tests.support.infrastructure import RunningService
 
 from jettythunder import topology
 from jettythunder.contracts.accounts import (
@@ -83,3 +84,12 @@ async def test_a_reply_to_that_names_a_queue_of_ours_gets_nothing(
     after = await channel.declare_queue(topology.PROVISIONING_EVENTS.dead_letter_queue, passive=True)
     assert after.declaration_result.message_count == before.declaration_result.message_count
     assert account.api_secret not in await logged(broker)
+
+
+async def test_the_log_holds_no_key_and_no_secret(
+    gateway: Gateway, broker: Broker, provisioning: RunningService, user: str, eventually: Any
+) -> None:
+    pairs = await rotated(gateway, broker, user, eventually)
+    written = provisioning.log()
+    assert AccountProvisionedV1.TYPE in written
+    assert not [p for p in pairs if p.api_secret in written or p.api_key in written]

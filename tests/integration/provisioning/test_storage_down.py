@@ -1,50 +1,43 @@
 """Provisioning while the object storage is away."""
 
-from collections.abc import Mapping
-from uuid import uuid4
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
-from tests.integration.provisioning.conftest import Doorkeeper, Gateway
+import pytest_asyncio
+from tests.integration.provisioning.conftest import Gateway, storage_of
+from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 
+from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.accounts import ProvisionAccountV1
-from jettythunder.database import Pool
-from jettythunder.errors import StorageUnavailable
-from jettythunder.settings import StorageSettings
-from jettythunder.storage import Storage
-from provisioning.domain import Delivery
-from provisioning.repository import Repository
-from provisioning.service import Provisioning
 
-# Port 1 (tcpmux) is served nowhere: connections are refused at once.
-NOWHERE = "http://127.0.0.1:1"
+
+@pytest.fixture
+def provisioning(own_infrastructure: Infrastructure, tmp_path: Path) -> Iterator[RunningService]:
+    starter = ServiceStarter(own_infrastructure, tmp_path)
+    yield starter("provisioning")
+    starter.end()
+
+
+@pytest_asyncio.fixture
+async def gateway(own_infrastructure: Infrastructure, provisioning: RunningService) -> AsyncIterator[Gateway]:
+    rpc = RpcClient(own_infrastructure.rabbitmq_url, name="provisioning tests")
+    yield Gateway(rpc)
+    await rpc.close()
 
 
 async def test_a_call_that_failed_is_completed_by_repeating_it(
-    environment: Mapping[str, str],
-    pool: Pool,
-    gateway: Gateway,
-    storage: Storage,
-    storage_settings: StorageSettings,
-    doorkeeper: Doorkeeper,
-    user: str,
+    own_infrastructure: Infrastructure, gateway: Gateway, user: str
 ) -> None:
-    unreachable = Storage(storage_settings.model_copy(update={"lyve_endpoint": NOWHERE}))
-    await unreachable.open()
-    cut_off = Provisioning(
-        pool,
-        Repository(),
-        unreachable,
-        master_key=environment["JETTYTHUNDER_MASTER_KEY"],
-        environment=environment.get("JETTYTHUNDER_ENVIRONMENT", "live"),
-    )
-    delivery = Delivery(consumer="storage-down", event_id=uuid4())
-    with pytest.raises(StorageUnavailable):
-        await cut_off.provision(delivery, user_ref=user, email="test@example.com", tier="pro")
-    await unreachable.close()
+    command = ProvisionAccountV1(agentcache_user_id=user, agentcache_email="test@example.com", tier="pro")
+    own_infrastructure.stop("s3")
+    denied = await gateway.denial(command)
+    assert (denied.code, denied.status, denied.retryable) == ("storage_unavailable", 503, True)
 
-    account = await gateway.account(
-        ProvisionAccountV1(agentcache_user_id=user, agentcache_email="test@example.com", tier="pro")
-    )
+    own_infrastructure.start("s3")
+    account = await gateway.account(command)
     assert account.created
-    assert await storage.size_of(account.s3_prefix) == 0
-    assert await doorkeeper.lets_in(account)
+    storage = storage_of(own_infrastructure.environment)
+    await storage.open()
+    assert await storage.list_sizes(account.s3_prefix) == {account.s3_prefix: 0}
+    await storage.close()

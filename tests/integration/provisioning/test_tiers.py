@@ -58,6 +58,18 @@ async def test_an_upgrade_above_what_is_used_ends_over_quota(gateway: Gateway, p
     assert account.status == "active"
 
 
+async def test_bandwidth_of_a_period_that_is_over_does_not_count(
+    gateway: Gateway, pool: Pool, user: str
+) -> None:
+    account_id = await provision(gateway, user, tier="pro")
+    await pool.execute(
+        "UPDATE account_usage SET bandwidth_used_bytes = 4e10, period_end = now() WHERE account_id = $1",
+        account_id,
+    )
+    account = await gateway.account(ChangeTierV1(agentcache_user_id=user, tier="starter"))
+    assert account.status == "active"
+
+
 async def test_a_suspended_account_stays_suspended(gateway: Gateway, pool: Pool, user: str) -> None:
     account_id = await provision(gateway, user, tier="starter")
     await pool.execute("UPDATE agentcache_accounts SET status = 'suspended' WHERE id = $1", account_id)

@@ -8,7 +8,7 @@ import pytest
 
 from jettythunder.errors import ConfigurationError, InvalidField, UnknownTier
 from provisioning import domain
-from provisioning.domain import Account, Credentials, Tier
+from provisioning.domain import Account, Credentials, Tier, Usage
 
 MASTER_KEY = "a master key of thirty-two characters or more"
 ACCOUNT_ID = UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10")
@@ -56,17 +56,28 @@ def test_what_no_tier_is_called_is_refused(tier: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "used_bytes", "expected"),
+    ("status", "storage_used_bytes", "bandwidth_used_bytes", "expected"),
     [
-        ("active", 2_000_000_000, "active"),
-        ("active", 2_000_000_001, "over_quota"),
-        ("over_quota", 2_000_000_000, "active"),
-        ("suspended", 0, "suspended"),
-        ("suspended", 2_000_000_001, "suspended"),
+        ("active", 1_999_999_999, 9_999_999_999, "active"),
+        ("active", 2_000_000_000, 0, "over_quota"),
+        ("active", 0, 10_000_000_000, "over_quota"),
+        ("over_quota", 1_999_999_999, 0, "active"),
+        ("suspended", 0, 0, "suspended"),
+        ("suspended", 2_000_000_000, 0, "suspended"),
     ],
 )
-def test_status_in_a_tier_to_the_byte(status: str, used_bytes: int, expected: str) -> None:
-    assert domain.status_in_tier(status, storage_used_bytes=used_bytes, tier=STARTER) == expected
+def test_status_in_a_tier_to_the_byte(
+    status: str, storage_used_bytes: int, bandwidth_used_bytes: int, expected: str
+) -> None:
+    usage = Usage(storage_used_bytes=storage_used_bytes, bandwidth_used_bytes=bandwidth_used_bytes)
+    assert domain.status_in_tier(status, usage, STARTER) == expected
+
+
+def test_who_uses_nothing_is_within_a_quota_of_nothing() -> None:
+    free = Tier(tier="free", storage_quota_gb=0, bandwidth_quota_gb=0, jetty_speed_enabled=False)
+    assert (
+        domain.status_in_tier("active", Usage(storage_used_bytes=0, bandwidth_used_bytes=0), free) == "active"
+    )
 
 
 def test_the_older_of_two_tier_changes_is_overtaken() -> None:
