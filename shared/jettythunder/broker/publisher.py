@@ -1,7 +1,7 @@
 """Publishing with confirms: a call that returns means the broker has the message."""
 
-import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 import aio_pika
 from aio_pika import DeliveryMode
@@ -52,27 +52,29 @@ class Publisher:
             Unroutable: no queue is bound for it.
             BrokerUnavailable: no confirm within the time-out; the message may still arrive.
         """
-        sendable: HeadersType = dict(headers or {})  # type: ignore[arg-type]
         message = aio_pika.Message(
             body,
             delivery_mode=DeliveryMode.PERSISTENT,
             content_type=content_type,
             type=event_type,
             message_id=message_id,
-            headers=sendable,
+            headers=cast("HeadersType | None", headers),
             reply_to=reply_to,
             correlation_id=correlation_id,
             expiration=expiration_seconds,
         )
-        channel = await self._link.channel()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                target = (
-                    await channel.get_exchange(exchange, ensure=False)
-                    if exchange
-                    else channel.default_exchange
-                )
-                await target.publish(message, routing_key=routing_key, mandatory=mandatory)
+            channel = await (await self._link.channel()).get_underlay_channel()
+            # Not waiting for the socket to drain lets many calls share one write; their confirms bound them.
+            await channel.basic_publish(
+                body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=message.properties,
+                mandatory=mandatory,
+                timeout=self._timeout_seconds,
+                wait=False,
+            )
         except PublishError as error:
             raise Unroutable(routing_key) from error
         except DeliveryError as error:

@@ -39,4 +39,9 @@ def rows(*payloads: Payload, source: str) -> Rows:
 
 async def write(connection: Connection, *payloads: Payload, source: str) -> None:
     """Add events to the outbox. They are published if, and only if, the caller's transaction commits."""
-    await _queries.insert_outbox(connection, **vars(rows(*payloads, source=source)))
+    await write_rows(connection, rows(*payloads, source=source))
+
+
+async def write_rows(connection: Connection, events: Rows) -> None:
+    """As :func:`write`, for events that are enveloped already."""
+    await _queries.insert_outbox(connection, **vars(events))
