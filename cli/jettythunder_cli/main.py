@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from jettythunder_cli.database import app as database
 from jettythunder_cli.stack.commands import app as stack
 
 app = typer.Typer(
@@ -12,6 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stack, name="stack")
+app.add_typer(database, name="db")
 
 
 @app.callback()
