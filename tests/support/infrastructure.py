@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -119,6 +119,17 @@ class Infrastructure:
 
 
 @contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user may walk through too; removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="jettythunder-", dir=os.environ.get("JETTYTHUNDER_TEST_DIR")))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def running_infrastructure() -> Iterator[Infrastructure]:
     """Servers in a temporary folder, ended and removed afterwards.
 
@@ -126,14 +137,12 @@ def running_infrastructure() -> Iterator[Infrastructure]:
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
     where /tmp keeps no extended attributes. The shell's DATABASE_URL and the like are never used.
     """
-    folder = Path(tempfile.mkdtemp(prefix="jettythunder-", dir=os.environ.get("JETTYTHUNDER_TEST_DIR")))
-    folder.chmod(0o711)
     first_port = random.choice(PORT_RANGE)
     with ExitStack() as running:
-        running.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = running.enter_context(temporary_folder())
         containers = Containers({}, {})
         if containers_are_possible():
-            book = PortBook(remembered={}, held={})
+            book = running.enter_context(closing(PortBook(remembered={}, held={})))
             containers = running.enter_context(
                 running_containers(
                     postgres_port=book.choose("postgres", first_port),
@@ -345,3 +354,4 @@ class ServiceStarter:
         for service in self._started:
             if service.process.poll() is None:
                 service.kill()
+        self._book.close()

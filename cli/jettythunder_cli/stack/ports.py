@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -57,13 +61,15 @@ class PortBook:
     """The ports of one stack by name.
 
     `remembered` are those of the last start, kept where still free; `held` are those that the running stack
-    itself listens on, kept as they are.
+    itself listens on, kept as they are. A chosen port is claimed until `close`, so that stacks which start at
+    the same moment choose different ones.
     """
 
     def __init__(self, *, remembered: Mapping[str, int], held: Mapping[str, int]) -> None:
         self.chosen: dict[str, int] = {}
         self._remembered = remembered
         self._held = held
+        self._claims: list[IO[str]] = []
 
     def choose(self, name: str, preferred: int) -> int:
         """The port for the name: held, remembered, preferred, or the next free one above."""
@@ -73,12 +79,34 @@ class PortBook:
         if name in self._remembered:
             candidates.insert(0, self._remembered[name])
         for port in candidates:
-            if port not in self.chosen.values() and is_free(port):
+            if port not in self.chosen.values() and is_free(port) and self._claim(port):
                 return self.fix(name, port)
         raise StackError(
             f"No port is free for {name} between {preferred} and {preferred + SEARCHED_PORTS}: stop what "
             "holds them."
         )
+
+    def _claim(self, port: int) -> bool:
+        """Whether no other stack is about to listen on the port."""
+        path = Path(tempfile.gettempdir()) / f"jettythunder-port-{port}.lock"
+        try:
+            claim = path.open("w")
+        except OSError:  # another user's, who may well be about to use the port
+            return False
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            claim.close()
+            return False
+        self._claims.append(claim)
+        return True
+
+    def close(self) -> None:
+        """Give up the claims: by now the ports are listened on, or will not be."""
+        for claim in self._claims:
+            Path(claim.name).unlink(missing_ok=True)
+            claim.close()
+        self._claims.clear()
 
     def fix(self, name: str, port: int) -> int:
         """Record a port that was settled elsewhere."""

@@ -401,9 +401,10 @@ class Stack:
                         ended = info.name
             if ended or time.monotonic() > deadline:
                 name = ended or (programs[-1] if programs else what)
+                log = self.layout.shown / "logs" / f"{name}.log"
                 raise StackError(
-                    f"{what} {'ended at its start' if ended else 'does not answer'}; its log "
-                    f"{self.layout.shown / 'logs' / f'{name}.log'} ends with:\n{self.supervisor.log_tail(name)}"
+                    f"{what} {'ended at its start' if ended else 'does not answer'}; its log {log} ends with:\n"
+                    f"{self.supervisor.log_tail(name)}"
                 )
             time.sleep(0.05)
 

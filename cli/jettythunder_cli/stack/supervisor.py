@@ -51,10 +51,11 @@ class ProcessInfo:
 def render_value(name: str, value: str) -> str:
     """A value for supervisor's `environment=`, whose quoting knows no escapes."""
     quote = "'" if '"' in value else '"'
-    if quote in value or "\n" in value or " ;" in value or " #" in value:
+    quoted_at_an_end = value != value.strip("'\"")
+    if quoted_at_an_end or quote in value or "\n" in value or " ;" in value or " #" in value:
         raise StackError(
-            f"{name} holds both kinds of quotes, a line break or a blank before `;` or `#`, which the "
-            "process manager cannot pass on: give it a value without these."
+            f"{name} begins or ends with a quote, or holds both kinds of quotes, a line break or a blank "
+            "before `;` or `#`, which the process manager cannot pass on: give it a value without these."
         )
     return f"{name}={quote}{value.replace('%', '%%')}{quote}"
 
@@ -155,10 +156,10 @@ class Supervisor:
                 )
             time.sleep(0.05)
 
-    def reload(self) -> set[str]:
+    def reload(self) -> bool:
         """Take over a changed configuration: end what is gone or changed, add what is new or changed.
 
-        Returns the names of the programs that were added and are to be started.
+        Returns whether there was any difference. What was added is not started yet.
         """
         added, changed, removed = self._calls.reloadConfig()[0]
         for name in (*changed, *removed):
@@ -166,7 +167,7 @@ class Supervisor:
             self._calls.removeProcessGroup(name)
         for name in (*added, *changed):
             self._calls.addProcessGroup(name)
-        return {*added, *changed}
+        return bool(added or changed or removed)
 
     def processes(self) -> list[ProcessInfo]:
         """All programs, in the order of their start; empty where supervisord does not run."""

@@ -1,0 +1,94 @@
+# `make` alone lists the targets. Variables: WORKERS (chunk-workers), GATEWAY_PORT, JETTYTHUNDER_DATA_DIR,
+# PYTHON (which Python makes the virtual environment), ARGS (handed on to the command behind a target).
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STACK := $(BIN)/python -m jettythunder_cli.main stack
+CODE := shared services cli tests deploy
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
+           --no-emit-index-url --no-emit-find-links --no-header
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The environment is made anew only when the pins, or what it is made of, have changed.
+$(VENV)/installed: requirements.lock pyproject.toml deploy/dev/make-venv
+	@PYTHON="$(PYTHON)" deploy/dev/make-venv $(VENV)
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/installed ## Make the virtual environment with the pinned packages
+
+.PHONY: up
+up: install ## Start everything and wait until it answers (WORKERS=4 for four chunk-workers)
+	@$(STACK) up $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+
+.PHONY: down
+down: install ## Stop everything; the data stays
+	@$(STACK) down $(ARGS)
+
+.PHONY: purge
+purge: install ## Stop everything and remove its data, logs and secrets
+	@$(STACK) down --purge $(ARGS)
+
+.PHONY: status
+status: install ## Show what runs, where and since when
+	@$(STACK) status $(ARGS) || [ $$? -eq 3 ]
+
+.PHONY: logs
+logs: install ## Follow the logs (ARGS=storage-gateway for one of them)
+	@$(STACK) logs --follow $(ARGS)
+
+.PHONY: lint
+lint: install ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: install ## Run the tests but for the long ones, on servers of their own
+	$(BIN)/pytest -m "not deep and not chaos" --ignore tests/performance $(ARGS)
+
+.PHONY: test-unit
+test-unit: install ## Run the tests that need no servers
+	$(BIN)/pytest tests/unit tests/contracts $(ARGS)
+
+.PHONY: test-deep
+test-deep: install ## Run the long property tests
+	$(BIN)/pytest -m deep $(ARGS)
+
+.PHONY: chaos
+chaos: install ## Kill servers and services under load, and see what is lost
+	$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: bench
+bench: install ## Measure uploads against a direct S3 client
+	$(BIN)/python -m tests.performance.bench $(ARGS)
+
+.PHONY: schema
+schema: install ## Write deploy/database/schema.sql from the migrations
+	$(BIN)/python -m jettythunder_cli.main db schema
+
+.PHONY: asyncapi
+asyncapi: install ## Write the description of all events from the code
+	$(BIN)/python -m jettythunder_cli.main events asyncapi
+
+.PHONY: lock
+lock: install ## Pin the newest allowed packages, with their hashes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --upgrade --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade deploy/dev/swift-requirements.in --output-file deploy/dev/swift-requirements.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and what tools left behind (not the stack's data)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find shared services cli tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

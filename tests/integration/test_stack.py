@@ -1,0 +1,243 @@
+"""`jettythunder stack` as a developer types it, on real servers in a data folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from tests.support.infrastructure import PORT_RANGE, Infrastructure, temporary_folder
+from tests.support.waiting import eventually_sync
+
+from jettythunder_cli.stack.layout import find_layout
+from jettythunder_cli.stack.stack import is_ready
+from jettythunder_cli.stack.supervisor import MARKER
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The command line, with a data folder, a gateway port and an environment of its own."""
+
+    data_dir: Path
+    gateway_port: int
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        settings = {"JETTYTHUNDER_DATA_DIR": str(self.data_dir), "GATEWAY_PORT": str(self.gateway_port)}
+        return subprocess.run(
+            [sys.executable, "-m", "jettythunder_cli.main", "stack", *arguments],
+            env={**kept, **settings, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def json(self, *arguments: str, **environment: str) -> Any:
+        """The --json result of a command that has to succeed."""
+        finished = self.run(*arguments, "--json", **environment)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return json.loads(finished.stdout)
+
+    def pids(self) -> dict[str, int]:
+        """The processes of the running programs."""
+        return {program["name"]: program["pid"] for program in self.json("status")["programs"]}
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes that belong to the data folder, whoever their parent is."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARKER) == str(self.data_dir)
+        except psutil.Error:
+            return False
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """A data folder in which nothing was started yet; what a test leaves running there is ended."""
+    with fresh_data_folder() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Commands]:
+    """A data folder whose servers run, for tests that change nothing."""
+    with fresh_data_folder() as made:
+        made.json("up", "--infra-only")
+        yield made
+
+
+@contextmanager
+def fresh_data_folder() -> Iterator[Commands]:
+    with temporary_folder() as folder:
+        cache = folder / "stack" / "cache"
+        cache.parent.mkdir(mode=0o711)
+        cache.symlink_to(find_layout(None, {}).cache)
+        made = Commands((folder / "stack").resolve(), random.choice(PORT_RANGE))
+        try:
+            yield made
+        finally:
+            made.run("down")
+
+
+def test_the_env_file_leads_a_shell_to_the_three_servers(started: Commands) -> None:
+    script = (
+        f". {started.data_dir / 'env'};"
+        ' psql "$DATABASE_URL" -Atc "SELECT current_database()" &&'
+        f" {Path(sys.executable).parent / 'aws'} s3 ls --endpoint-url=$LYVE_ENDPOINT &&"
+        " echo ${RABBITMQ_URL%%:*}"
+    )
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert shell.stdout.split() == ["jettythunder", "amqp"], shell.stderr
+
+
+def test_up_leaves_four_ready_services_and_as_many_workers_as_asked_for(commands: Commands) -> None:
+    summary = commands.json("up", "--workers", "3")
+    assert set(summary["services"]) == {
+        "storage-gateway",
+        "provisioning",
+        "usage-meter",
+        "chunk-worker-1",
+        "chunk-worker-2",
+        "chunk-worker-3",
+    }
+    for url in summary["services"].values():
+        assert is_ready(url)
+
+
+def test_up_again_with_fewer_workers_touches_nothing_else(commands: Commands) -> None:
+    commands.json("up", "--workers", "2")
+    before = commands.pids()
+    commands.json("up", "--workers", "1")
+    assert commands.pids() == {name: pid for name, pid in before.items() if name != "chunk-worker-2"}
+
+
+def test_up_on_a_running_stack_says_so_and_restarts_nothing(started: Commands) -> None:
+    before = started.pids()
+    assert started.json("up", "--infra-only")["already_running"]
+    assert started.pids() == before
+
+
+def test_up_from_a_shell_that_loaded_the_env_file_still_means_the_same_servers(started: Commands) -> None:
+    loaded = {
+        name: value
+        for name, value in _shell_environment(started.data_dir / "env").items()
+        if name.startswith(("DATABASE_", "RABBITMQ_", "LYVE_", "JETTYTHUNDER_"))
+    }
+    again = started.json("up", "--infra-only", **loaded)
+    assert {role["source"] for role in again["roles"].values()} == {"native"}
+
+
+def _shell_environment(env_file: Path) -> dict[str, str]:
+    """What a shell's environment consists of after loading the file."""
+    script = f'. {env_file}; exec "$0" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    printed = subprocess.run(["sh", "-c", script, sys.executable], capture_output=True, text=True, check=True)
+    environment: dict[str, str] = json.loads(printed.stdout)
+    return environment
+
+
+def test_down_leaves_no_process_and_the_next_up_finds_the_data(commands: Commands) -> None:
+    commands.json("up", "--infra-only")
+    database_url = _shell_environment(commands.data_dir / "env")["DATABASE_URL"]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    assert commands.json("down")["kept"] == str(commands.data_dir)
+    assert commands.processes() == []
+    commands.json("up", "--infra-only")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_purge_leaves_neither_process_nor_data(commands: Commands) -> None:
+    commands.json("up", "--infra-only")
+    assert commands.json("down", "--purge")["removed"] == str(commands.data_dir)
+    assert commands.processes() == []
+    assert not commands.data_dir.exists()
+
+
+def test_up_recovers_from_a_process_manager_that_was_killed(commands: Commands) -> None:
+    commands.json("up", "--infra-only")
+    manager = int((commands.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    commands.json("up", "--infra-only")
+    assert {process.ppid() for process in commands.processes()} & {1, os.getpid()} <= {1}
+    assert all(pid is not None for pid in commands.pids().values())
+
+
+def test_down_ends_what_a_killed_process_manager_left_behind(commands: Commands) -> None:
+    commands.json("up", "--infra-only")
+    manager = int((commands.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    commands.json("down")
+    assert commands.processes() == []
+
+
+def test_a_gateway_port_in_use_is_one_sentence_that_names_its_holder(commands: Commands) -> None:
+    with socket.create_server(("127.0.0.1", commands.gateway_port)):
+        finished = commands.run("up")
+    assert finished.returncode == 1
+    assert f"Port {commands.gateway_port} is in use by" in finished.stderr
+    assert f"(pid {os.getpid()})" in finished.stderr
+    assert "GATEWAY_PORT=" in finished.stderr
+    assert "Traceback" not in finished.stdout + finished.stderr
+
+
+def test_a_database_that_does_not_answer_is_warned_of_and_replaced(commands: Commands) -> None:
+    summary = commands.json("up", "--infra-only", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert summary["roles"]["postgres"]["source"] == "native"
+    assert summary["warnings"][0].startswith("DATABASE_URL is set but nothing usable answers there")
+
+
+def test_servers_that_answer_are_used_and_outlive_the_stack(
+    commands: Commands, infrastructure: Infrastructure
+) -> None:
+    theirs = {
+        name: infrastructure.environment[name]
+        for name in (
+            "DATABASE_URL",
+            "RABBITMQ_URL",
+            "LYVE_ENDPOINT",
+            "LYVE_REGION",
+            "LYVE_ACCESS_KEY_ID",
+            "LYVE_SECRET_ACCESS_KEY",
+        )
+    }
+    summary = commands.json("up", "--infra-only", **theirs)
+    assert {role["source"] for role in summary["roles"].values()} == {"external"}
+    commands.json("down", **theirs)
+    for role in infrastructure.stack.roles.values():
+        role.ping()
+
+
+def test_the_result_and_the_status_tell_no_secret(started: Commands) -> None:
+    printed = started.run("up", "--infra-only", "--json").stdout + started.run("status", "--json").stdout
+    variables = _shell_environment(started.data_dir / "env")
+    for name in ("JETTYTHUNDER_MASTER_KEY", "LYVE_SECRET_ACCESS_KEY", "DATABASE_URL", "RABBITMQ_URL"):
+        assert variables[name] not in printed
+
+
+def test_status_of_a_stack_that_does_not_run_is_told_by_its_exit_code(commands: Commands) -> None:
+    assert commands.run("status").returncode == 3
+
+
+def test_logs_of_an_unknown_program_name_those_there_are(started: Commands) -> None:
+    finished = started.run("logs", "gateway")
+    assert finished.returncode == 1
+    assert "There is no log of `gateway`" in finished.stderr
+    assert "rabbitmq" in finished.stderr
