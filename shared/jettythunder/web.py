@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic_settings import BaseSettings
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +26,7 @@ from jettythunder.errors import (
     NotFound,
     Unauthenticated,
 )
+from jettythunder.settings import load
 
 log = telemetry.logger(__name__)
 
@@ -35,12 +37,15 @@ Ping = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(title: str, *, description: str, lifespan: Lifespan) -> FastAPI:
+def create_app(title: str, *, description: str, settings: type[BaseSettings], lifespan: Lifespan) -> FastAPI:
     """An application with OpenAPI at /docs, problem+json errors, /healthz, /readyz and /metrics.
 
-    The lifespan sets ``app.state.pings`` (name to ping) and ``app.state.ops_token``.
+    The settings are read here, before anything is started, into ``app.state.settings``: a missing one stops
+    the service with its sentence and nothing else. The lifespan sets ``app.state.pings`` (name to ping) and
+    ``app.state.ops_token``.
     """
     app = FastAPI(title=title, description=description, version=__version__, lifespan=lifespan)
+    app.state.settings = load(settings)
     app.add_middleware(CorrelationMiddleware)
     app.add_exception_handler(JettyThunderError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -12,7 +12,6 @@ from chunk_worker.settings import ChunkWorkerSettings
 from chunk_worker.source import ChunkSource
 from jettythunder.backbone import open_backbone
 from jettythunder.contracts.uploads import UploadChunkV1
-from jettythunder.settings import load
 from jettythunder.storage import Storage
 from jettythunder.topology import CHUNK_WORKER_COMMANDS
 
@@ -22,7 +21,7 @@ _NAME = "chunk-worker"
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open everything, let messages flow, and close in the opposite order."""
-    settings = load(ChunkWorkerSettings)
+    settings: ChunkWorkerSettings = app.state.settings
     storage = Storage(settings)
     async with contextlib.AsyncExitStack() as stack:
         # Opened before the backbone, so that chunks in flight while it closes still have them.

@@ -7,7 +7,6 @@ from fastapi import FastAPI
 
 from jettythunder import telemetry
 from jettythunder.backbone import open_backbone, patiently
-from jettythunder.settings import load
 from jettythunder.storage import Storage
 from provisioning import consumers
 from provisioning.repository import Repository
@@ -23,7 +22,7 @@ _PROBE_PREFIX = "system/provisioning/"
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open everything, let messages flow, and close in the opposite order."""
-    settings = load(Settings)
+    settings: Settings = app.state.settings
     storage = Storage(settings)
     async with contextlib.AsyncExitStack() as stack:
         # Opened before the backbone, so that handlers that finish while it closes still have it.

@@ -2,9 +2,11 @@
 
 from jettythunder.web import create_app
 from provisioning.bootstrap import lifespan
+from provisioning.settings import Settings
 
 app = create_app(
     "JettyThunder provisioning",
     description="Makes the accounts of AgentCache users. Work comes by message; HTTP is for operation only.",
+    settings=Settings,
     lifespan=lifespan,
 )

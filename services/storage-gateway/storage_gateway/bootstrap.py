@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jettythunder import settings, web
+from jettythunder import web
 from jettythunder.auth import Signer
 from jettythunder.backbone import open_backbone
 from jettythunder.broker.rpc import RpcClient
@@ -38,6 +38,7 @@ def create_app() -> FastAPI:
     app = web.create_app(
         "JettyThunder storage-gateway",
         description="Uploads, downloads and streams for AgentCache's tenants.",
+        settings=GatewaySettings,
         lifespan=lifespan,
     )
     app.add_middleware(RateLimitHeaders)
@@ -49,7 +50,7 @@ def create_app() -> FastAPI:
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Everything the gateway needs is open inside."""
-    config = settings.load(GatewaySettings)
+    config: GatewaySettings = app.state.settings
     async with contextlib.AsyncExitStack() as stack:
         backbone = await stack.enter_async_context(open_backbone(config, name=NAME))
         storage = Storage(config)
