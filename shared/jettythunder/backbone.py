@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from faststream.rabbit import RabbitBroker
 
 from jettythunder import database, telemetry
+from jettythunder.broker.batch_consumer import BatchConsumer
 from jettythunder.broker.connection import BrokerLink, declare_topology
 from jettythunder.broker.consumer import Consumer
 from jettythunder.broker.publisher import Publisher
@@ -28,13 +29,14 @@ _NOT_THERE_YET: tuple[type[BaseException], ...] = (
 )
 
 Opened = TypeVar("Opened")
+Item = TypeVar("Item")
 
 
 class Backbone:
     """The servers behind a service, open. Make one with :func:`open_backbone`."""
 
     def __init__(self, settings: ServiceSettings, *, name: str, pool: Pool) -> None:
-        url = settings.rabbitmq_url.get_secret_value()
+        self._url = url = settings.rabbitmq_url.get_secret_value()
         self.name = name
         self.pool = pool
         self._link = BrokerLink(url, name=f"{name} publisher")
@@ -53,6 +55,24 @@ class Backbone:
         """A consumer of ``queue``; messages flow once :meth:`start` is called."""
         return Consumer(self.broker, self.publisher, queue=queue, prefetch=prefetch)
 
+    def batch_consumer(
+        self,
+        queue: ConsumerQueue,
+        apply: Callable[[Sequence[Item]], Awaitable[None]],
+        *,
+        batch_size: int,
+        linger_seconds: float,
+    ) -> BatchConsumer[Item]:
+        """A consumer of ``queue`` that applies messages in batches; whoever makes it starts and closes it."""
+        return BatchConsumer(
+            self._url,
+            self.publisher,
+            queue=queue,
+            apply=apply,
+            batch_size=batch_size,
+            linger_seconds=linger_seconds,
+        )
+
     async def start(self) -> None:
         """Let messages flow, in and out."""
         await self.broker.start()
@@ -70,6 +90,7 @@ class Backbone:
 
     async def close(self) -> None:
         """Let handlers finish, publish what they committed, and close."""
+        log.info("shutting down: what is in flight is finished first")
         await self.broker.stop()
         await self.relay.close()
         await self._link.close()

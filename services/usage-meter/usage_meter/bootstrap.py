@@ -6,11 +6,8 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from jettythunder.backbone import open_backbone
-from jettythunder.settings import load
 from jettythunder.topology import USAGE_METER_EVENTS
 from usage_meter import consumers
-from usage_meter.batching import Batcher
-from usage_meter.domain import Fact
 from usage_meter.repository import LedgerRepository, RollupRepository
 from usage_meter.rollups import Rollups
 from usage_meter.scheduling import Job, Schedule
@@ -21,17 +18,19 @@ from usage_meter.settings import Settings
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open everything, let events flow, and close in the right order."""
-    settings = load(Settings)
+    settings: Settings = app.state.settings
     async with open_backbone(settings, name="usage-meter") as backbone:
         meter = Meter(backbone.pool, LedgerRepository(), thresholds_percent=settings.usage_thresholds_percent)
         rollups = Rollups(
             backbone.pool, RollupRepository(), close_after_seconds=settings.usage_close_after_seconds
         )
-        batcher = Batcher[Fact](
+        consumer = backbone.batch_consumer(
+            USAGE_METER_EVENTS,
             meter.record,
-            max_size=settings.usage_meter_batch_size,
+            batch_size=settings.usage_meter_batch_size,
             linger_seconds=settings.usage_meter_linger_seconds,
         )
+        consumers.register(consumer)
         schedule = Schedule(
             backbone.pool,
             [
@@ -41,17 +40,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
                 Job("sweep", settings.usage_sweep_seconds, meter.sweep),
             ],
         )
-        consumers.register(
-            backbone.consumer(USAGE_METER_EVENTS, prefetch=settings.usage_meter_prefetch), batcher.submit
-        )
-        app.state.pings = backbone.pings
+        app.state.pings = {**backbone.pings, "consumer": consumer.ping}
         app.state.ops_token = settings.jettythunder_ops_token.get_secret_value()
-        batcher.start()
         await backbone.start()
+        consumer.start()
         schedule.start()
         try:
             yield
         finally:
             await schedule.close()
-            await backbone.broker.stop()
-            await batcher.close()
+            await consumer.close(timeout_seconds=settings.shutdown_timeout_seconds)

@@ -14,10 +14,10 @@ Guarantees given here:
 import hashlib
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
@@ -53,10 +53,98 @@ _messages = Counter(
 _seconds = Histogram("jettythunder_message_seconds", "Time in the handler", ["queue", "type"])
 
 
-@dataclass(frozen=True)
-class _Route:
-    model: type[Event[Any]]
-    handler: Callable[[Any], Awaitable[BaseModel | None]]
+Handled = TypeVar("Handled")
+
+
+class Routes(Generic[Handled]):
+    """What takes which type of message on one queue."""
+
+    def __init__(self, queue: topology.ConsumerQueue) -> None:
+        self._queue = queue
+        self._routes: dict[str, tuple[type[Event[Any]], Callable[[Any], Handled]]] = {}
+
+    def add(self, payload: type[AnyPayload], handler: Callable[[Event[AnyPayload]], Handled]) -> None:
+        """Let ``handler`` take messages of this type."""
+        self._routes[payload.TYPE] = Event[payload], handler  # type: ignore[valid-type]
+
+    def decode(self, body: bytes) -> tuple[Event[Any], Callable[[Any], Handled]]:
+        """The event in a message's body, and what takes it.
+
+        Raises:
+            MalformedEvent: it is no CloudEvent of a type and version that the queue takes.
+        """
+        try:
+            raw = RawEvent.model_validate_json(body)
+            route = self._routes.get(raw.type)
+            if route is None:
+                raise MalformedEvent(f"{self._queue.name} takes no messages of type {raw.type[:100]!r}.")
+            model, handler = route
+            return model.model_validate_json(body), handler
+        except ValidationError as error:
+            # The values are left out: a malformed message may hold anything.
+            places = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors()[:5])
+            raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A message whose handling failed, as it came."""
+
+    body: bytes
+    event_type: str
+    message_id: str
+    headers: Mapping[str, Any]
+    reply_to: str | None
+    correlation_id: str | None
+    content_type: str
+
+
+class Settler:
+    """Decides what becomes of a message whose handling failed: a later attempt, or the dead letters."""
+
+    def __init__(self, publisher: Publisher, queue: topology.ConsumerQueue) -> None:
+        self._publisher = publisher
+        self._queue = queue
+
+    async def settle(self, failed: Failed, error: Exception) -> None:
+        """Have a copy confirmed in a wait queue or in the dead letters; the message itself may go then.
+
+        Raises:
+            BrokerUnavailable, Unroutable: it was not confirmed, so the message must stay.
+        """
+        headers = dict(failed.headers)
+        attempts = int(str(headers.get(ATTEMPTS, 0))) + 1
+        now = datetime.now(UTC).isoformat()
+        headers.update({ATTEMPTS: attempts, LAST_FAILED_AT: now, **describe(error)})
+        headers.setdefault(FIRST_FAILED_AT, now)
+        again = is_retryable(error) and attempts <= len(topology.RETRY_DELAYS_MS)
+        exchange, wait_seconds = topology.DEAD_LETTERS, None
+        if again:
+            delay_ms = topology.RETRY_DELAYS_MS[attempts - 1]
+            exchange = topology.retry_queue(delay_ms)
+            wait_seconds = delay_ms / 1000 * (1 - random.random() * JITTER)  # noqa: S311 - jitter, not a secret
+        await self._publisher.publish(
+            failed.body,
+            exchange=exchange,
+            routing_key=self._queue.name,
+            event_type=failed.event_type,
+            message_id=failed.message_id,
+            headers=headers,
+            reply_to=failed.reply_to,
+            correlation_id=failed.correlation_id,
+            expiration_seconds=wait_seconds,
+            content_type=failed.content_type,
+        )
+        outcome = "retried" if again else "dead_lettered"
+        count_messages(self._queue, failed.event_type, outcome)
+        log.warning(
+            f"message {outcome}",
+            queue=self._queue.name,
+            type=failed.event_type,
+            attempts=attempts,
+            message_id=failed.message_id,
+            exc_info=error,
+        )
 
 
 class Consumer:
@@ -74,7 +162,8 @@ class Consumer:
     ) -> None:
         self._publisher = publisher
         self._queue = queue
-        self._routes: dict[str, _Route] = {}
+        self._settler = Settler(publisher, queue)
+        self._routes = Routes[Awaitable[BaseModel | None]](queue)
         broker.subscriber(
             RabbitQueue(queue.name, declare=False),
             channel=Channel(prefetch_count=prefetch),
@@ -87,12 +176,12 @@ class Consumer:
         self, payload: type[AnyPayload], handler: Callable[[Event[AnyPayload]], Awaitable[BaseModel | None]]
     ) -> None:
         """Let ``handler`` take messages of this type. What it returns answers ``reply_to``."""
-        self._routes[payload.TYPE] = _Route(Event[payload], handler)  # type: ignore[valid-type]
+        self._routes.add(payload, handler)
 
     async def _on_message(self, message: RabbitMessage) -> None:
         event_type = str(message.raw_message.type or "")
         try:
-            event, route = self._decode(message.body)
+            event, handler = self._routes.decode(message.body)
             event_type = event.type
         except MalformedEvent as error:
             await self._fail(message, event_type, error)
@@ -105,7 +194,7 @@ class Consumer:
             failure: Exception | None = None
             for _ in range(IMMEDIATE_ATTEMPTS):
                 try:
-                    reply, failure = await route.handler(event), None
+                    reply, failure = await handler(event), None
                     break
                 except Exception as error:
                     failure = error
@@ -117,28 +206,31 @@ class Consumer:
             if reply is not None and message.raw_message.reply_to:
                 await self._reply(message, reply)
             await message.ack()
-            _messages.labels(self._queue.name, event_type, "processed").inc()
-
-    def _decode(self, body: bytes) -> tuple[Event[Any], _Route]:
-        try:
-            raw = RawEvent.model_validate_json(body)
-            route = self._routes.get(raw.type)
-            if route is None:
-                raise MalformedEvent(f"{self._queue.name} takes no messages of type {raw.type[:100]!r}.")
-            return route.model.model_validate_json(body), route
-        except ValidationError as error:
-            # The values are left out: a malformed message may hold anything.
-            places = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors()[:5])
-            raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places}") from None
+            count_messages(self._queue, event_type, "processed")
 
     async def _fail(self, message: RabbitMessage, event_type: str, error: Exception) -> None:
         # The caller of a command waits for the answer: it gets the failure, and repeats if it wants.
         if self._queue.exchange == topology.COMMANDS and message.raw_message.reply_to:
             await self._reply(message, denied(error))
             await message.ack()
-            _messages.labels(self._queue.name, event_type, "denied").inc()
+            count_messages(self._queue, event_type, "denied")
             return
-        await self._settle(message, event_type, error)
+        raw = message.raw_message
+        failed = Failed(
+            body=message.body,
+            event_type=event_type,
+            message_id=str(raw.message_id or ""),
+            headers=raw.headers,
+            reply_to=raw.reply_to,
+            correlation_id=raw.correlation_id,
+            content_type=raw.content_type or "",
+        )
+        try:
+            await self._settler.settle(failed, error)
+        except (BrokerUnavailable, Unroutable):
+            await message.nack(requeue=True)
+            return
+        await message.ack()
 
     async def _reply(self, message: RabbitMessage, reply: BaseModel) -> None:
         request = message.raw_message
@@ -156,47 +248,10 @@ class Consumer:
             mandatory=False,
         )
 
-    async def _settle(self, message: RabbitMessage, event_type: str, error: Exception) -> None:
-        """Confirm a copy in a wait queue or in the dead letters, then let go of the message."""
-        raw = message.raw_message
-        headers = dict(raw.headers)
-        attempts = int(str(headers.get(ATTEMPTS, 0))) + 1
-        now = datetime.now(UTC).isoformat()
-        headers.update({ATTEMPTS: attempts, LAST_FAILED_AT: now, **describe(error)})
-        headers.setdefault(FIRST_FAILED_AT, now)
-        again = is_retryable(error) and attempts <= len(topology.RETRY_DELAYS_MS)
-        exchange, routing_key, wait_seconds = topology.DEAD_LETTERS, self._queue.name, None
-        if again:
-            delay_ms = topology.RETRY_DELAYS_MS[attempts - 1]
-            exchange = topology.retry_queue(delay_ms)
-            wait_seconds = delay_ms / 1000 * (1 - random.random() * JITTER)  # noqa: S311 - jitter, not a secret
-        try:
-            await self._publisher.publish(
-                message.body,
-                exchange=exchange,
-                routing_key=routing_key,
-                event_type=event_type,
-                message_id=str(raw.message_id or ""),
-                headers=headers,
-                reply_to=raw.reply_to,
-                correlation_id=raw.correlation_id,
-                expiration_seconds=wait_seconds,
-                content_type=raw.content_type or "",
-            )
-        except (BrokerUnavailable, Unroutable):
-            await message.nack(requeue=True)
-            return
-        await message.ack()
-        outcome = "retried" if again else "dead_lettered"
-        _messages.labels(self._queue.name, event_type, outcome).inc()
-        log.warning(
-            f"message {outcome}",
-            queue=self._queue.name,
-            type=event_type,
-            attempts=attempts,
-            message_id=raw.message_id,
-            exc_info=error,
-        )
+
+def count_messages(queue: topology.ConsumerQueue, event_type: str, outcome: str, count: int = 1) -> None:
+    """Count messages by what became of them."""
+    _messages.labels(queue.name, event_type, outcome).inc(count)
 
 
 async def _undecoded(message: RabbitMessage) -> RabbitMessage:

@@ -1,0 +1,334 @@
+"""The gateway's and provisioning's ends of the wire, and a look at what the usage-meter made of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from tests.support.infrastructure import (
+    Infrastructure,
+    RunningService,
+    ServiceStarter,
+    running_infrastructure,
+)
+from tests.support.waiting import eventually
+
+from jettythunder import topology
+from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
+from jettythunder.contracts.envelope import Event, Payload
+from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
+from jettythunder.database import Pool
+
+GB = 1_000_000_000
+WAIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Publishes events as a gateway's relay does, and reads what was published."""
+
+    channel: AbstractChannel
+
+    async def publish(
+        self, payload: Payload, *, event_id: UUID | None = None, at: datetime | None = None, copies: int = 1
+    ) -> UUID:
+        """Publish an event, several times if asked for, and return its id."""
+        event = Event[Payload](
+            id=event_id or uuid4(),
+            source="/storage-gateway",
+            type=payload.TYPE,
+            subject=payload.about,
+            time=at or datetime.now(UTC),
+            data=payload,
+        )
+        for _ in range(copies):
+            await self.send(event.encode(), event.type, str(event.id))
+        return event.id
+
+    async def send(self, body: bytes, event_type: str, message_id: str) -> None:
+        message = aio_pika.Message(
+            body, type=event_type, message_id=message_id, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        )
+        exchange = await self.channel.get_exchange(topology.EVENTS)
+        await exchange.publish(message, routing_key=event_type)
+
+    async def logged(self, payload: type[Payload], account_id: UUID) -> list[Event[Any]]:
+        """The events of a type about an account that the event log holds at this moment."""
+        fence = uuid4().hex
+        await self.channel.default_exchange.publish(
+            aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
+        )
+        log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
+        held: list[AbstractIncomingMessage] = []
+        async with (
+            asyncio.timeout(WAIT_SECONDS),
+            log.iterator(arguments={"x-stream-offset": "first"}) as found,
+        ):
+            async for message in found:
+                await message.ack()
+                if message.message_id == fence:
+                    break
+                held.append(message)
+        model = Event[payload]  # type: ignore[valid-type]
+        events = [model.model_validate_json(m.body) for m in held if m.type == payload.TYPE]
+        return [event for event in events if event.data.account_id == account_id]
+
+    async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
+        """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
+        name = topology.USAGE_METER_EVENTS.dead_letter_queue
+        dead = await self.channel.declare_queue(name, passive=True)
+        others: list[AbstractIncomingMessage] = []
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), dead.iterator() as arriving:
+                async for message in arriving:
+                    if message.message_id == message_id:
+                        await message.ack()
+                        return message
+                    others.append(message)
+        finally:
+            for other in others:
+                await other.nack(requeue=True)
+        raise AssertionError("the dead-letter queue closed")
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """An account, with what gateway and provisioning do to it."""
+
+    id: UUID
+    pool: Pool
+    wire: Wire
+
+    async def reserve(
+        self, size_bytes: int, *, upload_id: UUID | None = None, expires_at: datetime | None = None
+    ) -> UUID | None:
+        """Reserve storage as an upload does; the reservation, or None where there is no room."""
+        reservation = upload_id or uuid4()
+        row = await self.pool.fetchrow(
+            "SELECT * FROM reserve_storage($1, $2, $3, $4)",
+            self.id,
+            reservation,
+            size_bytes,
+            expires_at or datetime.now(UTC) + timedelta(hours=1),
+        )
+        return reservation if row is not None and row["granted"] else None
+
+    async def reserve_bandwidth(self, size_bytes: int, *, expires_at: datetime | None = None) -> UUID | None:
+        """Reserve bandwidth as a download does; the reservation, or None where there is no room."""
+        reservation = uuid4()
+        row = await self.pool.fetchrow(
+            "SELECT * FROM reserve_bandwidth($1, $2, $3, $4)",
+            self.id,
+            reservation,
+            size_bytes,
+            expires_at or datetime.now(UTC) + timedelta(hours=1),
+        )
+        return reservation if row is not None and row["granted"] else None
+
+    async def complete(
+        self,
+        upload_id: UUID,
+        size_bytes: int,
+        *,
+        stored_bytes: int | None = None,
+        asset_id: UUID | None = None,
+        **how: Any,
+    ) -> UUID:
+        """Say that an upload was completed; the event's id."""
+        stored = size_bytes if stored_bytes is None else stored_bytes
+        payload = UploadCompletedV1(
+            account_id=self.id,
+            upload_id=upload_id,
+            asset_id=asset_id or uuid4(),
+            size_bytes=size_bytes,
+            stored_bytes=stored,
+            chunk_count=1,
+            deduplicated=stored == 0,
+            duration_seconds=0.1,
+        )
+        return await self.wire.publish(payload, **how)
+
+    async def abort(self, upload_id: UUID, **how: Any) -> UUID:
+        """Say that an upload was given up."""
+        payload = UploadAbortedV1(account_id=self.id, upload_id=upload_id, code="expired")
+        return await self.wire.publish(payload, **how)
+
+    async def delete(self, size_bytes: int, *, asset_id: UUID | None = None, **how: Any) -> UUID:
+        """Say that an asset was deleted."""
+        payload = AssetDeletedV1(
+            account_id=self.id, asset_id=asset_id or uuid4(), size_bytes=size_bytes, reason="request"
+        )
+        return await self.wire.publish(payload, **how)
+
+    async def download(self, reservation_id: UUID, size_bytes: int, **how: Any) -> UUID:
+        """Say that a download was signed."""
+        payload = AssetDownloadedV1(
+            account_id=self.id, asset_id=uuid4(), reservation_id=reservation_id, size_bytes=size_bytes
+        )
+        return await self.wire.publish(payload, **how)
+
+    async def stream(self, reservation_id: UUID, sent_bytes: int, **how: Any) -> UUID:
+        """Say that bytes were sent."""
+        payload = AssetStreamedV1(
+            account_id=self.id, asset_id=uuid4(), reservation_id=reservation_id, sent_bytes=sent_bytes
+        )
+        return await self.wire.publish(payload, **how)
+
+    async def store(self, size_bytes: int, **how: Any) -> UUID:
+        """Upload an asset: reserve and complete; the event's id."""
+        upload_id = await self.reserve(size_bytes)
+        assert upload_id is not None, "there is no room for the upload"
+        return await self.complete(upload_id, size_bytes, **how)
+
+    async def send_bytes(self, size_bytes: int, **how: Any) -> UUID:
+        """Stream bytes: reserve and send; the event's id."""
+        reservation_id = await self.reserve_bandwidth(size_bytes)
+        assert reservation_id is not None, "there is no room for the download"
+        return await self.stream(reservation_id, size_bytes, **how)
+
+    async def change_quota(self, *, storage_gb: int) -> None:
+        """Another tier's storage quota, as provisioning sets it."""
+        await self.pool.execute(
+            "UPDATE agentcache_accounts SET storage_quota_gb = $2 WHERE id = $1", self.id, storage_gb
+        )
+
+    async def quota(self) -> dict[str, Any]:
+        """The quota answer."""
+        row = await self.pool.fetchrow("SELECT * FROM quota_of($1)", self.id)
+        assert row is not None
+        return dict(row)
+
+    async def shows(self, **figures: object) -> None:
+        """Wait until the quota answer has these figures."""
+
+        async def same() -> bool:
+            quota = await self.quota()
+            assert {name: quota[name] for name in figures} == figures
+            return True
+
+        await eventually(same, timeout_seconds=WAIT_SECONDS)
+
+    async def processed(self, *event_ids: UUID) -> None:
+        """Wait until the usage-meter has processed events."""
+        await eventually(
+            lambda: self.pool.fetchval(
+                "SELECT count(*) = $2 FROM inbox WHERE consumer = $1 AND event_id = ANY ($3::uuid[])",
+                topology.USAGE_METER_EVENTS.name,
+                len(event_ids),
+                list(event_ids),
+            ),
+            timeout_seconds=WAIT_SECONDS,
+        )
+
+    async def hours(self) -> list[dict[str, Any]]:
+        """The account's hourly rows, the earliest first."""
+        rows = await self.pool.fetch(
+            "SELECT * FROM storage_usage WHERE account_id = $1 ORDER BY period_start", self.id
+        )
+        return [dict(row) for row in rows]
+
+    async def proves_its_counters(self) -> None:
+        """The ledger's sums are the counters, and the open holds are what is reserved."""
+        row = await self.pool.fetchrow(
+            "SELECT u.storage_used_bytes = l.storage_used AND u.storage_reserved_bytes = l.storage_reserved"
+            " AND u.bandwidth_used_bytes = l.bandwidth_used AND u.bandwidth_reserved_bytes = l.bandwidth_reserved"
+            " AND u.request_count = l.requests AS sums_are_counters,"
+            " u.storage_reserved_bytes = h.storage AND u.bandwidth_reserved_bytes = h.bandwidth AS holds_are_reserved"
+            " FROM account_usage u,"
+            " LATERAL (SELECT"
+            "  coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_used,"
+            "  coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_reserved,"
+            "  coalesce(sum(used_delta_bytes) FILTER"
+            "   (WHERE resource = 'bandwidth' AND occurred_at >= u.period_start), 0) AS bandwidth_used,"
+            "  coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'bandwidth'), 0) AS bandwidth_reserved,"
+            "  coalesce(sum(request_count) FILTER (WHERE occurred_at >= u.period_start), 0) AS requests"
+            "  FROM usage_ledger WHERE account_id = u.account_id) AS l,"
+            " LATERAL (SELECT coalesce(sum(held_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage,"
+            "  coalesce(sum(held_bytes) FILTER (WHERE resource = 'bandwidth'), 0) AS bandwidth"
+            "  FROM usage_reservations WHERE account_id = u.account_id) AS h"
+            " WHERE u.account_id = $1",
+            self.id,
+        )
+        assert row is not None
+        assert dict(row) == {"sums_are_counters": True, "holds_are_reserved": True}
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Makes accounts."""
+
+    pool: Pool
+    wire: Wire
+
+    async def new(self, *, storage_gb: int = 20, bandwidth_gb: int = 50) -> Tenant:
+        account_id = uuid4()
+        await self.pool.execute(
+            "INSERT INTO agentcache_accounts (id, agentcache_user_id, agentcache_user_ref, agentcache_email,"
+            " agentcache_tier, api_key, api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name,"
+            " s3_prefix) VALUES ($1, $1, $2, 'a@example.com', 'pro', $2, '', $3, $4, 'agentcache-assets', $5)",
+            account_id,
+            f"user-{account_id}",
+            storage_gb,
+            bandwidth_gb,
+            f"accounts/{account_id}/",
+        )
+        return Tenant(account_id, self.pool, self.wire)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Infrastructure]:
+    """Servers of the usage-meter's own, so that no other one hears its events."""
+    with running_infrastructure() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def environment(servers: Infrastructure) -> Mapping[str, str]:
+    """What the usage-meter is started with; the schedule is quick, so that tests wait shortly."""
+    return {
+        "USAGE_ROLLUP_SECONDS": "0.2",
+        "USAGE_LATE_ROLLUP_SECONDS": "0.3",
+        "USAGE_CLOSE_SECONDS": "0.3",
+        "USAGE_CLOSE_AFTER_SECONDS": "0",
+        "USAGE_SWEEP_SECONDS": "0.3",
+    }
+
+
+@pytest.fixture(scope="session")
+def meter(
+    servers: Infrastructure, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """The service under test."""
+    starter = ServiceStarter(servers, tmp_path_factory.mktemp("usage-meter"))
+    yield starter("usage-meter", environment)
+    starter.end()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=10) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="session")
+async def wire(servers: Infrastructure, meter: RunningService) -> AsyncIterator[Wire]:
+    async with await aio_pika.connect(servers.rabbitmq_url) as connection:
+        yield Wire(await connection.channel())
+
+
+@pytest.fixture(scope="session")
+def tenants(pool: Pool, wire: Wire) -> Tenants:
+    return Tenants(pool, wire)
+
+
+@pytest_asyncio.fixture
+async def tenant(tenants: Tenants) -> Tenant:
+    """A new account with 20 GB of storage and 50 GB of bandwidth."""
+    return await tenants.new()
