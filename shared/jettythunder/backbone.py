@@ -9,6 +9,7 @@ from faststream.rabbit import RabbitBroker
 
 from jettythunder import database, telemetry
 from jettythunder.broker.batch_consumer import BatchConsumer
+from jettythunder.broker.connection import CONNECTION_ERRORS as BROKER_ERRORS
 from jettythunder.broker.connection import BrokerLink, declare_topology
 from jettythunder.broker.consumer import Consumer
 from jettythunder.broker.publisher import Publisher
@@ -50,10 +51,17 @@ class Backbone:
             apply_types=False,
         )
         self.relay = Relay(pool, url, name=name)
+        self._retry_delays_ms = settings.retry_delays_ms
 
     def consumer(self, queue: ConsumerQueue, *, prefetch: int) -> Consumer:
         """A consumer of ``queue``; messages flow once :meth:`start` is called."""
-        return Consumer(self.broker, self.publisher, queue=queue, prefetch=prefetch)
+        return Consumer(
+            self.broker,
+            self.publisher,
+            queue=queue,
+            prefetch=prefetch,
+            retry_delays_ms=self._retry_delays_ms,
+        )
 
     def batch_consumer(
         self,
@@ -71,6 +79,7 @@ class Backbone:
             apply=apply,
             batch_size=batch_size,
             linger_seconds=linger_seconds,
+            retry_delays_ms=self._retry_delays_ms,
         )
 
     async def start(self) -> None:
@@ -82,6 +91,20 @@ class Backbone:
     def pings(self) -> dict[str, Ping]:
         """What /readyz asks."""
         return {"database": lambda: database.ping(self.pool), "broker": self._ping_broker}
+
+    async def depths(self, *queues: str) -> dict[str, int]:
+        """How many messages wait in queues.
+
+        Raises:
+            BrokerUnavailable: the broker did not say.
+        """
+        channel = await self._link.channel()
+        try:
+            async with asyncio.timeout(5):
+                declared = {name: await channel.declare_queue(name, passive=True) for name in queues}
+        except BROKER_ERRORS as error:
+            raise BrokerUnavailable from error
+        return {name: int(queue.declaration_result.message_count or 0) for name, queue in declared.items()}
 
     async def _ping_broker(self) -> None:
         await self._link.ping()
@@ -127,6 +150,7 @@ async def _declare(settings: ServiceSettings) -> None:
         settings.rabbitmq_url.get_secret_value(),
         log_max_age=settings.event_log_max_age,
         log_max_bytes=settings.event_log_max_bytes,
+        retry_delays_ms=settings.retry_delays_ms,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeVar
 
-from pydantic import Field, PostgresDsn, SecretStr, ValidationError
+from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,6 +22,15 @@ class ServiceSettings(BaseSettings):
     shutdown_timeout_seconds: float = Field(default=15, gt=0)
     event_log_max_age: str = "30D"
     event_log_max_bytes: int = 20_000_000_000
+    retry_delays_seconds: tuple[PositiveFloat, ...] = Field(
+        default=(1, 5, 30, 120, 600),
+        description="Waits before the delayed attempts at a failed message, as JSON: [1, 5, 30]; "
+        "after the last it is a dead letter",
+    )
+
+    @property
+    def retry_delays_ms(self) -> tuple[int, ...]:
+        return tuple(round(seconds * 1000) for seconds in self.retry_delays_seconds)
 
 
 class StorageSettings(BaseSettings):

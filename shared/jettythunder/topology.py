@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
 
-from jettythunder.contracts import accounts, agentcache, assets, uploads
+from jettythunder.contracts import accounts, agentcache, assets, quota, uploads
 from jettythunder.contracts.envelope import Payload
 
 AGENTCACHE_EVENTS = "agentcache.events"
@@ -26,8 +26,11 @@ LOG_PROBE = "jettythunder.log.probe"
 # Broker restarts and consumer deaths count as deliveries too, so this is far above our own retry counts.
 DELIVERY_LIMIT = 20
 
-# Waits before the delayed attempts, in milliseconds; each has one shared wait queue.
-RETRY_DELAYS_MS: tuple[int, ...] = (1_000, 5_000, 30_000, 120_000, 600_000)
+# Looking at dead letters delivers them, and nothing may drop one for having been looked at often:
+# RabbitMQ 4 limits deliveries to 20 where a queue sets no limit of its own.
+DEAD_LETTER_DELIVERY_LIMIT = 2**31 - 1
+
+_RETRY_PREFIX = "retry."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +80,45 @@ USAGE_METER_EVENTS = ConsumerQueue(
         accounts.AccountTierChangedV1,
     ),
 )
+USAGE_METER_WEBHOOKS = ConsumerQueue(
+    name="usage-meter.webhooks",
+    exchange=EVENTS,
+    payloads=(quota.QuotaThresholdCrossedV1, quota.QuotaExceededV1, quota.QuotaRestoredV1),
+)
 
-CONSUMER_QUEUES = (PROVISIONING_EVENTS, PROVISIONING_COMMANDS, CHUNK_WORKER_COMMANDS, USAGE_METER_EVENTS)
+CONSUMER_QUEUES = (
+    PROVISIONING_EVENTS,
+    PROVISIONING_COMMANDS,
+    CHUNK_WORKER_COMMANDS,
+    USAGE_METER_EVENTS,
+    USAGE_METER_WEBHOOKS,
+)
 
 
 def retry_queue(delay_ms: int) -> str:
     """The name of the wait queue, and of the fanout exchange in front of it, for one delay."""
-    return f"retry.{delay_ms}"
+    return f"{_RETRY_PREFIX}{delay_ms}"
 
 
-OWN_QUEUES = frozenset(
-    {EVENT_LOG}
-    | {name for queue in CONSUMER_QUEUES for name in (queue.name, queue.dead_letter_queue)}
-    | {retry_queue(delay_ms) for delay_ms in RETRY_DELAYS_MS}
+_OWN_QUEUES = frozenset(
+    {EVENT_LOG, *(name for queue in CONSUMER_QUEUES for name in (queue.name, queue.dead_letter_queue))}
 )
 
 
-async def declare(channel: AbstractChannel, *, log_max_age: str, log_max_bytes: int) -> None:
+def is_own_queue(name: str) -> bool:
+    """Whether the queue is one of ours, which are kept and read, and not a caller's."""
+    return name in _OWN_QUEUES or name.startswith(_RETRY_PREFIX)
+
+
+async def declare(
+    channel: AbstractChannel, *, log_max_age: str, log_max_bytes: int, retry_delays_ms: Sequence[int]
+) -> None:
     """Declare everything; safe to repeat, by every service at each start.
 
     Args:
         log_max_age: how long the event log keeps events, as RabbitMQ writes it (``30D``).
         log_max_bytes: how many bytes the event log keeps at most.
+        retry_delays_ms: the waits before delayed attempts; each has one wait queue that all consumers share.
     """
     for name in (AGENTCACHE_EVENTS, EVENTS):
         await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
@@ -106,7 +126,7 @@ async def declare(channel: AbstractChannel, *, log_max_age: str, log_max_bytes: 
         await channel.declare_exchange(name, ExchangeType.DIRECT, durable=True)
     for queue in CONSUMER_QUEUES:
         await _declare_consumer_queue(channel, queue)
-    for delay_ms in RETRY_DELAYS_MS:
+    for delay_ms in retry_delays_ms:
         await _declare_retry_queue(channel, delay_ms)
     log = await channel.declare_queue(
         EVENT_LOG,
@@ -125,7 +145,9 @@ async def declare(channel: AbstractChannel, *, log_max_age: str, log_max_bytes: 
 
 async def _declare_consumer_queue(channel: AbstractChannel, queue: ConsumerQueue) -> None:
     dead = await channel.declare_queue(
-        queue.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
+        queue.dead_letter_queue,
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT},
     )
     await dead.bind(DEAD_LETTERS, queue.name)
     declared = await channel.declare_queue(

@@ -1,7 +1,7 @@
 """Measures the event backbone: outbox, relay, broker, consumer and inbox, on real servers.
 
-Run it with `python -m tests.performance.bench_backbone`; `--json` prints figures for programs. It starts servers
-of its own, or uses those that DATABASE_URL and RABBITMQ_URL of `--environment FILE` lead to.
+Run it with `python -m tests.performance.bench_backbone`; `--json` prints figures for programs. It starts
+servers of its own, or uses those that `--environment FILE`, an env file of a running stack, leads to.
 
 - relay: how many events a second one relay moves from the outbox to the broker, each confirmed by it.
 - flow: events committed one by one at a fixed rate; the time from the commit to the end of the consumer's
@@ -202,7 +202,7 @@ async def measure(count: int, *, rate: float, seconds: float) -> Figures:
 
 
 async def _empty_queue(settings: ServiceSettings) -> None:
-    import aio_pika  # noqa: PLC0415 - the measured code's own import stays out of this module's start
+    import aio_pika
 
     async with await aio_pika.connect(settings.rabbitmq_url.get_secret_value()) as connection:
         channel = await connection.channel()
@@ -237,13 +237,13 @@ def main() -> None:
         print(json.dumps(asdict(figures), indent=2) if given.json else table(figures))
 
     if given.environment:
-        from pathlib import Path  # noqa: PLC0415
+        from pathlib import Path
 
-        from jettythunder_cli.stack.environment import read_environment  # noqa: PLC0415
+        from jettythunder_cli.stack.environment import read_environment
 
         run(read_environment(Path(given.environment)))
         return
-    from tests.support.infrastructure import running_infrastructure  # noqa: PLC0415
+    from tests.support.infrastructure import running_infrastructure
 
     with running_infrastructure() as infrastructure:
         run(infrastructure.environment)

@@ -31,6 +31,7 @@ PASSED_ON = (
     "PROVISION_",
     "RATE_LIMIT_",
     "RECEIVE_",
+    "RETRY_",
     "SENTRY_",
     "SHUTDOWN_",
     "SPOOL_BUDGET_",

@@ -63,13 +63,14 @@ class BatchConsumer(Generic[Item]):
         apply: Callable[[Sequence[Item]], Awaitable[None]],
         batch_size: int,
         linger_seconds: float,
+        retry_delays_ms: Sequence[int],
     ) -> None:
         self._url = url
         self._queue = queue
         self._apply = apply
         self._batch_size = batch_size
         self._linger_seconds = linger_seconds
-        self._settler = Settler(publisher, queue)
+        self._settler = Settler(publisher, queue, retry_delays_ms=retry_delays_ms)
         self._routes = Routes[Item](queue)
         self._arrived: list[DeliveredMessage] = []
         self._changed = asyncio.Event()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aio_pika
 import aiormq.exceptions
@@ -95,7 +95,9 @@ class BrokerLink:
                     await connection.close()
 
 
-async def declare_topology(url: str, *, log_max_age: str, log_max_bytes: int) -> None:
+async def declare_topology(
+    url: str, *, log_max_age: str, log_max_bytes: int, retry_delays_ms: Sequence[int]
+) -> None:
     """Declare the topology over a connection of its own, which must exist before a :class:`BrokerLink` opens.
 
     Raises:
@@ -104,6 +106,11 @@ async def declare_topology(url: str, *, log_max_age: str, log_max_bytes: int) ->
     try:
         async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
             channel = await connection.channel()
-            await topology.declare(channel, log_max_age=log_max_age, log_max_bytes=log_max_bytes)
+            await topology.declare(
+                channel,
+                log_max_age=log_max_age,
+                log_max_bytes=log_max_bytes,
+                retry_delays_ms=retry_delays_ms,
+            )
     except CONNECTION_ERRORS as error:
         raise BrokerUnavailable from error

@@ -5,7 +5,7 @@ Guarantees given here:
 * A message leaves its queue only when its handler has returned, or when a copy of it is confirmed in a
   wait queue or in the dead letters. A crash in between repeats the message; the inbox makes that harmless.
 * A message that can't be decoded, or fails in a way that repeating can't mend, goes to the dead letters at
-  once; any other failure is tried again immediately, then after each of ``topology.RETRY_DELAYS_MS``.
+  once; any other failure is tried again immediately, then after each of the retry delays.
 * A reply goes to a private queue of the caller or nowhere: one that names a queue of ours is withheld, since
   replies may carry secrets and our queues are kept and read.
 * Nothing sleeps in a handler.
@@ -14,7 +14,7 @@ Guarantees given here:
 import hashlib
 import random
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -100,11 +100,18 @@ class Failed:
 
 
 class Settler:
-    """Decides what becomes of a message whose handling failed: a later attempt, or the dead letters."""
+    """Decides what becomes of a message whose handling failed: a later attempt, or the dead letters.
 
-    def __init__(self, publisher: Publisher, queue: topology.ConsumerQueue) -> None:
+    Args:
+        retry_delays_ms: the waits before delayed attempts, which the topology was declared with.
+    """
+
+    def __init__(
+        self, publisher: Publisher, queue: topology.ConsumerQueue, *, retry_delays_ms: Sequence[int]
+    ) -> None:
         self._publisher = publisher
         self._queue = queue
+        self._retry_delays_ms = retry_delays_ms
 
     async def settle(self, failed: Failed, error: Exception) -> None:
         """Have a copy confirmed in a wait queue or in the dead letters; the message itself may go then.
@@ -117,10 +124,10 @@ class Settler:
         now = datetime.now(UTC).isoformat()
         headers.update({ATTEMPTS: attempts, LAST_FAILED_AT: now, **describe(error)})
         headers.setdefault(FIRST_FAILED_AT, now)
-        again = is_retryable(error) and attempts <= len(topology.RETRY_DELAYS_MS)
+        again = is_retryable(error) and attempts <= len(self._retry_delays_ms)
         exchange, wait_seconds = topology.DEAD_LETTERS, None
         if again:
-            delay_ms = topology.RETRY_DELAYS_MS[attempts - 1]
+            delay_ms = self._retry_delays_ms[attempts - 1]
             exchange = topology.retry_queue(delay_ms)
             wait_seconds = delay_ms / 1000 * (1 - random.random() * JITTER)  # noqa: S311 - jitter, not a secret
         await self._publisher.publish(
@@ -158,11 +165,17 @@ class Consumer:
     """
 
     def __init__(
-        self, broker: RabbitBroker, publisher: Publisher, *, queue: topology.ConsumerQueue, prefetch: int
+        self,
+        broker: RabbitBroker,
+        publisher: Publisher,
+        *,
+        queue: topology.ConsumerQueue,
+        prefetch: int,
+        retry_delays_ms: Sequence[int],
     ) -> None:
         self._publisher = publisher
         self._queue = queue
-        self._settler = Settler(publisher, queue)
+        self._settler = Settler(publisher, queue, retry_delays_ms=retry_delays_ms)
         self._routes = Routes[Awaitable[BaseModel | None]](queue)
         broker.subscriber(
             RabbitQueue(queue.name, declare=False),
@@ -234,7 +247,7 @@ class Consumer:
 
     async def _reply(self, message: RabbitMessage, reply: BaseModel) -> None:
         request = message.raw_message
-        if request.reply_to in topology.OWN_QUEUES:
+        if topology.is_own_queue(request.reply_to or ""):
             log.error("reply withheld: reply_to names a queue of ours", queue=self._queue.name)
             return
         await self._publisher.publish(

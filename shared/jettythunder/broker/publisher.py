@@ -7,6 +7,7 @@ import aio_pika
 from aio_pika import DeliveryMode
 from aio_pika.abc import HeadersType
 from aio_pika.exceptions import PublishError
+from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError
 
 from jettythunder import telemetry
@@ -64,7 +65,7 @@ class Publisher:
             expiration=expiration_seconds,
         )
         try:
-            channel = await (await self._link.channel()).get_underlay_channel()
+            channel = cast("Channel", await (await self._link.channel()).get_underlay_channel())
             # Not waiting for the socket to drain lets many calls share one write; their confirms bound them.
             await channel.basic_publish(
                 body,

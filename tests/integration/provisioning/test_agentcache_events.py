@@ -11,7 +11,8 @@ from jettythunder.broker.consumer import ATTEMPTS, ERROR_CODE, ERROR_MESSAGE
 from jettythunder.contracts.accounts import ChangeTierV1, ProvisionAccountV1
 from jettythunder.contracts.agentcache import MultimodalCacheEnabledV1, UserSignedUpV1, UserTierChangedV1
 from jettythunder.database import Pool
-from jettythunder.topology import PROVISIONING_EVENTS, RETRY_DELAYS_MS
+from jettythunder.settings import ServiceSettings
+from jettythunder.topology import PROVISIONING_EVENTS
 
 
 def signup(user: str, *, tier: str = "pro") -> dict[str, str]:
@@ -102,8 +103,9 @@ async def test_a_tier_change_that_overtakes_its_signup_takes_effect(
 async def test_a_tier_change_of_a_user_who_never_signs_up_ends_as_a_dead_letter(
     agentcache: AgentCache, broker: Broker, user: str
 ) -> None:
+    delays = ServiceSettings.model_fields["retry_delays_seconds"].default
     message_id = await agentcache.publish(
-        UserTierChangedV1.TYPE, {"user_id": user, "tier": "pro"}, headers={ATTEMPTS: len(RETRY_DELAYS_MS)}
+        UserTierChangedV1.TYPE, {"user_id": user, "tier": "pro"}, headers={ATTEMPTS: len(delays)}
     )
     dead = await broker.dead_letter(PROVISIONING_EVENTS, message_id)
     assert dead.headers[ERROR_CODE] == "account_not_provisioned_yet"
