@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from jettythunder_cli.stack.errors import StackError
 from jettythunder_cli.stack.logs import follow_logs, print_logs
@@ -90,21 +91,21 @@ def _panel(summary: StackSummary) -> Panel:
     began = "was running already" if summary.already_running else f"is up after {summary.seconds} s"
     lines = [
         f"Base URL   {summary.base_url or 'none: only the infrastructure was asked for'}",
-        f"Variables  . {summary.environment_file}",
-        f"Logs       {summary.logs}   (make logs)",
+        f"Variables  . {_from_here(summary.environment_file)}",
+        f"Logs       {_from_here(summary.logs)}   (make logs)",
     ]
     if summary.base_url:
         lines += [
             f"API        {summary.base_url}/docs",
-            "",
-            f"Try        curl -X POST {summary.base_url}/api/agentcache/provision \\",
-            '             -H "Authorization: Bearer $AGENTCACHE_WEBHOOK_SECRET" \\',
-            '             -H "Content-Type: application/json" \\',
-            '             -d \'{"agentcache_user_id":"test-123","agentcache_email":"test@example.com",\'\\',
-            '                \'"tier":"pro"}\'',
-            "           the README goes on from there: upload, quota, psql, aws s3 ls",
+            "Next       the five calls of README.md: provision, upload, quota, psql, aws s3 ls",
         ]
-    return Panel("\n".join(map(escape, lines)), title=f"JettyThunder {began}", expand=False)
+    return Panel(Text("\n".join(lines)), title=f"JettyThunder {began}", expand=False)
+
+
+def _from_here(path: str) -> str:
+    """The path as one would type it: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 @app.command()

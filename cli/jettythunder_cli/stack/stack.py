@@ -116,6 +116,7 @@ class Stack:
         self.supervisor = Supervisor(self.layout)
         self._report: Reporter = reporter or SilentReporter()
         self._compose = Compose(self.layout)
+        self._started: set[str] = set()
         self.roles: dict[str, Role] = {}
 
     @property
@@ -144,24 +145,21 @@ class Stack:
                 self._report.note("Ended processes that an interrupted stack had left behind.")
             book = PortBook(remembered=state.ports, held=state.ports if running else {})
             with closing(book):
-                services, changed = self._start_everything(state, book, running=running)
+                services = self._start_everything(state, book, running=running)
         return StackSummary(
             base_url=f"http://localhost:{book.chosen[GATEWAY]}" if services else None,
             data_dir=str(self.layout.shown),
             environment_file=str(self.layout.shown / "env"),
             logs=str(self.layout.shown / "logs"),
             workers=state.workers,
-            already_running=running and not changed,
+            already_running=not self._started,
             seconds=round(time.monotonic() - began, 1),
             ports=dict(book.chosen),
             roles=state.roles,
             services={service.name: service.url for service in services},
         )
 
-    def _start_everything(
-        self, state: StackState, book: PortBook, *, running: bool
-    ) -> tuple[list[Service], bool]:
-        """Returns the services, and whether any program was new or changed."""
+    def _start_everything(self, state: StackState, book: PortBook, *, running: bool) -> list[Service]:
         roles = self._choose_roles(state, book)
         self.roles = {role.name: role for role in roles}
         services = self._choose_services(state, book, running=running)
@@ -174,13 +172,13 @@ class Stack:
         variables = self._write_variables(roles, book.chosen.get(GATEWAY))
         programs = [program for role in roles for program in role.programs()]
         programs += self._service_programs(services, variables, book)
-        changed = self._run_process_manager(programs, running=running)
+        self._run_process_manager(programs, running=running)
         self._in_parallel([partial(self._start_role, role, variables) for role in roles])
         self._in_parallel([partial(self._start_service, service) for service in services])
 
         state.processes = {info.name: info.pid for info in self.supervisor.processes()}
         write_state(self.layout.state_file, state)
-        return services, changed
+        return services
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -345,14 +343,13 @@ class Stack:
             for service in services
         ]
 
-    def _run_process_manager(self, programs: list[Program], *, running: bool) -> bool:
-        """Let supervisord know the programs; returns whether a running one met any that is new or changed."""
+    def _run_process_manager(self, programs: list[Program], *, running: bool) -> None:
         self.supervisor.write_config(programs, autorestart=self.options.autorestart)
         if running:
-            return self.supervisor.reload()
+            self.supervisor.reload()
+            return
         with self._report.step("Start the process manager"):
             self.supervisor.start()
-        return True
 
     def _start_role(self, role: Role, variables: Mapping[str, str]) -> None:
         with self._report.step(f"Start {role.describe()}"):
@@ -365,21 +362,22 @@ class Stack:
         """Start the role's programs where they are not running, and wait until the server answers."""
         programs = role.programs()
         for program in programs:
-            self.supervisor.start_program(program.name)
+            self._start_program(program.name)
             if program.listens_on:
                 self._wait(partial(_listens, program.listens_on), [program.name], program.name)
         self._wait(partial(_succeeds, role.ping), [program.name for program in programs], role.describe())
 
+    def _start_program(self, name: str) -> None:
+        if self.supervisor.start_program(name):
+            self._started.add(name)
+
     def _migrate(self, variables: Mapping[str, str]) -> None:
-        if not MIGRATIONS.exists():
-            self._report.warn(f"{MIGRATIONS} is not there: the database stays without tables.")
-            return
         with self._report.step("Bring the database's schema up to date"):
             migrate(variables["DATABASE_URL"])
 
     def _start_service(self, service: Service) -> None:
         with self._report.step(f"Start {service.name} on port {service.port}"):
-            self.supervisor.start_program(service.name)
+            self._start_program(service.name)
             self._wait(partial(is_ready, service.url), [service.name], service.name, starts=SERVICE_STARTS)
 
     def _wait(
@@ -403,8 +401,8 @@ class Stack:
                 name = ended or (programs[-1] if programs else what)
                 log = self.layout.shown / "logs" / f"{name}.log"
                 raise StackError(
-                    f"{what} {'ended at its start' if ended else 'does not answer'}; its log {log} ends with:\n"
-                    f"{self.supervisor.log_tail(name)}"
+                    f"{what} {'ended at its start' if ended else 'does not answer'}; its log {log} "
+                    f"ends with:\n{self.supervisor.log_tail(name)}"
                 )
             time.sleep(0.05)
 

@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from jettythunder_cli.stack.errors import StackError
 from jettythunder_cli.stack.layout import Layout, current_user, read_template, write_private
@@ -156,10 +156,10 @@ class Supervisor:
                 )
             time.sleep(0.05)
 
-    def reload(self) -> bool:
-        """Take over a changed configuration: end what is gone or changed, add what is new or changed.
+    def reload(self) -> None:
+        """Take over a changed configuration: end what is gone or changed, know what is new or changed.
 
-        Returns whether there was any difference. What was added is not started yet.
+        What is new or changed is not started yet.
         """
         added, changed, removed = self._calls.reloadConfig()[0]
         for name in (*changed, *removed):
@@ -167,7 +167,6 @@ class Supervisor:
             self._calls.removeProcessGroup(name)
         for name in (*added, *changed):
             self._calls.addProcessGroup(name)
-        return bool(added or changed or removed)
 
     def processes(self) -> list[ProcessInfo]:
         """All programs, in the order of their start; empty where supervisord does not run."""
@@ -195,15 +194,23 @@ class Supervisor:
                 return info
         raise StackError(f"The stack runs no program `{name}`; `jettythunder stack status` lists them.")
 
-    def start_program(self, name: str) -> None:
-        """Start the program without waiting; does nothing where it runs."""
-        with _ignoring("ALREADY_STARTED"):
+    def start_program(self, name: str) -> bool:
+        """Start the program without waiting; returns False, doing nothing, where it runs."""
+        try:
             self._calls.startProcess(name, False)
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != Faults.ALREADY_STARTED:
+                raise
+            return False
+        return True
 
     def stop_program(self, name: str) -> None:
         """Stop the program by its stop signal and wait for its end; does nothing where it is stopped."""
-        with _ignoring("NOT_RUNNING"):
+        try:
             self._calls.stopProcess(name, True)
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != Faults.NOT_RUNNING:
+                raise
 
     def shut_down(self) -> None:
         """Stop all programs, last started first, then supervisord, and wait for its end.
@@ -230,15 +237,6 @@ class Supervisor:
         if not path.exists():
             return ""
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-
-
-@contextlib.contextmanager
-def _ignoring(fault: str) -> Any:
-    try:
-        yield
-    except xmlrpc.client.Fault as error:
-        if not error.faultString.startswith(fault):
-            raise
 
 
 def find_strays(layout: Layout) -> list[psutil.Process]:
