@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from jettythunder_cli import assets, download, login, quota, upload
 from jettythunder_cli.database import app as database
 from jettythunder_cli.stack.commands import app as stack
 
@@ -14,11 +15,17 @@ app = typer.Typer(
 )
 app.add_typer(stack, name="stack")
 app.add_typer(database, name="db")
-
-
-@app.callback()
-def root() -> None:
-    """Keeps `stack` a group of commands while it is the only one."""
+app.add_typer(upload.uploads, name="uploads")
+for command in (
+    upload.upload,
+    download.download,
+    quota.quota,
+    assets.ls,
+    assets.rm,
+    login.login,
+    login.logout,
+):
+    app.command()(command)
 
 
 if __name__ == "__main__":

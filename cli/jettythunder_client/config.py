@@ -1,0 +1,156 @@
+"""The client's configuration: flags before environment before file."""
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import tomli_w
+
+from jettythunder_client.errors import InvalidConfiguration, NotLoggedIn
+
+DEFAULT_API_URL = "http://localhost:3000"
+BLOCK_BYTES = 1024 * 1024
+# A block being read, one being sent, and what the transport and the kernel hold.
+_BYTES_PER_CONNECTION = 3 * BLOCK_BYTES
+_AGENTCACHE_PATH = "/api/agentcache"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where JettyThunder is, who calls, and what a transfer may take of this machine."""
+
+    api_url: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+    max_threads: int = 32
+    chunk_size_mb: int | None = None
+    """Chunk size in MB (10^6 bytes) to insist on; without it, it follows the file and the measured speed."""
+    jettyspeed_enabled: bool = True
+    memory_budget_bytes: int = 128 * 1024 * 1024
+    """Hard bound of the bytes that a transfer holds in buffers."""
+    state_dir: Path = field(default_factory=lambda: default_state_dir({}))
+    patience_seconds: float = 300.0
+    """How long a transfer goes on without any success before it gives up; it can be resumed then."""
+
+    @property
+    def max_parallel(self) -> int:
+        """Connections at once: JETTYSPEED_MAX_THREADS, or fewer where the memory budget says so."""
+        return max(1, min(self.max_threads, self.memory_budget_bytes // _BYTES_PER_CONNECTION))
+
+
+def default_config_file(environment: Mapping[str, str]) -> Path:
+    given = environment.get("JETTYTHUNDER_CONFIG")
+    return Path(given) if given else platformdirs.user_config_path("jettythunder") / "config.toml"
+
+
+def default_state_dir(environment: Mapping[str, str]) -> Path:
+    given = environment.get("JETTYTHUNDER_STATE_DIR")
+    return Path(given) if given else platformdirs.user_state_path("jettythunder")
+
+
+def load_config(
+    *,
+    api_url: str | None = None,
+    api_key: str | None = None,
+    api_secret: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    config_file: Path | None = None,
+) -> Config:
+    """Put the configuration together: arguments, then environment variables, then the file of `login`.
+
+    Raises:
+        NotLoggedIn: there are no credentials.
+        InvalidConfiguration: a value is not allowed; the sentence names it.
+    """
+    stored = _read(config_file or default_config_file(environment))
+    key = api_key or environment.get("JETTYTHUNDER_API_KEY") or stored.get("api_key")
+    secret = api_secret or environment.get("JETTYTHUNDER_API_SECRET") or stored.get("api_secret")
+    if not key or not secret:
+        raise NotLoggedIn
+    url = api_url or environment.get("JETTYTHUNDER_API_URL") or stored.get("api_url") or DEFAULT_API_URL
+    return Config(
+        api_url=base_url(str(url)),
+        api_key=str(key),
+        api_secret=str(secret),
+        max_threads=_whole(environment, "JETTYSPEED_MAX_THREADS", 32, 1, 1024),
+        chunk_size_mb=_chunk_size_mb(environment),
+        jettyspeed_enabled=_flag(environment, "JETTYSPEED_ENABLED"),
+        memory_budget_bytes=_whole(environment, "JETTYSPEED_MEMORY_MB", 128, 8, 1_000_000) * 1024 * 1024,
+        state_dir=default_state_dir(environment),
+        patience_seconds=float(_whole(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
+    )
+
+
+def store_credentials(*, api_url: str, api_key: str, api_secret: str, config_file: Path) -> None:
+    """Keep credentials in a file that only its owner can read."""
+    content = {"api_url": base_url(api_url), "api_key": api_key, "api_secret": api_secret}
+    write_private(config_file, tomli_w.dumps(content))
+
+
+def write_private(target: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner alone (mode 0600)."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def base_url(url: str) -> str:
+    """The gateway's address; JETTYTHUNDER_API_URL comes with its AgentCache path.
+
+    Raises:
+        InvalidConfiguration: it is no http(s) URL.
+    """
+    plain = url.strip().rstrip("/").removesuffix(_AGENTCACHE_PATH)
+    if not plain.startswith(("http://", "https://")):
+        raise InvalidConfiguration(
+            f"The API's URL must begin with http:// or https://, which {url!r} does not."
+        )
+    return plain
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidConfiguration(
+            f"{file} can't be read ({error}). Write it anew with `jettythunder login`."
+        ) from None
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    given = environment.get(name, "").strip()
+    if not given:
+        return default
+    if not (given.isascii() and given.isdigit() and least <= int(given) <= most):
+        raise InvalidConfiguration(f"{name} takes a whole number from {least} to {most}, not {given!r}.")
+    return int(given)
+
+
+def _chunk_size_mb(environment: Mapping[str, str]) -> int | None:
+    if not environment.get("JETTYSPEED_CHUNK_SIZE_MB", "").strip():
+        return None
+    return _whole(environment, "JETTYSPEED_CHUNK_SIZE_MB", 10, 6, 5000)
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    given = environment.get(name, "").strip().lower()
+    if given in ("", "1", "true", "yes", "on"):
+        return True
+    if given in ("0", "false", "no", "off"):
+        return False
+    raise InvalidConfiguration(f"{name} takes true or false, not {given!r}.")

@@ -1,0 +1,256 @@
+"""Downloading an asset by parallel ranges into a .part file that survives being interrupted."""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+
+from jettythunder.errors import LinkExpired
+from jettythunder_client.api import Api, Asset, raise_problem
+from jettythunder_client.config import BLOCK_BYTES, Config, write_private
+from jettythunder_client.engine import Engine
+from jettythunder_client.errors import DownloadCorrupt, FileUnreadable
+from jettythunder_client.events import Observer
+from jettythunder_client.plan import chunk_range, chunk_sizes
+from jettythunder_client.scheduler import Attempt, Limits
+
+_RANGE_BYTES = 8 * 1024 * 1024
+_LINK_MARGIN_SECONDS = 60.0
+_STORAGE, _GATEWAY = "storage", "gateway"
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """What became of a download."""
+
+    asset: Asset
+    path: Path
+    size_bytes: int
+    received_bytes: int
+    seconds: float
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.received_bytes / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass
+class _Journal:
+    """What a .part file holds, kept beside it. It names the link, so only its owner may read it."""
+
+    asset_id: str
+    content_hash: str
+    size_bytes: int
+    range_bytes: int
+    url: str
+    expires_at: float
+    done: list[int] = field(default_factory=list)
+
+
+class Downloader:
+    """Downloads assets of one account."""
+
+    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+        self._api = api
+        self._config = config
+        self._observe = observe
+
+    async def download(
+        self,
+        *,
+        asset_id: str | None = None,
+        key: str | None = None,
+        cache_key: str | None = None,
+        target: Path | None = None,
+    ) -> DownloadResult:
+        """Fetch an asset to ``target``: a file, a folder, or by default its own name in this folder.
+
+        An interrupted download goes on where it was: the link counts for the whole asset, so it is used
+        again while it is good, and after that only the missing ranges are asked for.
+
+        Raises:
+            DownloadCorrupt: what came is not the asset; nothing was left at ``target``.
+        """
+        began = time.monotonic()
+        asset, link = await self._look_up(asset_id=asset_id, key=key, cache_key=cache_key)
+        path = _target(target, asset)
+        part = path.with_name(f"{path.name}.part")
+        journal_file = path.with_name(f"{path.name}.part.json")
+        journal = _resumable(journal_file, part, asset) or link
+        if journal is None:
+            answer = await self._api.download_link(asset_id=asset["id"])
+            journal = _journal(answer)
+        received = await self._fetch(journal, part, journal_file)
+        if await asyncio.to_thread(_sha256, part) != asset["content_hash"]:
+            part.unlink()
+            journal_file.unlink(missing_ok=True)
+            raise DownloadCorrupt
+        part.replace(path)
+        journal_file.unlink(missing_ok=True)
+        return DownloadResult(asset, path, asset["size_bytes"], received, time.monotonic() - began)
+
+    async def _look_up(
+        self, *, asset_id: str | None, key: str | None, cache_key: str | None
+    ) -> tuple[Asset, _Journal | None]:
+        """The asset's record, without asking for a link (which counts) where its id suffices."""
+        if asset_id is not None:
+            return await self._api.fetch_asset(asset_id), None
+        answer = await self._api.download_link(key=key, cache_key=cache_key)
+        return answer["asset"], _journal(answer)
+
+    async def _fetch(self, journal: _Journal, part: Path, journal_file: Path) -> int:
+        sizes = chunk_sizes(chunk_size_bytes=journal.range_bytes, size_bytes=journal.size_bytes)
+        wanted = {number: size for number, size in sizes.items() if number not in set(journal.done)}
+        descriptor = _open_part(part, journal.size_bytes)
+        try:
+            with ThreadPoolExecutor(4, thread_name_prefix="file") as executor:
+                fetcher = _RangeFetcher(self._api, journal, journal_file, descriptor, executor)
+                engine = Engine(
+                    fetcher.fetch,
+                    chunks=wanted,
+                    latencies={fetcher.origin: 0.05},
+                    regions={},
+                    limits=Limits(max_parallel=self._config.max_parallel, first_parallel=4),
+                    total_bytes=journal.size_bytes,
+                    patience_seconds=self._config.patience_seconds,
+                    observe=self._observe,
+                )
+                return (await engine.run()).carried_bytes
+        finally:
+            os.close(descriptor)
+
+
+class _RangeFetcher:
+    """Fetches ranges from the storage by link, or from the gateway once the link has expired."""
+
+    def __init__(
+        self, api: Api, journal: _Journal, journal_file: Path, descriptor: int, executor: ThreadPoolExecutor
+    ) -> None:
+        self._api = api
+        self._journal = journal
+        self._journal_file = journal_file
+        self._descriptor = descriptor
+        self._executor = executor
+        self._link_refused = False
+        self.origin = _STORAGE if self._link_is_good() else _GATEWAY
+
+    def _link_is_good(self) -> bool:
+        return not self._link_refused and self._journal.expires_at - time.time() > _LINK_MARGIN_SECONDS
+
+    async def fetch(self, attempt: Attempt, moved: Callable[[int], None]) -> None:
+        """Fetch one range and write it to its place.
+
+        Raises:
+            DownloadCorrupt: the answer is not the range that was asked for.
+        """
+        journal = self._journal
+        offset, length = chunk_range(
+            attempt.number, chunk_size_bytes=journal.range_bytes, size_bytes=journal.size_bytes
+        )
+        by_link = self._link_is_good()
+        url = journal.url if by_link else self._api.url(f"/api/storage/stream/{journal.asset_id}")
+        headers = {} if by_link else dict(self._api.credentials)
+        headers["Range"] = f"bytes={offset}-{offset + length - 1}"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with self._api.http.get(url, headers=headers, timeout=timeout) as response:
+            if by_link and response.status == 403:
+                self._link_refused = True
+                raise LinkExpired
+            await raise_problem(response)
+            _check_range(response, offset, length, journal.size_bytes)
+            await self._write(response, offset, length, moved)
+        journal.done.append(attempt.number)
+        await self._run(write_private, self._journal_file, json.dumps(asdict(journal)))
+
+    async def _write(
+        self, response: aiohttp.ClientResponse, offset: int, length: int, moved: Callable[[int], None]
+    ) -> None:
+        written, buffer = 0, bytearray()
+        async for block in response.content.iter_any():
+            buffer += block
+            if len(buffer) >= BLOCK_BYTES:
+                await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
+                written += len(buffer)
+                buffer.clear()
+            if written + len(buffer) > length:
+                raise DownloadCorrupt
+            moved(written + len(buffer))
+        await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
+        if written + len(buffer) != length:
+            raise aiohttp.ClientPayloadError("the range ended early")
+
+    async def _run(self, function: Callable[..., object], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+
+def _journal(answer: dict[str, object]) -> _Journal:
+    asset = answer["asset"]
+    assert isinstance(asset, dict)  # noqa: S101 - the API's contract
+    return _Journal(
+        asset_id=asset["id"],
+        content_hash=asset["content_hash"],
+        size_bytes=asset["size_bytes"],
+        range_bytes=_RANGE_BYTES,
+        url=str(answer["url"]),
+        expires_at=datetime.fromisoformat(str(answer["expires_at"])).timestamp(),
+    )
+
+
+def _resumable(journal_file: Path, part: Path, asset: Asset) -> _Journal | None:
+    """The journal of an interrupted download of the very same bytes."""
+    try:
+        journal = _Journal(**json.loads(journal_file.read_text(encoding="utf-8")))
+        fits = part.stat().st_size == journal.size_bytes == asset["size_bytes"]
+    except (OSError, ValueError, TypeError):
+        return None
+    same = journal.asset_id == asset["id"] and journal.content_hash == asset["content_hash"]
+    return journal if fits and same else None
+
+
+def _target(target: Path | None, asset: Asset) -> Path:
+    # The name comes from the server: only its last component counts.
+    name = Path(str(asset["filename"]).replace("\\", "/")).name or asset["id"]
+    if target is None:
+        return Path(name)
+    return target / name if target.is_dir() else target
+
+
+def _open_part(part: Path, size_bytes: int) -> int:
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        os.ftruncate(descriptor, size_bytes)
+    except OSError as error:
+        raise FileUnreadable(f"{part} can't be written: {error.strerror}.") from None
+    return descriptor
+
+
+def _write_at(descriptor: int, block: bytes, offset: int) -> None:
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        offset, view = offset + written, view[written:]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check_range(response: aiohttp.ClientResponse, offset: int, length: int, size_bytes: int) -> None:
+    if response.status == 200 and length == size_bytes:
+        return
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    expected = (offset, offset + length - 1, size_bytes)
+    if response.status != 206 or found is None or tuple(map(int, found.groups())) != expected:
+        raise DownloadCorrupt("The server did not answer with the range that was asked for.")

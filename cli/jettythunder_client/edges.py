@@ -1,0 +1,49 @@
+"""Finding out how far away the edges are."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+
+import aiohttp
+
+from jettythunder_client.api import NETWORK_ERRORS, EdgeLocation
+
+_PINGS = 5
+_PING_SECONDS = 2.0
+_DIRECT_LATENCY_SECONDS = 0.05
+
+
+async def measure_latencies(
+    http: aiohttp.ClientSession, edges: Sequence[EdgeLocation]
+) -> dict[str, float | None]:
+    """The median of several pings for each edge, in seconds; None where it answers none.
+
+    An edge that is the object storage itself has no ping and is taken for near: its goodput tells soon.
+    """
+    found = await asyncio.gather(*(_latency(http, edge) for edge in edges))
+    return {edge.id: latency for edge, latency in zip(edges, found, strict=True)}
+
+
+async def _latency(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:
+    if edge.kind == "direct":
+        return _DIRECT_LATENCY_SECONDS
+    answers: list[float] = []
+    for _ in range(_PINGS):
+        seconds = await _ping(http, edge)
+        if seconds is None and not answers:
+            return None
+        if seconds is not None:
+            answers.append(seconds)
+    return statistics.median(answers)
+
+
+async def _ping(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:
+    began = time.monotonic()
+    timeout = aiohttp.ClientTimeout(total=_PING_SECONDS)
+    try:
+        async with http.get(f"{edge.url.rstrip('/')}/edge/ping", timeout=timeout) as response:
+            await response.read()
+            return time.monotonic() - began if response.status < 400 else None
+    except NETWORK_ERRORS:
+        return None

@@ -1,0 +1,194 @@
+"""Runs what the scheduler decides: one task for each attempt, until every chunk is through."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from jettythunder.errors import ChecksumMismatch, JettyThunderError, LinkExpired, UploadNotOpen
+from jettythunder_client.api import NETWORK_ERRORS, describe
+from jettythunder_client.errors import (
+    DownloadCorrupt,
+    FileChanged,
+    FileUnreadable,
+    TransferStalled,
+    Unreachable,
+)
+from jettythunder_client.events import Lane, Moved, Observer
+from jettythunder_client.retry import worth_repeating
+from jettythunder_client.scheduler import Attempt, Limits, Scheduler
+
+_TICK_SECONDS = 0.1
+_FATAL = (FileChanged, FileUnreadable, UploadNotOpen, DownloadCorrupt)
+
+Carry = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What was done; ``single_stream`` is one connection's goodput in bytes per second, where measured."""
+
+    carried_bytes: int
+    seconds: float
+    single_stream: float | None
+    connection_speed: float | None
+    edges_used: tuple[str, ...]
+    retries: int
+    hedges: int
+
+
+class Engine:
+    """Carries chunks with ``carry``, which gets an attempt and a function to report its bytes to."""
+
+    def __init__(
+        self,
+        carry: Carry,
+        *,
+        chunks: Mapping[int, int],
+        latencies: Mapping[str, float | None],
+        regions: Mapping[str, str],
+        limits: Limits,
+        total_bytes: int,
+        patience_seconds: float,
+        observe: Observer,
+    ) -> None:
+        # An edge that answered no ping comes last, yet is given another chance a little later.
+        known = {name: 1.0 if latency is None else latency for name, latency in latencies.items()}
+        self.scheduler = Scheduler(chunks, known, limits=limits, spread=random.random)
+        for name, latency in latencies.items():
+            if latency is None:
+                self.scheduler.rest(name, until=time.monotonic() + 2.0)
+        self._carry = carry
+        self._regions = regions
+        self._total_bytes = total_bytes
+        self._before_bytes = total_bytes - sum(chunks.values())
+        self._patience_seconds = patience_seconds
+        self._observe = observe
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._refusals: Counter[int] = Counter()
+        self._retries = 0
+        self._hedges = 0
+        self._fatal: JettyThunderError | None = None
+        self._last_error: JettyThunderError | None = None
+
+    async def run(self, *, compare: bool = False) -> Carried:
+        """Carry everything; with ``compare`` the first chunk goes alone, to measure a single stream.
+
+        Raises:
+            TransferStalled: nothing was acknowledged for as long as patience lasts.
+            JettyThunderError: a refusal that trying again does not change.
+        """
+        began = time.monotonic()
+        try:
+            single = await self._carry_one_alone(began) if compare else None
+            while not self.scheduler.done:
+                self._start(self.scheduler.assign(time.monotonic()))
+                await self._wait(began)
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._tell()
+        edges = self.scheduler.edges.values()
+        rates = [edge.chunk_rate for edge in edges if edge.chunk_rate > 0]
+        return Carried(
+            carried_bytes=self.scheduler.acknowledged_bytes,
+            seconds=time.monotonic() - began,
+            single_stream=single,
+            connection_speed=sum(rates) / len(rates) if rates else None,
+            edges_used=tuple(edge.id for edge in edges if edge.acknowledged_bytes),
+            retries=self._retries,
+            hedges=self._hedges,
+        )
+
+    async def _carry_one_alone(self, began: float) -> float | None:
+        """Goodput of one connection over one chunk, in bytes per second; None where it failed."""
+        self._start(self.scheduler.assign(began, at_most=1))
+        while self._tasks:
+            await self._wait(began)
+        carried = self.scheduler.acknowledged_bytes
+        return carried / (time.monotonic() - began) if carried else None
+
+    async def _wait(self, began: float) -> None:
+        """Wait for news, see to stalled connections, and tell how far it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_SECONDS):
+                await self._changed.wait()
+        self._changed.clear()
+        now = time.monotonic()
+        for attempt in self.scheduler.stalled(now):
+            self._lose(attempt, Unreachable(f"{attempt.edge} moved no bytes for too long."))
+            self._stop([attempt])
+        self._tell()
+        if self._fatal is not None:
+            raise self._fatal
+        if now - (self.scheduler.last_success_at or began) > self._patience_seconds:
+            cause = f" The last error was: {self._last_error.detail}" if self._last_error else ""
+            raise TransferStalled((TransferStalled.__doc__ or "") + cause)
+
+    def _start(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            self._hedges += attempt.hedge
+            self._tasks[attempt.id] = asyncio.create_task(self._attempt(attempt))
+
+    def _stop(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            if (task := self._tasks.get(attempt.id)) is not None:
+                task.cancel()
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        """One attempt from beginning to end, its outcome told to the scheduler."""
+
+        def moved(moved_bytes: int) -> None:
+            self.scheduler.progressed(attempt, moved_bytes, time.monotonic())
+
+        try:
+            await self._carry(attempt, moved)
+        except JettyThunderError as error:
+            self._lose(attempt, error)
+        except NETWORK_ERRORS as error:
+            self._lose(attempt, Unreachable(f"{attempt.edge} can't be reached: {describe(error)}."))
+        else:
+            self._stop(self.scheduler.succeeded(attempt, time.monotonic()))
+        finally:
+            self._tasks.pop(attempt.id, None)
+            self._changed.set()
+
+    def _lose(self, attempt: Attempt, error: JettyThunderError) -> None:
+        self._retries += 1
+        self._last_error = error
+        if isinstance(error, _FATAL):
+            self._fatal = error
+        elif not worth_repeating(error) and not isinstance(error, ChecksumMismatch | LinkExpired):
+            self._refusals[attempt.number] += 1
+            # An edge that is not ours may refuse what the others take; all of them do not err.
+            if self._refusals[attempt.number] > max(3, len(self.scheduler.edges)):
+                self._fatal = error
+        self.scheduler.failed(
+            attempt,
+            time.monotonic(),
+            retry_after_seconds=error.retry_after_seconds,
+            edge_at_fault=not isinstance(error, LinkExpired),
+        )
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        underway = sum(attempt.sent_bytes for attempt in self.scheduler.in_flight if not attempt.hedge)
+        lanes = tuple(
+            Lane(
+                edge.id,
+                self._regions.get(edge.id, ""),
+                edge.goodput if edge.in_flight else 0.0,
+                edge.in_flight,
+                edge.acknowledged_bytes,
+                not edge.healthy(now),
+            )
+            for edge in self.scheduler.edges.values()
+        )
+        done = self._before_bytes + self.scheduler.acknowledged_bytes + underway
+        self._observe(Moved(done, self._total_bytes, lanes))

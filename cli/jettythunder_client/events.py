@@ -1,0 +1,49 @@
+"""What a transfer tells whoever watches it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lane:
+    """How one edge does at the moment; goodput in bytes per second."""
+
+    edge: str
+    region: str
+    goodput: float
+    in_flight: int
+    acknowledged_bytes: int
+    resting: bool
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The work is laid out and the edges have answered."""
+
+    chunk_count: int
+    edge_count: int
+    resumed_bytes: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a transfer is; ``done_bytes`` includes those on their way."""
+
+    done_bytes: int
+    total_bytes: int
+    lanes: tuple[Lane, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence worth telling."""
+
+    text: str
+
+
+Event = Planned | Moved | Notice
+Observer = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """Watch nothing."""

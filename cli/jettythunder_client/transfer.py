@@ -1,0 +1,116 @@
+"""Sending chunks of a session to edges: tokens, addresses, checksums."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+
+import aiohttp
+
+from jettythunder.errors import LinkExpired, LinkInvalid
+from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession, raise_problem
+from jettythunder_client.errors import Unreachable
+from jettythunder_client.plan import chunk_range
+from jettythunder_client.scheduler import Attempt
+from jettythunder_client.source import FileSource, content_md5
+
+_TOKENS_AT_ONCE = 64
+_TOKEN_MARGIN_SECONDS = 120.0
+
+
+class TokenPurse:
+    """Tokens for chunks, fetched in batches and replaced before they expire."""
+
+    def __init__(self, api: Api, upload_id: str, numbers: list[int]) -> None:
+        self._api = api
+        self._upload_id = upload_id
+        self._numbers = sorted(numbers)
+        self._tokens: dict[int, ChunkToken] = {}
+        self._fetching = asyncio.Lock()
+
+    async def get(self, number: int) -> ChunkToken:
+        """A token that is good for a while yet; those of the next chunks come along."""
+        async with self._fetching:
+            if not self._fresh(number):
+                following = [n for n in self._numbers if n >= number and not self._fresh(n)]
+                wanted = list(dict.fromkeys([number, *following[:_TOKENS_AT_ONCE]]))
+                for token in await self._api.fetch_tokens(self._upload_id, wanted):
+                    self._tokens[token.number] = token
+            return self._tokens[number]
+
+    def drop(self, number: int) -> None:
+        """Forget a token that an edge refused."""
+        self._tokens.pop(number, None)
+
+    def _fresh(self, number: int) -> bool:
+        token = self._tokens.get(number)
+        return token is not None and token.expires_at - time.time() > _TOKEN_MARGIN_SECONDS
+
+
+class ChunkSender:
+    """Sends chunks of one session; keeps the checksum of each for the completion."""
+
+    def __init__(self, api: Api, session: UploadSession, source: FileSource, numbers: list[int]) -> None:
+        self.digests: dict[int, bytes] = {}
+        self._api = api
+        self._session = session
+        self._source = source
+        self._edges: Mapping[str, EdgeLocation] = {edge.id: edge for edge in session.edges}
+        self._purse = TokenPurse(api, session.id, numbers)
+
+    async def send(self, attempt: Attempt, moved: Callable[[int], None]) -> None:
+        """Send one chunk over one edge and wait for its acknowledgement.
+
+        Raises:
+            JettyThunderError: the edge refused it.
+        """
+        offset, length = self._range(attempt.number)
+        digest = await self.digest(attempt.number)
+        token = await self._purse.get(attempt.number)
+        url, headers = self._address(self._edges[attempt.edge], token)
+        headers |= {
+            "Content-Length": str(length),
+            "Content-MD5": content_md5(digest),
+            "Content-Type": "application/octet-stream",
+        }
+        # The scheduler's watch for stalled connections is the time-out: it knows what is slow for this edge.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            async with self._api.http.put(
+                url, data=self._source.slices(offset, length, moved), headers=headers, timeout=timeout
+            ) as response:
+                await raise_problem(response)
+                await response.read()
+        except (LinkExpired, LinkInvalid):
+            self._purse.drop(attempt.number)
+            raise
+
+    async def digest(self, number: int) -> bytes:
+        """The MD5 of a chunk, read from the file once."""
+        if number not in self.digests:
+            self.digests[number] = await self._source.md5(*self._range(number))
+        return self.digests[number]
+
+    async def differing(self) -> list[int]:
+        """Numbers of received chunks whose bytes are not the file's."""
+        received = sorted(self._session.received.items())
+        return [number for number, chunk in received if (await self.digest(number)).hex() != chunk.md5]
+
+    async def parts_md5(self) -> str:
+        """The MD5 over the chunks' binary MD5s in order: what a multipart ETag is made of."""
+        whole = hashlib.md5(usedforsecurity=False)
+        for number in range(1, self._session.chunk_count + 1):
+            whole.update(await self.digest(number))
+        return whole.hexdigest()
+
+    def _range(self, number: int) -> tuple[int, int]:
+        session = self._session
+        return chunk_range(number, chunk_size_bytes=session.chunk_size_bytes, size_bytes=session.size_bytes)
+
+    def _address(self, edge: EdgeLocation, token: ChunkToken) -> tuple[str, dict[str, str]]:
+        if edge.kind != "direct":
+            url = f"{edge.url.rstrip('/')}/edge/uploads/{self._session.id}/chunks/{token.number}"
+            return url, {"Authorization": f"Bearer {token.token}"}
+        if token.direct_url is None:
+            raise Unreachable(f"Edge {edge.id} takes no chunks of this upload.")
+        return token.direct_url, {}

@@ -1,0 +1,369 @@
+"""Uploading a file: accelerated over the edges, or as a standard form."""
+
+import asyncio
+import mimetypes
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import aiohttp
+from aiohttp.payload import AsyncIterablePayload
+
+from jettythunder.errors import (
+    ContentHashMismatch,
+    JettySpeedNotIncluded,
+    JettyThunderError,
+    NotFound,
+    UploadIncomplete,
+)
+from jettythunder_client.api import (
+    NETWORK_ERRORS,
+    Api,
+    Asset,
+    UploadRequest,
+    UploadSession,
+    describe,
+    raise_problem,
+)
+from jettythunder_client.config import BLOCK_BYTES, Config
+from jettythunder_client.edges import measure_latencies
+from jettythunder_client.engine import Carried, Engine
+from jettythunder_client.errors import FileChanged, Unreachable
+from jettythunder_client.events import Moved, Notice, Observer, Planned
+from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_sizes
+from jettythunder_client.retry import pauses, worth_repeating
+from jettythunder_client.scheduler import Limits, missing_numbers
+from jettythunder_client.source import FileSource
+from jettythunder_client.state import StateStore, Unfinished
+from jettythunder_client.transfer import ChunkSender
+
+_MEGABYTE = 1_000_000
+_USUAL_CHUNK_MB = 10
+_HASH_FIRST_BYTES = 32 * 1024 * 1024
+_ROUNDS = 3
+_FORM_ATTEMPTS = 6
+_COMPARE_FROM_CHUNKS = 20
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """What may be said about a file."""
+
+    filename: str | None = None
+    content_type: str | None = None
+    cache_key: str | None = None
+    pipeline_id: str | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """What became of an upload. ``seconds`` is from the first look at the file to the stored asset."""
+
+    asset: Asset
+    route: Literal["jettyspeed", "standard", "already_stored"]
+    size_bytes: int
+    sent_bytes: int
+    seconds: float
+    transfer_seconds: float
+    chunk_count: int = 1
+    resumed_bytes: int = 0
+    edges_used: tuple[str, ...] = ()
+    single_stream_bytes_per_second: float | None = None
+    retries: int = 0
+    hedges: int = 0
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.sent_bytes / self.transfer_seconds if self.transfer_seconds > 0 else 0.0
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times a single stream's goodput this was; None where no single stream was measured."""
+        single = self.single_stream_bytes_per_second
+        return self.bytes_per_second / single if single else None
+
+
+class Uploader:
+    """Uploads files of one account."""
+
+    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+        self._api = api
+        self._config = config
+        self._observe = observe
+        self._store = StateStore(config)
+
+    async def upload(
+        self,
+        path: Path,
+        options: UploadOptions,
+        *,
+        accelerate: bool,
+        resume: bool = False,
+        compare: bool = False,
+    ) -> UploadResult:
+        """Upload a file; where JettySpeed is not to be had, or pointless, as a standard upload.
+
+        Raises:
+            FileUnreadable, FileChanged: the file is not there, or another by now.
+            TransferStalled: the edges can't be reached; go on later with ``resume``.
+            JettyThunderError: what the service refused it for.
+        """
+        with FileSource(path) as source:
+            if not accelerate:
+                return await self._standard(source, options)
+            if not self._config.jettyspeed_enabled:
+                self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
+                return await self._standard(source, options)
+            if source.identity.size_bytes <= MIN_CHUNK_BYTES:
+                self._observe(Notice("The file fits into one chunk: standard upload."))
+                return await self._standard(source, options)
+            try:
+                return await self._accelerated(source, options, resume=resume, compare=compare)
+            except JettySpeedNotIncluded as error:
+                self._observe(Notice(f"{error.detail} Going on with the standard upload."))
+                return await self._standard(source, options)
+
+    async def _accelerated(
+        self, source: FileSource, options: UploadOptions, *, resume: bool, compare: bool
+    ) -> UploadResult:
+        began = time.monotonic()
+        size_bytes = source.identity.size_bytes
+        hashing = asyncio.create_task(source.sha256())
+        try:
+            session = await self._find_session(source) if resume else None
+            if session is None:
+                made = await self._create(source, options, hashing)
+                if not isinstance(made, UploadSession):
+                    seconds = time.monotonic() - began
+                    return UploadResult(made, "already_stored", size_bytes, 0, seconds, seconds)
+                session = made
+            resumed_bytes = sum(chunk.size_bytes for chunk in session.received.values())
+            carried, asset = await self._carry(source, session, hashing, resumed_bytes, compare=compare)
+        finally:
+            hashing.cancel()
+        self._store.forget(session.id)
+        if carried.connection_speed:
+            self._store.remember_connection_speed(carried.connection_speed)
+        return UploadResult(
+            asset=asset,
+            route="jettyspeed",
+            size_bytes=size_bytes,
+            sent_bytes=carried.carried_bytes,
+            seconds=time.monotonic() - began,
+            transfer_seconds=carried.seconds,
+            chunk_count=session.chunk_count,
+            resumed_bytes=resumed_bytes,
+            edges_used=carried.edges_used,
+            single_stream_bytes_per_second=carried.single_stream,
+            retries=carried.retries,
+            hedges=carried.hedges,
+        )
+
+    async def _find_session(self, source: FileSource) -> UploadSession | None:
+        """The open session of this very file, if there is one to go on with."""
+        unfinished = self._store.find(source.path)
+        if unfinished is None:
+            return None
+        source.check_unchanged(unfinished.file)
+        try:
+            session = await self._api.fetch_upload(unfinished.upload_id)
+        except NotFound:
+            session = None
+        if session is None or session.status in ("aborted", "expired"):
+            self._observe(Notice("The unfinished upload is no longer open: it begins anew."))
+            self._store.forget(unfinished.upload_id)
+            return None
+        return session
+
+    async def _create(
+        self, source: FileSource, options: UploadOptions, hashing: asyncio.Task[str]
+    ) -> UploadSession | Asset:
+        size_bytes = source.identity.size_bytes
+        configured_mb = self._config.chunk_size_mb
+        filename = options.filename or source.path.name
+        request = UploadRequest(
+            filename=filename,
+            size_bytes=size_bytes,
+            content_type=options.content_type or mimetypes.guess_type(filename)[0],
+            # The hash of a small file is there at once, and may make sending it needless.
+            content_hash=await hashing if size_bytes <= _HASH_FIRST_BYTES else None,
+            cache_key=options.cache_key,
+            pipeline_id=options.pipeline_id,
+            ttl_seconds=options.ttl_seconds,
+            chunk_size_bytes=choose_chunk_size(
+                size_bytes,
+                usual_bytes=(configured_mb or _USUAL_CHUNK_MB) * _MEGABYTE,
+                bytes_per_second=self._store.connection_speed(),
+                fixed=configured_mb is not None,
+            ),
+        )
+        made = await self._api.create_upload(request)
+        if isinstance(made, UploadSession):
+            self._store.save(Unfinished(made.id, source.identity, made.chunk_size_bytes, time.time()))
+        return made
+
+    async def _carry(
+        self,
+        source: FileSource,
+        session: UploadSession,
+        hashing: asyncio.Task[str],
+        resumed_bytes: int,
+        *,
+        compare: bool,
+    ) -> tuple[Carried, Asset]:
+        """Send what is missing and complete, again where the server does not have what was sent."""
+        latencies = await measure_latencies(self._api.http, session.edges)
+        reachable = sum(latency is not None for latency in latencies.values())
+        self._observe(Planned(session.chunk_count, reachable or len(latencies), resumed_bytes))
+        total = None
+        for final in (False,) * (_ROUNDS - 1) + (True,):
+            numbers = missing_numbers(session.missing)
+            sender = ChunkSender(self._api, session, source, numbers)
+            verifying = asyncio.create_task(sender.differing())
+            try:
+                carried = await self._send(session, sender, numbers, latencies, compare=compare)
+                total = carried if total is None else _added(total, carried)
+                if differing := await verifying:
+                    total = _added(total, await self._send(session, sender, differing, latencies))
+            finally:
+                verifying.cancel()
+            await self._check_unchanged(source, session)
+            try:
+                asset = await self._api.complete_upload(
+                    session.id, content_hash=await hashing, parts_md5=await sender.parts_md5()
+                )
+            except (UploadIncomplete, ContentHashMismatch):
+                if final:
+                    raise
+                session = await self._api.fetch_upload(session.id)
+                compare = False
+            else:
+                return total, asset
+        raise UploadIncomplete
+
+    async def _send(
+        self,
+        session: UploadSession,
+        sender: ChunkSender,
+        numbers: list[int],
+        latencies: dict[str, float | None],
+        *,
+        compare: bool = False,
+    ) -> Carried:
+        sizes = chunk_sizes(chunk_size_bytes=session.chunk_size_bytes, size_bytes=session.size_bytes)
+        engine = Engine(
+            sender.send,
+            chunks={number: sizes[number] for number in numbers},
+            latencies=latencies,
+            regions={edge.id: edge.region for edge in session.edges},
+            limits=Limits(max_parallel=self._config.max_parallel),
+            total_bytes=session.size_bytes,
+            patience_seconds=self._config.patience_seconds,
+            observe=self._observe,
+        )
+        return await engine.run(compare=compare and len(numbers) >= _COMPARE_FROM_CHUNKS)
+
+    async def _check_unchanged(self, source: FileSource, session: UploadSession) -> None:
+        """A session with bytes of two versions of a file is of no use: it is given up."""
+        try:
+            source.check_unchanged()
+        except FileChanged:
+            self._store.forget(session.id)
+            with suppress(JettyThunderError):
+                await self._api.abort_upload(session.id)
+            raise
+
+    async def _standard(self, source: FileSource, options: UploadOptions) -> UploadResult:
+        size_bytes = source.identity.size_bytes
+        named = replace(options, filename=options.filename or source.path.name)
+
+        def moved(sent_bytes: int) -> None:
+            self._observe(Moved(sent_bytes, size_bytes))
+
+        for attempt, pause in enumerate(pauses(), start=1):
+            try:
+                return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
+            except JettyThunderError as error:
+                wait = max(pause, error.retry_after_seconds or 0.0)
+                final = attempt == _FORM_ATTEMPTS or wait > self._config.patience_seconds
+                if final or not worth_repeating(error):
+                    raise
+                self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
+            await asyncio.sleep(wait)
+            source.check_unchanged()
+        raise Unreachable
+
+    async def upload_stream(self, stream: BinaryIO, options: UploadOptions) -> UploadResult:
+        """Upload what a stream gives until its end, as a standard upload: its size is not known before."""
+        read_bytes = 0
+
+        async def blocks() -> AsyncIterator[bytes]:
+            nonlocal read_bytes
+            while block := await asyncio.to_thread(stream.read, BLOCK_BYTES):
+                read_bytes += len(block)
+                yield block
+                self._observe(Moved(read_bytes, 0))
+
+        result = await self._form(blocks, options, None)
+        return replace(result, size_bytes=read_bytes, sent_bytes=read_bytes)
+
+    async def _form(
+        self,
+        content: Callable[[], AsyncIterator[bytes] | AsyncIterator[memoryview]],
+        options: UploadOptions,
+        size_bytes: int | None,
+    ) -> UploadResult:
+        began = time.monotonic()
+        filename = options.filename or "stdin"
+        form = aiohttp.MultipartWriter("form-data")
+        for name in ("cache_key", "pipeline_id", "ttl_seconds"):
+            if (value := getattr(options, name)) is not None:
+                form.append(str(value)).set_content_disposition("form-data", name=name)
+        kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+        part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
+        part.set_content_disposition("form-data", name="file", filename=filename)
+        form.append_payload(part)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+        try:
+            async with self._api.http.post(
+                self._api.url("/api/storage/upload"),
+                data=form,
+                headers=self._api.credentials,
+                timeout=timeout,
+            ) as response:
+                await raise_problem(response)
+                asset: Asset = (await response.json())["asset"]
+        except NETWORK_ERRORS as error:
+            raise Unreachable(f"The upload broke off: {describe(error)}.") from error
+        seconds = time.monotonic() - began
+        return UploadResult(asset, "standard", size_bytes or 0, size_bytes or 0, seconds, seconds)
+
+
+class _FilePart(AsyncIterablePayload):
+    """A form's file; with its size known, the whole form has a Content-Length and is refused early."""
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes] | AsyncIterator[memoryview],
+        *,
+        content_type: str,
+        size_bytes: int | None,
+    ) -> None:
+        super().__init__(content, content_type=content_type)  # type: ignore[arg-type]
+        self._size = size_bytes
+
+
+def _added(one: Carried, other: Carried) -> Carried:
+    """Both rounds as one; the first one's measure of a single stream stands."""
+    return replace(
+        one,
+        carried_bytes=one.carried_bytes + other.carried_bytes,
+        seconds=one.seconds + other.seconds,
+        edges_used=tuple(dict.fromkeys(one.edges_used + other.edges_used)),
+        retries=one.retries + other.retries,
+        hedges=one.hedges + other.hedges,
+    )

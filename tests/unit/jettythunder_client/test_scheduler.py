@@ -1,0 +1,148 @@
+"""The scheduler's promises, against simulated links and a simulated clock."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.jettythunder_client.simulation import MB, Link, Simulation, chunks
+
+from jettythunder_client.scheduler import Limits, Scheduler
+
+UNEQUAL = {"a": 12 * MB, "b": 8 * MB, "c": 5 * MB, "d": 3 * MB, "e": 2 * MB}
+
+
+def unequal(**changes: Link) -> dict[str, Link]:
+    return {name: changes.get(name, Link(rate)) for name, rate in UNEQUAL.items()}
+
+
+def test_unequal_edges_are_used_to_nine_tenths_of_their_sum() -> None:
+    run = Simulation(unequal(), chunks(100)).run()
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.9
+
+
+def test_an_edge_gets_work_in_proportion_to_what_it_carries() -> None:
+    run = Simulation(unequal(), chunks(200)).run()
+    total = sum(run.by_edge.values())
+    for name, rate in UNEQUAL.items():
+        share = rate / sum(UNEQUAL.values())
+        assert run.by_edge[name] / total == pytest.approx(share, rel=0.35), name
+
+
+def test_an_edge_that_stalls_and_one_that_dies_cost_little() -> None:
+    links = unequal(d=Link(3 * MB, stalls_at=4.0), c=Link(5 * MB, dies_at=6.0))
+    run = Simulation(links, chunks(100)).run()
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.85
+
+
+def test_chunks_of_a_dead_edge_are_sent_over_the_others() -> None:
+    links = {"a": Link(4 * MB), "b": Link(4 * MB, dies_at=0.5)}
+    run = Simulation(links, chunks(20)).run()
+    assert set(run.acknowledged) == set(run.chunks)
+    assert run.by_edge["a"] >= 0.9 * sum(run.chunks.values())
+
+
+def test_an_edge_that_comes_back_is_used_again() -> None:
+    links = {"a": Link(2 * MB), "b": Link(8 * MB, dies_at=1.0, returns_at=6.0)}
+    run = Simulation(links, chunks(80)).run()
+    assert run.by_edge["b"] > 0.4 * sum(run.chunks.values())
+
+
+def test_all_edges_gone_for_a_while_lose_nothing() -> None:
+    links = {name: Link(5 * MB, dies_at=2.0, returns_at=9.0) for name in "ab"}
+    run = Simulation(links, chunks(30)).run(until_seconds=60)
+    assert set(run.acknowledged) == set(run.chunks)
+
+
+def test_a_dead_edge_is_tried_with_one_chunk_at_a_time() -> None:
+    links = {"a": Link(1 * MB), "b": Link(8 * MB, dies_at=1.0)}
+    run = Simulation(links, chunks(30))
+    while run.now < 10:
+        run.step()
+        if run.now > 2:
+            assert run.scheduler.edges["b"].in_flight <= 1
+
+
+def test_parallelism_grows_until_the_link_is_full() -> None:
+    run = Simulation({"a": Link(16 * MB, per_connection=0.8 * MB)}, chunks(100)).run()
+    assert 17 <= run.most_in_flight <= 32
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.6
+
+
+def test_parallelism_stays_small_where_more_does_not_help() -> None:
+    run = Simulation({"a": Link(8 * MB)}, chunks(100)).run()
+    assert run.most_in_flight <= 20
+    assert run.scheduler.edges["a"].window.size <= 13
+
+
+def test_a_straggler_is_overtaken() -> None:
+    stragglers = frozenset({30, 31, 32, 33})
+    links = {"a": Link(8 * MB, slow_numbers=stragglers), "b": Link(8 * MB)}
+    run = Simulation(links, chunks(60)).run()
+    assert sum(run.sent[number] for number in stragglers) > len(stragglers)
+    assert run.now < 1.3 * sum(run.chunks.values()) / (16 * MB) + 2
+
+
+def test_hedging_stays_within_its_budget() -> None:
+    slow = frozenset(range(1, 101))
+    links = {"a": Link(8 * MB, slow_numbers=slow), "b": Link(4 * MB)}
+    run = Simulation(links, chunks(100), limits=Limits(hedge_share=0.05)).run(until_seconds=3000)
+    assert run.scheduler.hedged_bytes <= 0.05 * sum(run.chunks.values())
+
+
+def test_steady_edges_cause_no_second_attempts_before_the_end() -> None:
+    run = Simulation(unequal(), chunks(100))
+    while run.scheduler.upcoming(1):
+        run.step()
+    assert run.hedges == 0
+
+
+def test_a_busy_edge_is_left_alone_for_as_long_as_it_asks() -> None:
+    scheduler = Scheduler(chunks(4), {"a": 0.01}, limits=Limits(), spread=lambda: 0.0)
+    attempt = scheduler.assign(0.0, at_most=1)[0]
+    scheduler.failed(attempt, 0.5, retry_after_seconds=7.0)
+    assert scheduler.assign(7.4) == []
+    assert len(scheduler.assign(7.6)) == 1
+
+
+def test_connections_that_break_together_are_one_failure() -> None:
+    scheduler = Scheduler(chunks(8), {"a": 0.01}, limits=Limits(), spread=lambda: 0.0)
+    for attempt in scheduler.assign(0.0):
+        scheduler.failed(attempt, 1.0)
+    assert scheduler.edges["a"].failures == 1
+
+
+def test_a_chunk_that_failed_on_an_edge_goes_to_another() -> None:
+    scheduler = Scheduler(chunks(1), {"a": 0.01, "b": 0.02}, limits=Limits(), spread=lambda: 0.0)
+    first = scheduler.assign(0.0)[0]
+    scheduler.failed(first, 1.0)
+    second = scheduler.assign(100.0)[0]
+    assert second.edge != first.edge
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_links_do_every_chunk_is_acknowledged_once_and_limits_hold(data: st.DataObject) -> None:
+    never = st.just(math.inf)
+    links = {"steady": Link(data.draw(st.floats(0.5, 20)) * MB)}
+    for name in data.draw(st.sets(st.sampled_from("abcd"))):
+        dies_at = data.draw(never | st.floats(0, 10))
+        away_seconds = data.draw(never | st.floats(0, 10))
+        links[name] = Link(
+            rate=data.draw(st.floats(0.1, 20)) * MB,
+            per_connection=data.draw(never | st.floats(0.1, 5).map(lambda mb: mb * MB)),
+            stalls_at=data.draw(never | st.floats(0, 10)),
+            dies_at=dies_at,
+            returns_at=dies_at + away_seconds,
+            refuses_until=data.draw(st.floats(0, 3)),
+        )
+    sizes = data.draw(st.lists(st.integers(1, 8 * MB), min_size=1, max_size=40))
+    limits = Limits(max_parallel=data.draw(st.integers(1, 32)))
+    run = Simulation(links, dict(enumerate(sizes, start=1)), limits=limits).run(until_seconds=5000)
+    assert run.acknowledged == dict.fromkeys(run.chunks, 1)
+    assert run.most_in_flight <= limits.max_parallel
+    assert max(run.sent.values()) <= 40
+    assert all(edge.in_flight == 0 for edge in run.scheduler.edges.values())
+    assert run.scheduler.acknowledged_bytes == sum(sizes)
