@@ -6,15 +6,33 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Value = TypeVar("Value")
 
 POLL_SECONDS = 0.05
 
 
+@overload
 async def eventually(
-    predicate: Callable[[], Value | Awaitable[Value]],
+    predicate: Callable[[], Awaitable[Value | None]],
+    *,
+    timeout_seconds: float = ...,
+    poll_seconds: float = ...,
+) -> Value: ...
+
+
+@overload
+async def eventually(
+    predicate: Callable[[], Value | None],
+    *,
+    timeout_seconds: float = ...,
+    poll_seconds: float = ...,
+) -> Value: ...
+
+
+async def eventually(
+    predicate: Callable[[], Value | Awaitable[Value | None] | None],
     *,
     timeout_seconds: float = 10,
     poll_seconds: float = POLL_SECONDS,
