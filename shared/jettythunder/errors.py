@@ -203,6 +203,12 @@ class GatewayBusy(JettyThunderError):
     code, status, retryable = "gateway_busy", 503, True
 
 
+class EdgeBusy(JettyThunderError):
+    """All of the edge's room for chunks in flight is taken. Try again shortly, or another edge now."""
+
+    code, status, retryable = "edge_busy", 503, True
+
+
 class SpoolFull(JettyThunderError):
     """The gateway's disk is full, so it can't take uploads right now. Nothing was stored; try again later."""
 
@@ -261,6 +267,66 @@ class MalformedEvent(JettyThunderError):
     """The message is not a CloudEvent of a known type and version."""
 
     code, status, retryable = "malformed_event", 422, False
+
+
+class WebhookRefused(JettyThunderError):
+    """The receiver of a webhook refused it, and would refuse it again."""
+
+    code, status, retryable = "webhook_refused", 502, False
+
+
+class WebhookUndelivered(JettyThunderError):
+    """The receiver of a webhook can't be reached, or failed. It is sent again later."""
+
+    code, status, retryable = "webhook_undelivered", 502, True
+
+
+class ReconciliationRunning(JettyThunderError):
+    """A reconciliation runs already. Wait for its end."""
+
+    code, status, retryable = "reconciliation_running", 409, True
+
+
+class ConsumerNotFound(NotFound):
+    """There is no consumer of that name."""
+
+    code = "consumer_not_found"
+
+
+class ConsumerHasNoLog(JettyThunderError):
+    """The consumer takes commands, and the event log keeps events only: there is nothing to replay to it."""
+
+    code, status, retryable = "consumer_has_no_log", 422, False
+
+
+class EventNotFound(NotFound):
+    """The event log has no such event: it never was, or is older than the log keeps."""
+
+    code = "event_not_found"
+
+
+class ReplayNotFound(NotFound):
+    """There is no such replay."""
+
+    code = "replay_not_found"
+
+
+class ReplayNotResumable(JettyThunderError):
+    """The replay runs already or is completed."""
+
+    code, status, retryable = "replay_not_resumable", 409, False
+
+
+class DeadLetterNotFound(NotFound):
+    """There is no such dead letter: it was retried or discarded, or never was."""
+
+    code = "dead_letter_not_found"
+
+
+class DeadLettersBusy(JettyThunderError):
+    """Somebody else works on these dead letters at this moment. Try again shortly."""
+
+    code, status, retryable = "dead_letters_busy", 409, True
 
 
 class ConfigurationError(JettyThunderError):

@@ -112,6 +112,38 @@ def entries_for(facts: Iterable[Fact], held_bytes: dict[HoldKey, int], *, now: d
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adjustment:
+    """A correction by a person or by reconciliation: who made it and why stays in the ledger.
+
+    ``occurred_at`` None means now. The same id makes one entry.
+    """
+
+    id: UUID
+    account_id: UUID
+    resource: Resource
+    used_delta_bytes: int
+    reason: str
+    author: str
+    occurred_at: datetime | None = None
+    asset_id: UUID | None = None
+
+    def entry(self, *, now: datetime) -> Entry:
+        """The line it adds to the ledger."""
+        return Entry(
+            account_id=self.account_id,
+            resource=self.resource,
+            kind=Kind.ADJUSTMENT,
+            used_delta_bytes=self.used_delta_bytes,
+            reserved_delta_bytes=0,
+            occurred_at=min(self.occurred_at or now, now),
+            source_event_id=str(self.id),
+            asset_id=self.asset_id,
+            reason=self.reason,
+            author=self.author,
+        )
+
+
 @dataclass(kw_only=True)
 class Totals:
     """What entries add to an account's counters."""

@@ -17,6 +17,13 @@ FOR NO KEY UPDATE;
 -- Begins the current month for those of the locked accounts whose period is over, and tells which they are.
 SELECT roll_periods(:account_ids::uuid[]) AS account_id;
 
+-- name: find_due_periods(batch_size)
+-- Accounts whose period is over, and those whose new one was begun by a reservation that could not say so.
+SELECT account_id FROM account_usage
+WHERE period_end <= now() OR (bandwidth_exceeded AND bandwidth_used_bytes < bandwidth_quota_bytes)
+ORDER BY account_id
+LIMIT :batch_size;
+
 -- name: take_holds(ids, resources, account_ids)
 -- Ends reservations. A row can be deleted once only, so a reservation is settled or released once.
 DELETE FROM usage_reservations r
@@ -187,3 +194,176 @@ SELECT pg_try_advisory_lock(:key);
 -- name: unlock(key)$
 -- Gives an advisory lock back.
 SELECT pg_advisory_unlock(:key);
+
+-- name: user_of(account_id)$
+-- The id of an account's user, as AgentCache gave it.
+SELECT agentcache_user_ref FROM agentcache_accounts WHERE id = :account_id;
+
+-- name: find_account(name)^
+-- An account by its id or by its user's, as AgentCache gave it.
+SELECT id, agentcache_user_ref, s3_prefix FROM agentcache_accounts
+WHERE id::text = lower(:name) OR agentcache_user_ref = :name
+LIMIT 1;
+
+-- name: list_accounts(after, page_size)
+-- A page of accounts, in the order of their ids.
+SELECT id, agentcache_user_ref, s3_prefix FROM agentcache_accounts
+WHERE id > coalesce(:after::uuid, '00000000-0000-0000-0000-000000000000')
+ORDER BY id
+LIMIT :page_size;
+
+-- name: list_quotas(account_ids)
+-- The quota answers of accounts, with what was said about them last.
+SELECT u.account_id, a.agentcache_user_ref AS agentcache_user_id, q.*, u.storage_level, u.bandwidth_level
+FROM account_usage u
+JOIN agentcache_accounts a ON a.id = u.account_id
+CROSS JOIN LATERAL quota_of(u.account_id) AS q
+WHERE u.account_id = ANY (:account_ids::uuid[])
+ORDER BY u.account_id;
+
+-- name: list_entries(account_id, before, page_size)
+-- A page of an account's ledger, the newest first.
+SELECT id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count, source_event_id,
+    reservation_id, asset_id, occurred_at, recorded_at, reason, author
+FROM usage_ledger
+WHERE account_id = :account_id AND id < coalesce(:before::bigint, 9223372036854775807)
+ORDER BY id DESC
+LIMIT :page_size;
+
+-- name: fetch_entry(source_event_id, resource)^
+-- The ledger's entry for an event.
+SELECT account_id, resource, kind, used_delta_bytes, reason, author, occurred_at
+FROM usage_ledger WHERE source_event_id = :source_event_id AND resource = :resource;
+
+-- name: report(bucket, from_at, to_at, account_id)
+-- Usage per account and hour, day or month (UTC), from the hourly rows. Between them the bytes stored stay as
+-- they were, so a bucket's byte-seconds are: bytes at its start x its length, and for each hour in it what
+-- the hour changed within itself, and its change x the time from its end to the bucket's.
+SELECT a.id AS account_id, a.agentcache_user_ref AS agentcache_user_id, b.starts_at AS period_start, b.ends_at AS period_end,
+    coalesce(h.closing_bytes, b.opening_bytes) AS storage_bytes,
+    c.byte_seconds / 3600 AS storage_byte_hours,
+    coalesce(h.bandwidth_bytes, 0) AS bandwidth_bytes,
+    coalesce(h.request_count, 0) AS request_count,
+    round(storage_cost(c.byte_seconds, b.starts_at), 4) AS storage_cost,
+    round(bandwidth_cost(coalesce(h.bandwidth_bytes, 0), b.starts_at), 4) AS bandwidth_cost,
+    round(storage_cost(c.byte_seconds, b.starts_at) + bandwidth_cost(coalesce(h.bandwidth_bytes, 0), b.starts_at), 4)
+        AS total_cost
+FROM agentcache_accounts a
+CROSS JOIN LATERAL (
+    SELECT s.starts_at,
+        least((s.at_utc + ('1 ' || :bucket)::interval) AT TIME ZONE 'UTC',
+              date_trunc('hour', now(), 'UTC') + interval '1 hour') AS ends_at,
+        coalesce(before.storage_bytes, 0) AS opening_bytes
+    FROM (
+        SELECT g AS at_utc, g AT TIME ZONE 'UTC' AS starts_at
+        FROM generate_series(
+            date_trunc(:bucket, :from_at::timestamptz AT TIME ZONE 'UTC'),
+            least(:to_at::timestamptz, now()) AT TIME ZONE 'UTC' - interval '1 microsecond',
+            ('1 ' || :bucket)::interval) AS g
+    ) AS s
+    LEFT JOIN LATERAL (
+        SELECT u.storage_bytes FROM storage_usage u
+        WHERE u.account_id = a.id AND u.period_start < s.starts_at
+        ORDER BY u.period_start DESC LIMIT 1
+    ) AS before ON true
+) AS b
+LEFT JOIN LATERAL (
+    SELECT (array_agg(r.storage_bytes ORDER BY r.period_start DESC))[1] AS closing_bytes,
+        sum(r.bandwidth_bytes)::bigint AS bandwidth_bytes,
+        sum(r.request_count)::bigint AS request_count,
+        sum(r.storage_byte_seconds - r.before_bytes * 3600
+            + (r.storage_bytes - r.before_bytes) * extract(epoch FROM b.ends_at - r.period_end)) AS changed_byte_seconds
+    FROM (
+        SELECT u.*, lag(u.storage_bytes, 1, b.opening_bytes) OVER (ORDER BY u.period_start) AS before_bytes
+        FROM storage_usage u
+        WHERE u.account_id = a.id AND u.period_start >= b.starts_at AND u.period_start < b.ends_at
+    ) AS r
+) AS h ON true
+CROSS JOIN LATERAL (
+    SELECT b.opening_bytes * extract(epoch FROM b.ends_at - b.starts_at) + coalesce(h.changed_byte_seconds, 0) AS byte_seconds
+) AS c
+WHERE (:account_id::uuid IS NULL OR a.id = :account_id)
+  AND (h.closing_bytes IS NOT NULL OR b.opening_bytes <> 0)
+ORDER BY a.id, b.starts_at;
+
+-- name: list_prices()
+-- All prices, the newest first.
+SELECT resource, effective_from, usd_per_gb, source FROM usage_prices ORDER BY effective_from DESC, resource;
+
+-- name: set_price(resource, effective_from, usd_per_gb, source)!
+-- Sets a price from the start of a month on.
+INSERT INTO usage_prices (resource, effective_from, usd_per_gb, source)
+VALUES (:resource, :effective_from, :usd_per_gb, :source)
+ON CONFLICT (resource, effective_from) DO UPDATE SET usd_per_gb = excluded.usd_per_gb, source = excluded.source;
+
+-- name: queue_hours_since(from_at)!
+-- Has all rows since a time computed again.
+INSERT INTO usage_rollup_queue (account_id, hour)
+SELECT account_id, min(period_start) FROM storage_usage WHERE period_start >= :from_at GROUP BY account_id;
+
+-- name: bytes_by_source(account_id)^
+-- What an account stores according to each of those who know.
+SELECT u.storage_used_bytes AS counter_bytes, u.storage_reserved_bytes AS counter_reserved_bytes,
+    u.bandwidth_used_bytes AS counter_bandwidth_bytes, u.bandwidth_reserved_bytes AS counter_bandwidth_reserved_bytes,
+    u.request_count AS counter_request_count,
+    l.storage_bytes AS ledger_bytes, l.storage_reserved_bytes AS ledger_reserved_bytes,
+    l.bandwidth_bytes AS ledger_bandwidth_bytes, l.bandwidth_reserved_bytes AS ledger_bandwidth_reserved_bytes,
+    l.request_count AS ledger_request_count, l.adjusted_bytes,
+    h.storage_bytes AS held_bytes, h.bandwidth_bytes AS held_bandwidth_bytes
+FROM account_usage u
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_bytes,
+        coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_reserved_bytes,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'bandwidth' AND occurred_at >= u.period_start), 0)::bigint AS bandwidth_bytes,
+        coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'bandwidth'), 0)::bigint AS bandwidth_reserved_bytes,
+        coalesce(sum(request_count) FILTER (WHERE occurred_at >= u.period_start), 0)::bigint AS request_count,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'storage' AND kind = 'adjustment' AND asset_id IS NULL), 0)::bigint AS adjusted_bytes
+    FROM usage_ledger WHERE account_id = u.account_id
+) AS l
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(held_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_bytes,
+        coalesce(sum(held_bytes) FILTER (WHERE resource = 'bandwidth'), 0)::bigint AS bandwidth_bytes
+    FROM usage_reservations WHERE account_id = u.account_id
+) AS h
+WHERE u.account_id = :account_id;
+
+-- name: list_known_objects(account_id, bucket, prefix)
+-- The objects that an account's assets, open uploads and wanted deletions account for.
+SELECT a.s3_key, 'asset' AS kind, a.id AS asset_id, a.size_bytes
+FROM agentcache_assets a WHERE a.account_id = :account_id
+UNION ALL
+SELECT u.s3_key, 'upload', NULL, 0
+FROM uploads u WHERE u.account_id = :account_id AND u.status IN ('created', 'receiving', 'completing')
+UNION ALL
+SELECT d.s3_key, 'deletion', NULL, 0
+FROM object_deletions d WHERE d.s3_bucket = :bucket AND starts_with(d.s3_key, :prefix);
+
+-- name: list_ledger_drift(account_id)
+-- Assets whose entries in the ledger don't add up to their size, or to 0 where they are gone.
+SELECT coalesce(l.asset_id, a.id) AS asset_id, coalesce(l.bytes, 0) AS ledger_bytes, coalesce(a.size_bytes, 0) AS asset_bytes
+FROM (
+    SELECT asset_id, sum(used_delta_bytes)::bigint AS bytes FROM usage_ledger
+    WHERE account_id = :account_id AND resource = 'storage' AND asset_id IS NOT NULL
+    GROUP BY asset_id
+) AS l
+FULL JOIN (SELECT id, size_bytes FROM agentcache_assets WHERE account_id = :account_id) AS a ON a.id = l.asset_id
+WHERE coalesce(l.bytes, 0) <> coalesce(a.size_bytes, 0);
+
+-- name: want_deleted(s3_bucket, s3_keys)!
+-- Asks the storage-gateway's housekeeping to delete objects.
+INSERT INTO object_deletions (s3_bucket, s3_key) SELECT :s3_bucket, unnest(:s3_keys::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: restore_counters(account_id, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests)!
+-- Sets a locked account's running sums to what its ledger adds up to.
+UPDATE account_usage
+SET storage_used_bytes = :storage_used, storage_reserved_bytes = :storage_reserved,
+    bandwidth_used_bytes = :bandwidth_used, bandwidth_reserved_bytes = :bandwidth_reserved,
+    request_count = :requests, updated_at = now()
+WHERE account_id = :account_id;
+
+-- name: outbox_backlog()$
+-- How many events are committed and not published yet.
+SELECT count(*) FROM outbox;

@@ -24,11 +24,13 @@ class Job:
     Args:
         name: names the advisory lock too.
         interval_seconds: from the end of one run to the start of the next.
+        at_start: whether the first run is at once instead of after the first interval.
     """
 
     name: str
     interval_seconds: float
     run: Callable[[], Awaitable[object]]
+    at_start: bool = True
 
 
 @contextlib.asynccontextmanager
@@ -54,7 +56,7 @@ class Schedule:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Run each job at once, and then at its interval."""
+        """Run the jobs, each at its interval."""
         self._tasks = [asyncio.create_task(self._run_forever(job)) for job in self._jobs]
 
     async def close(self) -> None:
@@ -64,6 +66,8 @@ class Schedule:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run_forever(self, job: Job) -> None:
+        if not job.at_start:
+            await asyncio.sleep(job.interval_seconds)
         while True:
             try:
                 async with only_runner(self._pool, job.name) as is_mine:

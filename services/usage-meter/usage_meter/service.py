@@ -15,9 +15,10 @@ from jettythunder import outbox, telemetry
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from jettythunder.database import Connection, Pool
-from jettythunder.errors import AccountNotFound
+from jettythunder.errors import AccountNotFound, InvalidField
 from jettythunder.topology import USAGE_METER_EVENTS
 from usage_meter.domain import (
+    Adjustment,
     Entry,
     Fact,
     Gauge,
@@ -37,6 +38,7 @@ log = telemetry.logger(__name__)
 SOURCE = "/usage-meter"
 
 _SWEEP_BATCH_SIZE = 500
+_SAME_ADJUSTMENT = ("account_id", "kind", "used_delta_bytes", "reason", "author")
 
 _facts = Counter("jettythunder_meter_facts_total", "Facts by what became of them", ["outcome"])
 _swept = Counter(
@@ -83,6 +85,25 @@ class Meter:
         added.update(totals(entries, {account.account_id: account.period_start for account in accounts}))
         await self._announce(connection, await self._repository.add_totals(connection, added))
 
+    async def adjust(self, adjustment: Adjustment) -> bool:
+        """Correct an account's usage; False where the same adjustment was made before.
+
+        Raises:
+            AccountNotFound: there is no such account.
+            InvalidField: the id was used for another adjustment.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            accounts = await self._lock(connection, [adjustment.account_id])
+            entry = adjustment.entry(now=accounts[0].now)
+            before = await self._repository.fetch_entry(
+                connection, source_event_id=entry.source_event_id, resource=entry.resource
+            )
+            if before is None:
+                await self.book(connection, [entry], accounts)
+        if before is not None and any(before[name] != getattr(entry, name) for name in _SAME_ADJUSTMENT):
+            raise InvalidField(f"The id {adjustment.id} was used for another adjustment: take a new one.")
+        return before is None
+
     async def sweep(self) -> int:
         """Release reservations that nobody will settle any more; how many were."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -98,6 +119,14 @@ class Meter:
             _swept.labels(key.resource).inc()
         log.info("expired reservations released", count=len(held), bytes=sum(held.values()))
         return len(held)
+
+    async def begin_periods(self) -> int:
+        """Begin the month for accounts whose period is over, and say what that restores; how many were."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            due = await self._repository.find_due_periods(connection, batch_size=_SWEEP_BATCH_SIZE)
+            if due:
+                await self.book(connection, [], await self._lock(connection, due))
+        return len(due)
 
     async def _lock(self, connection: Connection, account_ids: Iterable[UUID]) -> list[LockedAccount]:
         wanted = sorted(account_ids)

@@ -1,6 +1,8 @@
 """The usage-meter's settings."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from jettythunder.settings import ServiceSettings, StorageSettings
 
@@ -26,3 +28,23 @@ class Settings(ServiceSettings, StorageSettings):
     usage_sweep_seconds: float = Field(
         default=30, gt=0, description="How often expired reservations are released"
     )
+    usage_reconcile_seconds: float = Field(
+        default=86_400, gt=0, description="How often bucket, assets, ledger and counters are compared"
+    )
+    usage_reconcile_settle_seconds: float = Field(
+        default=30, ge=0, description="Between the two looks of a reconciliation that mends"
+    )
+    agentcache_webhook_url: HttpUrl | None = Field(
+        default=None, description="Where AgentCache takes webhooks about quotas; without it none are sent"
+    )
+    agentcache_webhook_secret: SecretStr | None = Field(
+        default=None, description="What webhooks are signed with"
+    )
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> Self:
+        if self.agentcache_webhook_url is not None and self.agentcache_webhook_secret is None:
+            raise ValueError(
+                "AGENTCACHE_WEBHOOK_URL needs AGENTCACHE_WEBHOOK_SECRET, which signs what is sent"
+            )
+        return self

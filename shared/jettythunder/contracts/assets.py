@@ -58,3 +58,18 @@ class AssetDeletedV1(_AboutAccount):
     asset_id: UUID
     size_bytes: int
     reason: str
+
+
+class AssetObjectMissingV1(_AboutAccount):
+    """An asset's object is not in the object storage, or has another size; seen by reconciliation.
+
+    ``found_bytes`` is the size of the object that is there, None where there is none.
+    """
+
+    TYPE: ClassVar[str] = "jettythunder.asset.object_missing.v1"
+
+    asset_id: UUID
+    s3_bucket: str
+    s3_key: str
+    size_bytes: int
+    found_bytes: int | None = None

@@ -48,7 +48,7 @@ class QuotaRestoredV1(_AboutAccount):
 
 
 class UsageRecordedV1(_AboutAccount):
-    """An hour of an account's usage was closed."""
+    """An hour of an account's usage was closed. A later ``revision`` of an hour replaces an earlier one."""
 
     TYPE: ClassVar[str] = "jettythunder.usage.recorded.v1"
 
@@ -57,3 +57,4 @@ class UsageRecordedV1(_AboutAccount):
     request_count: int
     period_start: AwareDatetime
     period_end: AwareDatetime
+    revision: int = 1

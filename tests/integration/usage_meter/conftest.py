@@ -1,17 +1,20 @@
 """The gateway's and provisioning's ends of the wire, and a look at what the usage-meter made of it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiohttp import web
 from tests.support.infrastructure import (
     Infrastructure,
     RunningService,
@@ -25,15 +28,48 @@ from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, Ass
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.database import Pool
+from jettythunder.settings import StorageSettings
+from jettythunder.storage import Storage
 
 GB = 1_000_000_000
 WAIT_SECONDS = 20.0
+
+_PROOF = """
+SELECT u.storage_used_bytes = l.storage_used AND u.storage_reserved_bytes = l.storage_reserved
+    AND u.bandwidth_used_bytes = l.bandwidth_used AND u.bandwidth_reserved_bytes = l.bandwidth_reserved
+    AND u.request_count = l.requests AS sums_are_counters,
+    u.storage_reserved_bytes = h.storage AND u.bandwidth_reserved_bytes = h.bandwidth AS holds_are_reserved
+FROM account_usage u
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_used,
+        coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_reserved,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'bandwidth' AND occurred_at >= u.period_start), 0) AS bandwidth_used,
+        coalesce(sum(reserved_delta_bytes) FILTER (
+            WHERE resource = 'bandwidth'), 0) AS bandwidth_reserved,
+        coalesce(sum(request_count) FILTER (WHERE occurred_at >= u.period_start), 0) AS requests
+    FROM usage_ledger WHERE account_id = u.account_id
+) AS l
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(held_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage,
+        coalesce(sum(held_bytes) FILTER (WHERE resource = 'bandwidth'), 0) AS bandwidth
+    FROM usage_reservations WHERE account_id = u.account_id
+) AS h
+WHERE u.account_id = $1
+"""
+
+_NEW_ACCOUNT = """
+INSERT INTO agentcache_accounts (id, agentcache_user_id, agentcache_user_ref, agentcache_email,
+    agentcache_tier, api_key, api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix)
+VALUES ($1, $1, $2, 'a@example.com', 'pro', $2, '', $3, $4, 'agentcache-assets', $5)
+"""
 
 
 @dataclass(frozen=True)
 class Wire:
     """Publishes events as a gateway's relay does, and reads what was published."""
 
+    connection: AbstractConnection
     channel: AbstractChannel
 
     async def publish(
@@ -62,23 +98,22 @@ class Wire:
     async def logged(self, payload: type[Payload], account_id: UUID) -> list[Event[Any]]:
         """The events of a type about an account that the event log holds at this moment."""
         fence = uuid4().hex
-        await self.channel.default_exchange.publish(
-            aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
-        )
-        log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
         held: list[AbstractIncomingMessage] = []
-        async with (
-            asyncio.timeout(WAIT_SECONDS),
-            log.iterator(arguments={"x-stream-offset": "first"}) as found,
-        ):
-            async for message in found:
-                await message.ack()
-                if message.message_id == fence:
-                    break
-                held.append(message)
+        async with asyncio.timeout(WAIT_SECONDS), self.connection.channel() as channel:
+            await channel.set_qos(100)
+            await channel.default_exchange.publish(
+                aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
+            )
+            log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
+            async with log.iterator(arguments={"x-stream-offset": "first"}) as arriving:
+                async for message in arriving:
+                    await message.ack()
+                    if message.message_id == fence:
+                        break
+                    held.append(message)
         model = Event[payload]  # type: ignore[valid-type]
-        events = [model.model_validate_json(m.body) for m in held if m.type == payload.TYPE]
-        return [event for event in events if event.data.account_id == account_id]
+        events: list[Event[Any]] = [model.model_validate_json(m.body) for m in held if m.type == payload.TYPE]
+        return [event for event in events if event.subject == str(account_id)]
 
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
@@ -217,15 +252,18 @@ class Tenant:
 
     async def processed(self, *event_ids: UUID) -> None:
         """Wait until the usage-meter has processed events."""
-        await eventually(
-            lambda: self.pool.fetchval(
-                "SELECT count(*) = $2 FROM inbox WHERE consumer = $1 AND event_id = ANY ($3::uuid[])",
-                topology.USAGE_METER_EVENTS.name,
-                len(event_ids),
-                list(event_ids),
-            ),
-            timeout_seconds=WAIT_SECONDS,
-        )
+
+        async def all_are() -> bool:
+            return bool(
+                await self.pool.fetchval(
+                    "SELECT count(*) = $2 FROM inbox WHERE consumer = $1 AND event_id = ANY ($3::uuid[])",
+                    topology.USAGE_METER_EVENTS.name,
+                    len(event_ids),
+                    list(event_ids),
+                )
+            )
+
+        await eventually(all_are, timeout_seconds=WAIT_SECONDS)
 
     async def hours(self) -> list[dict[str, Any]]:
         """The account's hourly rows, the earliest first."""
@@ -236,26 +274,7 @@ class Tenant:
 
     async def proves_its_counters(self) -> None:
         """The ledger's sums are the counters, and the open holds are what is reserved."""
-        row = await self.pool.fetchrow(
-            "SELECT u.storage_used_bytes = l.storage_used AND u.storage_reserved_bytes = l.storage_reserved"
-            " AND u.bandwidth_used_bytes = l.bandwidth_used AND u.bandwidth_reserved_bytes = l.bandwidth_reserved"
-            " AND u.request_count = l.requests AS sums_are_counters,"
-            " u.storage_reserved_bytes = h.storage AND u.bandwidth_reserved_bytes = h.bandwidth AS holds_are_reserved"
-            " FROM account_usage u,"
-            " LATERAL (SELECT"
-            "  coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_used,"
-            "  coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_reserved,"
-            "  coalesce(sum(used_delta_bytes) FILTER"
-            "   (WHERE resource = 'bandwidth' AND occurred_at >= u.period_start), 0) AS bandwidth_used,"
-            "  coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'bandwidth'), 0) AS bandwidth_reserved,"
-            "  coalesce(sum(request_count) FILTER (WHERE occurred_at >= u.period_start), 0) AS requests"
-            "  FROM usage_ledger WHERE account_id = u.account_id) AS l,"
-            " LATERAL (SELECT coalesce(sum(held_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage,"
-            "  coalesce(sum(held_bytes) FILTER (WHERE resource = 'bandwidth'), 0) AS bandwidth"
-            "  FROM usage_reservations WHERE account_id = u.account_id) AS h"
-            " WHERE u.account_id = $1",
-            self.id,
-        )
+        row = await self.pool.fetchrow(_PROOF, self.id)
         assert row is not None
         assert dict(row) == {"sums_are_counters": True, "holds_are_reserved": True}
 
@@ -270,9 +289,7 @@ class Tenants:
     async def new(self, *, storage_gb: int = 20, bandwidth_gb: int = 50) -> Tenant:
         account_id = uuid4()
         await self.pool.execute(
-            "INSERT INTO agentcache_accounts (id, agentcache_user_id, agentcache_user_ref, agentcache_email,"
-            " agentcache_tier, api_key, api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name,"
-            " s3_prefix) VALUES ($1, $1, $2, 'a@example.com', 'pro', $2, '', $3, $4, 'agentcache-assets', $5)",
+            _NEW_ACCOUNT,
             account_id,
             f"user-{account_id}",
             storage_gb,
@@ -289,10 +306,45 @@ def servers() -> Iterator[Infrastructure]:
         yield running
 
 
+@dataclass
+class Receiver:
+    """AgentCache's end of the webhooks. ``answers`` are the next statuses; 204 when they are used up."""
+
+    url: str = ""
+    taken: list[tuple[Mapping[str, str], bytes]] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.taken.append((request.headers, await request.read()))
+        return web.Response(status=self.answers.pop(0) if self.answers else 204)
+
+    def about(self, account_id: UUID) -> list[tuple[Mapping[str, str], dict[str, Any]]]:
+        """Headers and events of what was sent about an account."""
+        taken = [(headers, json.loads(body)) for headers, body in self.taken]
+        return [(headers, event) for headers, event in taken if event["subject"] == str(account_id)]
+
+
+@pytest_asyncio.fixture(scope="session")
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    app = web.Application()
+    app.router.add_post("/webhooks", made.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhooks"
+    yield made
+    await runner.cleanup()
+
+
 @pytest.fixture(scope="session")
-def environment(servers: Infrastructure) -> Mapping[str, str]:
+def environment(receiver: Receiver) -> Mapping[str, str]:
     """What the usage-meter is started with; the schedule is quick, so that tests wait shortly."""
     return {
+        "AGENTCACHE_WEBHOOK_URL": receiver.url,
+        "RETRY_DELAYS_SECONDS": "[0.2, 0.4]",
+        "USAGE_RECONCILE_SETTLE_SECONDS": "0.2",
         "USAGE_ROLLUP_SECONDS": "0.2",
         "USAGE_LATE_ROLLUP_SECONDS": "0.3",
         "USAGE_CLOSE_SECONDS": "0.3",
@@ -312,6 +364,26 @@ def meter(
 
 
 @pytest_asyncio.fixture(scope="session")
+async def ops(servers: Infrastructure, meter: RunningService) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the usage-meter as ops."""
+    headers = {"Authorization": f"Bearer {servers.environment['JETTYTHUNDER_OPS_TOKEN']}"}
+    async with httpx.AsyncClient(base_url=meter.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session")
+async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
+    """The bucket."""
+    names = {name.upper() for name in StorageSettings.model_fields}
+    given = {name.lower(): value for name, value in servers.environment.items() if name in names}
+    opened = Storage(StorageSettings.model_validate(given))
+    await opened.open()
+    await opened.ensure_bucket()
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture(scope="session")
 async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
     async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=10) as opened:
         yield opened
@@ -320,7 +392,7 @@ async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
 @pytest_asyncio.fixture(scope="session")
 async def wire(servers: Infrastructure, meter: RunningService) -> AsyncIterator[Wire]:
     async with await aio_pika.connect(servers.rabbitmq_url) as connection:
-        yield Wire(await connection.channel())
+        yield Wire(connection, await connection.channel())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,101 @@
+"""Webhooks: AgentCache is told of quotas, signed, as Standard Webhooks does it.
+
+The scheme is https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
+signature is HMAC-SHA-256 over ``id.timestamp.body``. A webhook is sent at least once: retries wait in the
+broker, and the receiver tells repetitions by ``webhook-id``, which is the event's id.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+
+from jettythunder.broker.consumer import Consumer
+from jettythunder.contracts.envelope import CONTENT_TYPE, Event
+from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
+from jettythunder.database import Pool
+from jettythunder.errors import WebhookRefused, WebhookUndelivered
+from usage_meter.repository import AccountRepository
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+# Besides failures of the server, what HTTP says to try again: time-out, too early, too many requests.
+_LATER = frozenset({408, 425, 429})
+
+
+def signature(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
+    """The ``webhook-signature`` header: version, comma, and the HMAC in base64."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+class Webhooks:
+    """Sends what is said about quotas to AgentCache.
+
+    Args:
+        url: where to; None sends nothing.
+        secret: what both sides sign with.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        repository: AccountRepository,
+        http: aiohttp.ClientSession,
+        *,
+        url: str | None,
+        secret: str,
+    ) -> None:
+        self._pool = pool
+        self._repository = repository
+        self._http = http
+        self._url = url
+        self._secret = secret
+
+    def register(self, consumer: Consumer) -> None:
+        """Send each of the events the queue is bound to."""
+        for payload in (QuotaThresholdCrossedV1, QuotaExceededV1, QuotaRestoredV1):
+            consumer.on(payload, self.send)
+
+    async def send(self, event: Event[Any]) -> None:
+        """Send one event, with the user's id as AgentCache knows it.
+
+        Raises:
+            WebhookUndelivered: the receiver can't be reached or failed; try again later.
+            WebhookRefused: the receiver would refuse it again.
+        """
+        if self._url is None:
+            return
+        body = await self._body(event)
+        timestamp = int(time.time())
+        headers = {
+            "Content-Type": CONTENT_TYPE,
+            "webhook-id": str(event.id),
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(
+                self._secret, message_id=str(event.id), timestamp=timestamp, body=body
+            ),
+        }
+        try:
+            async with self._http.post(
+                self._url, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            ) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise WebhookUndelivered(f"The webhook was not taken: {type(error).__name__}.") from error
+        if status >= 500 or status in _LATER:
+            raise WebhookUndelivered(f"The webhook's receiver answered {status}.")
+        if not 200 <= status < 300:
+            raise WebhookRefused(f"The webhook's receiver answered {status}.")
+
+    async def _body(self, event: Event[Any]) -> bytes:
+        account_id: UUID = event.data.account_id
+        envelope = event.model_dump(mode="json", exclude_none=True)
+        envelope["data"]["agentcache_user_id"] = await self._repository.user_of(self._pool, account_id)
+        return json.dumps(envelope, separators=(",", ":")).encode()

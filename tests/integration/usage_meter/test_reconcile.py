@@ -1,0 +1,159 @@
+"""Reconciliation: what it finds, what it mends, and what it leaves alone."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from tests.support.waiting import eventually
+
+from jettythunder.contracts.assets import AssetObjectMissingV1
+from jettythunder.storage import Storage
+
+from .conftest import WAIT_SECONDS, Tenant, Wire
+
+
+async def put_asset(
+    tenant: Tenant, storage: Storage, size_bytes: int, *, with_object: bool = True, booked: bool = True
+) -> UUID:
+    """An asset as a gateway stores it: the object, the row and the event."""
+    asset_id = uuid4()
+    key = f"accounts/{tenant.id}/{asset_id}"
+    if with_object:
+        await storage.put(key, b"x" * size_bytes, content_type="text/plain")
+    await tenant.pool.execute(
+        "INSERT INTO agentcache_assets (id, account_id, s3_key, s3_bucket, filename, content_type,"
+        " size_bytes, content_hash) VALUES ($1, $2, $3, $4, 'f', 'text/plain', $5, $6)",
+        asset_id,
+        tenant.id,
+        key,
+        storage.bucket,
+        size_bytes,
+        asset_id.hex,
+    )
+    if booked:
+        await tenant.processed(await tenant.store(size_bytes, asset_id=asset_id))
+    return asset_id
+
+
+async def reconcile(ops: httpx.AsyncClient, tenant: Tenant, *, fix: bool = False) -> dict[str, Any]:
+    answer = await ops.post("/usage/reconcile", json={"account": str(tenant.id), "fix": fix})
+    assert answer.status_code == 200, answer.text
+    (line,) = answer.text.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+async def test_an_account_that_is_right_is_clean(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    await storage.put(f"accounts/{tenant.id}/", b"", content_type="text/plain")
+    for size_bytes in (10, 20, 30):
+        await put_asset(tenant, storage, size_bytes)
+    found = await reconcile(ops, tenant)
+    assert (found["is_clean"], found["drift_bytes"]) == (True, 0)
+    sums = {found["findings"][f"{source}_bytes"] for source in ("bucket", "assets", "ledger", "counter")}
+    assert sums == {60}
+
+
+async def test_an_object_nobody_knows_is_handed_over_for_deletion(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    key = f"accounts/{tenant.id}/{uuid4()}"
+    await storage.put(key, b"12345", content_type="text/plain")
+    found = await reconcile(ops, tenant)
+    assert found["findings"]["orphans"] == [{"s3_key": key, "size_bytes": 5}]
+    assert found["drift_bytes"] == 5
+    count = "SELECT count(*) FROM object_deletions WHERE s3_key = $1"
+    assert await tenant.pool.fetchval(count, key) == 0
+    await reconcile(ops, tenant, fix=True)
+    assert await tenant.pool.fetchval(count, key) == 1
+    assert (await reconcile(ops, tenant))["is_clean"]
+
+
+async def test_the_object_of_an_open_upload_is_left_alone(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    key = f"accounts/{tenant.id}/{uuid4()}"
+    await storage.put(key, b"12345", content_type="text/plain")
+    await tenant.pool.execute(
+        "INSERT INTO uploads (id, account_id, kind, filename, content_type, s3_bucket, s3_key,"
+        " correlation_id, expires_at) VALUES ($1, $2, 'form', 'f', '', $3, $4, '', now() + '1 hour')",
+        uuid4(),
+        tenant.id,
+        storage.bucket,
+        key,
+    )
+    assert (await reconcile(ops, tenant))["is_clean"]
+
+
+async def test_an_asset_without_its_object_is_told_of(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage, wire: Wire
+) -> None:
+    asset_id = await put_asset(tenant, storage, 40, with_object=False)
+    assert (await reconcile(ops, tenant))["drift_bytes"] == 40
+    await reconcile(ops, tenant, fix=True)
+
+    async def told() -> bool:
+        events = await wire.logged(AssetObjectMissingV1, tenant.id)
+        assert [(e.data.asset_id, e.data.found_bytes) for e in events] == [(asset_id, None)]
+        return True
+
+    await eventually(told, timeout_seconds=WAIT_SECONDS)
+
+
+async def test_an_upload_that_was_never_booked_is_adjusted(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await put_asset(tenant, storage, 50, booked=False)
+    found = await reconcile(ops, tenant)
+    assert found["findings"]["ledger_drift"] == [
+        {"asset_id": str(asset_id), "ledger_bytes": 0, "asset_bytes": 50}
+    ]
+    await reconcile(ops, tenant, fix=True)
+    assert (await tenant.quota())["storage_used_bytes"] == 50
+    assert (await reconcile(ops, tenant))["is_clean"]
+    await tenant.proves_its_counters()
+
+
+async def test_a_deletion_that_was_never_booked_is_adjusted(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await put_asset(tenant, storage, 50)
+    await tenant.pool.execute("DELETE FROM agentcache_assets WHERE id = $1", asset_id)
+    await storage.delete(f"accounts/{tenant.id}/{asset_id}")
+    await reconcile(ops, tenant, fix=True)
+    assert (await tenant.quota())["storage_used_bytes"] == 0
+    assert (await reconcile(ops, tenant))["is_clean"]
+
+
+async def test_a_counter_that_lies_is_set_to_the_ledger(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    await put_asset(tenant, storage, 50)
+    await tenant.pool.execute(
+        "UPDATE account_usage SET storage_used_bytes = 51 WHERE account_id = $1", tenant.id
+    )
+    assert (await reconcile(ops, tenant))["drift_bytes"] == 1
+    await reconcile(ops, tenant, fix=True)
+    assert (await tenant.quota())["storage_used_bytes"] == 50
+
+
+async def test_an_adjustment_by_hand_is_no_drift(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    await ops.post(
+        "/usage/adjustments",
+        json={
+            "account": str(tenant.id),
+            "resource": "storage",
+            "bytes": 77,
+            "reason": "a test",
+            "author": "ops",
+        },
+    )
+    found = await reconcile(ops, tenant)
+    assert (found["is_clean"], found["findings"]["adjusted_bytes"]) == (True, 77)
+
+
+async def test_an_unknown_account_is_refused(ops: httpx.AsyncClient) -> None:
+    answer = await ops.post("/usage/reconcile", json={"account": "nobody"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "account_not_found")

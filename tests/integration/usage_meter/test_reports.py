@@ -1,0 +1,196 @@
+"""What ops read and correct through the usage-meter's doors."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from tests.support.infrastructure import RunningService
+from tests.support.waiting import eventually
+
+from .conftest import GB, WAIT_SECONDS, Tenant, Tenants
+
+DAY = timedelta(days=1)
+MONTH_START = (datetime.now(UTC).replace(day=1) - timedelta(days=40)).replace(
+    day=1, hour=0, minute=0, second=0, microsecond=0
+)
+NEXT_MONTH = (MONTH_START + timedelta(days=32)).replace(day=1)
+
+
+async def report(ops: httpx.AsyncClient, tenant: Tenant, **params: Any) -> list[dict[str, Any]]:
+    answer = await ops.get(
+        "/usage/report",
+        params={
+            "from": MONTH_START.isoformat(),
+            "to": NEXT_MONTH.isoformat(),
+            "account": str(tenant.id),
+            **params,
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line, parse_float=Decimal) for line in answer.text.splitlines()]
+
+
+async def rolled_up(tenant: Tenant, count: int) -> None:
+    async def done() -> bool:
+        return len(await tenant.hours()) == count
+
+    await eventually(done, timeout_seconds=WAIT_SECONDS)
+
+
+async def test_a_month_of_a_gigabyte_costs_a_gigabyte_month(ops: httpx.AsyncClient, tenants: Tenants) -> None:
+    tenant = await tenants.new(storage_gb=1000)
+    await tenant.store(100 * GB, at=MONTH_START)
+    await rolled_up(tenant, 1)
+    (row,) = await report(ops, tenant, by="month")
+    hours = (NEXT_MONTH - MONTH_START) / timedelta(hours=1)
+    assert Decimal(row["storage_byte_hours"]) == Decimal(100 * GB) * int(hours)
+    # 100 GB-months at the default price of 0.01.
+    assert Decimal(row["storage_cost"]) == Decimal("1.0000")
+
+
+async def test_days_without_activity_keep_what_is_stored(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    await tenant.store(1_000, at=MONTH_START + DAY / 2)
+    await tenant.delete(1_000, at=MONTH_START + 3 * DAY + DAY / 4)
+    await rolled_up(tenant, 2)
+    rows = await report(ops, tenant, by="day")
+    assert [Decimal(row["storage_byte_hours"]) for row in rows] == [12_000, 24_000, 24_000, 6_000]
+    assert [row["storage_bytes"] for row in rows] == [1_000, 1_000, 1_000, 0]
+    assert [row["request_count"] for row in rows] == [1, 0, 0, 1]
+
+
+async def test_hours_days_and_months_add_up_to_the_same(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    for number in range(1, 20):
+        await tenant.store(
+            number * 1_001, at=MONTH_START + number * timedelta(hours=31, minutes=7, seconds=3)
+        )
+        await tenant.send_bytes(number * 13, at=MONTH_START + number * timedelta(hours=29, minutes=11))
+    await tenant.delete(1_001, at=NEXT_MONTH - timedelta(minutes=1))
+    await rolled_up(tenant, 39)
+
+    async def summed(by: str) -> tuple[Decimal, int, int]:
+        rows = await report(ops, tenant, by=by)
+        byte_hours = sum((Decimal(row["storage_byte_hours"]) for row in rows), Decimal(0))
+        return (
+            byte_hours.quantize(Decimal("0.000001")),
+            sum(row["bandwidth_bytes"] for row in rows),
+            sum(row["request_count"] for row in rows),
+        )
+
+    monthly = await summed("month")
+    assert monthly[1:] == (sum(range(1, 20)) * 13, 39)
+    assert await summed("day") == monthly
+    assert await summed("hour") == monthly
+
+
+async def test_a_report_of_an_unknown_account_is_refused(ops: httpx.AsyncClient) -> None:
+    params = {"from": MONTH_START.isoformat(), "to": NEXT_MONTH.isoformat(), "account": "nobody"}
+    answer = await ops.get("/usage/report", params=params)
+    assert (answer.status_code, answer.json()["code"]) == (404, "account_not_found")
+
+
+async def test_the_doors_are_for_ops(meter: RunningService) -> None:
+    async with httpx.AsyncClient(base_url=meter.url) as stranger:
+        answer = await stranger.get("/usage/accounts", headers={"Authorization": "Bearer wrong"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_a_quota_is_found_by_the_users_id(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    await tenant.processed(await tenant.store(700))
+    answer = (await ops.get(f"/usage/accounts/user-{tenant.id}")).json()
+    assert (answer["account_id"], answer["storage_used_bytes"]) == (str(tenant.id), 700)
+
+
+async def test_every_account_is_on_one_page(ops: httpx.AsyncClient, tenants: Tenants) -> None:
+    made = {str((await tenants.new()).id) for _ in range(5)}
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"page_size": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await ops.get("/usage/accounts", params=params)).json()
+        seen += [row["account_id"] for row in page["accounts"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert made <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+async def test_the_ledger_shows_how_a_number_came_about(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    event_id = await tenant.store(700)
+    await tenant.processed(event_id)
+    entries = (await ops.get(f"/usage/accounts/{tenant.id}/ledger")).json()["entries"]
+    assert [(e["kind"], e["used_delta_bytes"], e["reserved_delta_bytes"]) for e in entries] == [
+        ("settled", 700, -700),
+        ("reserved", 0, 700),
+    ]
+    assert entries[0]["source_event_id"] == str(event_id)
+
+
+async def test_an_adjustment_is_booked_once_with_its_reason(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    wanted = {
+        "id": str(uuid4()),
+        "account": str(tenant.id),
+        "resource": "storage",
+        "bytes": 5_000,
+        "reason": "moved from another account",
+        "author": "somebody@example.com",
+    }
+    first = (await ops.post("/usage/adjustments", json=wanted)).json()
+    again = (await ops.post("/usage/adjustments", json=wanted)).json()
+    assert (first["booked"], again["booked"]) == (True, False)
+    assert again["quota"]["storage_used_bytes"] == 5_000
+    (entry,) = (await ops.get(f"/usage/accounts/{tenant.id}/ledger")).json()["entries"]
+    assert (entry["kind"], entry["reason"], entry["author"]) == (
+        "adjustment",
+        "moved from another account",
+        "somebody@example.com",
+    )
+    await tenant.proves_its_counters()
+
+
+async def test_an_adjustment_s_id_is_not_reused(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    wanted = {
+        "id": str(uuid4()),
+        "account": str(tenant.id),
+        "resource": "bandwidth",
+        "bytes": 10,
+        "reason": "a test",
+        "author": "ops",
+    }
+    await ops.post("/usage/adjustments", json=wanted)
+    answer = await ops.post("/usage/adjustments", json={**wanted, "bytes": 11})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (await tenant.quota())["bandwidth_used_bytes"] == 10
+
+
+@pytest.mark.parametrize("missing", ["reason", "author"])
+async def test_an_adjustment_needs_reason_and_author(
+    ops: httpx.AsyncClient, tenant: Tenant, missing: str
+) -> None:
+    wanted = {
+        "account": str(tenant.id),
+        "resource": "storage",
+        "bytes": 1,
+        "reason": "a test",
+        "author": "ops",
+    }
+    del wanted[missing]
+    answer = await ops.post("/usage/adjustments", json=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
+async def test_a_price_begins_with_a_month(ops: httpx.AsyncClient) -> None:
+    wanted = {
+        "resource": "storage",
+        "effective_from": "2031-02-02",
+        "usd_per_gb": "0.02",
+        "source": "a test",
+    }
+    assert (await ops.put("/usage/prices", json=wanted)).status_code == 422
+    answer = await ops.put("/usage/prices", json={**wanted, "effective_from": "2031-02-01"})
+    newest = answer.json()[0]
+    assert (newest["resource"], Decimal(newest["usd_per_gb"])) == ("storage", Decimal("0.02"))
