@@ -23,6 +23,12 @@ EVENT_LOG = "event-log"
 # The type of the empty message that proves the event log is writable; readers of the log pass it over.
 LOG_PROBE = "jettythunder.log.probe"
 
+# The type of the empty message that marks the end of a look at the dead letters; whoever meets one drops it.
+DEAD_LETTER_FENCE = "jettythunder.dead-letters.fence"
+
+# On a message that comes from the event log: which replay it belongs to.
+REPLAY_HEADER = "x-jt-replay"
+
 # Broker restarts and consumer deaths count as deliveries too, so this is far above our own retry counts.
 DELIVERY_LIMIT = 20
 
@@ -93,6 +99,11 @@ CONSUMER_QUEUES = (
     USAGE_METER_EVENTS,
     USAGE_METER_WEBHOOKS,
 )
+
+
+def consumer_queue(name: str) -> ConsumerQueue | None:
+    """The consumer's queue of that name."""
+    return next((queue for queue in CONSUMER_QUEUES if queue.name == name), None)
 
 
 def retry_queue(delay_ms: int) -> str:

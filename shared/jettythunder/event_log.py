@@ -1,0 +1,233 @@
+"""Reading the event log: the stream queue that keeps what both event exchanges carry.
+
+Guarantees given here: a bounded read ends at a fence that this reader wrote itself, so it has seen everything
+that was in the log when it began; reading takes nothing out of the log and is invisible to consumers.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from jettythunder import topology
+from jettythunder.broker.connection import CONNECTION_ERRORS
+from jettythunder.contracts.envelope import RawEvent
+from jettythunder.errors import BrokerUnavailable
+
+# Where to begin: the log's first event, the last chunk of events, the next to come, an offset, or a moment.
+Offset: TypeAlias = str | int | datetime
+
+_PREFETCH = 1000
+# A stream with nothing for us sends nothing; a bounded read always gets its fence, so silence is a failure.
+_SILENCE_SECONDS = 30.0
+# Events are logged after they happened, but the clocks of publishers and broker may differ.
+_CLOCK_MARGIN = timedelta(hours=1)
+
+
+class EventFilter(BaseModel):
+    """Which events are wanted; what is not set takes any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    types: tuple[str, ...] = Field(default=(), description="Types, or patterns such as `*.upload.*`")
+    account: str | None = Field(default=None, description="The account's id, in the event's data")
+    subject: str | None = None
+    correlation_id: str | None = None
+    ids: tuple[str, ...] = ()
+    since: AwareDatetime | None = Field(default=None, description="The event's own time, inclusive")
+    until: AwareDatetime | None = Field(default=None, description="The event's own time, exclusive")
+
+    def takes(self, event: RawEvent) -> bool:
+        """Whether the event is wanted."""
+        return (
+            (not self.types or any(fnmatchcase(event.type, pattern) for pattern in self.types))
+            and (self.account is None or self.account in _accounts(event))
+            and self.subject in (None, event.subject)
+            and self.correlation_id in (None, correlation_of(event))
+            and (not self.ids or str(event.id) in self.ids)
+            and (self.since is None or event.time >= self.since)
+            and (self.until is None or event.time < self.until)
+        )
+
+    @property
+    def begin(self) -> Offset:
+        """The latest place in the log that lies before everything wanted."""
+        return "first" if self.since is None else self.since - _CLOCK_MARGIN
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """A message of the log, as it was published. ``event`` is None where it can't be decoded."""
+
+    offset: int
+    exchange: str
+    routing_key: str
+    message_id: str
+    content_type: str
+    body: bytes
+    event: RawEvent | None
+
+
+def correlation_of(event: RawEvent) -> str:
+    """What joins an event with all that it caused: without a correlation id that is its own id."""
+    return event.correlationid or str(event.id)
+
+
+class EventLog:
+    """An open connection to the log. Make one with :func:`open_event_log`."""
+
+    def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        self._connection = connection
+
+    async def end(self) -> int:
+        """The offset right after the newest event.
+
+        Found by writing a fence and reading it back: the count that the broker declares lags for seconds.
+
+        Raises:
+            BrokerUnavailable: the log does not answer.
+        """
+        fence = uuid4().hex
+        async with self._channel() as channel:
+            await _write_fence(channel, fence)
+            async with _messages(channel, "last", silence_seconds=_SILENCE_SECONDS) as messages:
+                async for message in messages:
+                    if message.message_id == fence:
+                        return _offset(message)
+        raise BrokerUnavailable
+
+    async def read(
+        self, *, start: Offset = "first", end_offset: int | None = None
+    ) -> AsyncGenerator[LoggedEvent, None]:
+        """The events from ``start`` to ``end_offset`` (exclusive), by default to the log's end as of now.
+
+        Raises:
+            BrokerUnavailable: the broker was lost.
+        """
+        end = await self.end() if end_offset is None else end_offset
+        if isinstance(start, int) and start >= end:
+            return
+        if isinstance(start, datetime) and start > datetime.now(UTC):
+            return
+        async with self._channel() as channel:
+            # Where the end was found earlier, newer events prove that it was passed; where there are none,
+            # this fence does.
+            await _write_fence(channel, uuid4().hex)
+            async with _messages(channel, start, silence_seconds=_SILENCE_SECONDS) as messages:
+                async for message in messages:
+                    offset = _offset(message)
+                    if offset >= end:
+                        return
+                    if message.type != topology.LOG_PROBE:
+                        yield _logged(message, offset)
+
+    async def follow(self, *, start: Offset = "next") -> AsyncGenerator[LoggedEvent, None]:
+        """The events from ``start`` on, and then those to come, for as long as the caller listens.
+
+        Raises:
+            BrokerUnavailable: the broker was lost.
+        """
+        async with (
+            self._channel() as channel,
+            _messages(channel, start, silence_seconds=None) as messages,
+        ):
+            async for message in messages:
+                if message.type != topology.LOG_PROBE:
+                    yield _logged(message, _offset(message))
+
+    @contextlib.asynccontextmanager
+    async def _channel(self) -> AsyncIterator[AbstractChannel]:
+        try:
+            async with await self._connection.channel(publisher_confirms=True) as channel:
+                yield channel
+        except CONNECTION_ERRORS as error:
+            raise BrokerUnavailable from error
+
+
+@contextlib.asynccontextmanager
+async def open_event_log(url: str) -> AsyncIterator[EventLog]:
+    """Connect to the log, and disconnect at the end.
+
+    Raises:
+        BrokerUnavailable: the broker can't be reached within five seconds.
+    """
+    try:
+        async with asyncio.timeout(5):
+            connection = await aio_pika.connect(url, client_properties={"connection_name": "event log"})
+    except CONNECTION_ERRORS as error:
+        raise BrokerUnavailable from error
+    async with connection:
+        yield EventLog(connection)
+
+
+async def _write_fence(channel: AbstractChannel, fence: str) -> None:
+    await channel.default_exchange.publish(
+        aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG, timeout=5
+    )
+
+
+@contextlib.asynccontextmanager
+async def _messages(
+    channel: AbstractChannel, start: Offset, *, silence_seconds: float | None
+) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
+    await channel.set_qos(prefetch_count=_PREFETCH)
+    log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
+    arrived: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+    channel.close_callbacks.add(lambda *_: arrived.put_nowait(None))
+    arguments: dict[str, Any] = {"x-stream-offset": start}
+    consuming = await log.consume(arrived.put, arguments=arguments)
+    try:
+        yield _arriving(arrived, silence_seconds=silence_seconds)
+    finally:
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await log.cancel(consuming, timeout=5)
+
+
+async def _arriving(
+    arrived: asyncio.Queue[AbstractIncomingMessage | None], *, silence_seconds: float | None
+) -> AsyncIterator[AbstractIncomingMessage]:
+    unacknowledged = 0
+    while True:
+        async with asyncio.timeout(silence_seconds):
+            message = await arrived.get()
+        if message is None:
+            raise BrokerUnavailable
+        yield message
+        # Acknowledging is only the stream's way to ask for more, so half a window at a time will do.
+        unacknowledged += 1
+        if unacknowledged >= _PREFETCH // 2:
+            await message.ack(multiple=True)
+            unacknowledged = 0
+
+
+def _offset(message: AbstractIncomingMessage) -> int:
+    return int(str(message.headers["x-stream-offset"]))
+
+
+def _logged(message: AbstractIncomingMessage, offset: int) -> LoggedEvent:
+    try:
+        event = RawEvent.model_validate_json(message.body)
+    except ValidationError:
+        event = None
+    return LoggedEvent(
+        offset=offset,
+        exchange=message.exchange or "",
+        routing_key=message.routing_key or "",
+        message_id=message.message_id or "",
+        content_type=message.content_type or "",
+        body=message.body,
+        event=event,
+    )
+
+
+def _accounts(event: RawEvent) -> set[str | None]:
+    data = event.data if isinstance(event.data, dict) else {}
+    return {event.subject, str(data.get("account_id"))}
