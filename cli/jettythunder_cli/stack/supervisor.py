@@ -136,7 +136,7 @@ class Supervisor:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment |= {MARKER: str(self._layout.root), "USER": current_user()}
         started = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)],
+            [sys.executable, "-m", "jettythunder_cli.stack.supervisord", "-c", str(self._config)],
             env=environment,
             cwd=self._layout.root,
             stdin=subprocess.DEVNULL,
