@@ -1,5 +1,6 @@
 """Chunks in PostgreSQL: one method per query of queries.sql, on the caller's connection."""
 
+from datetime import datetime
 from uuid import UUID
 
 from chunk_worker.domain import Progress, RecordedChunk
@@ -32,3 +33,29 @@ class Repository:
         return bool(
             await self._queries.record_chunk(connection, upload_id=upload_id, **vars(chunk), **vars(events))
         )
+
+    async def note_edge(
+        self,
+        connection: Runner,
+        *,
+        edge_id: str,
+        region: str,
+        url: str,
+        in_flight_bytes: int,
+        capacity_bytes: int,
+        started_at: datetime,
+    ) -> None:
+        """Say that an edge is there and how busy it is."""
+        await self._queries.note_edge(
+            connection,
+            edge_id=edge_id,
+            region=region,
+            url=url,
+            in_flight_bytes=in_flight_bytes,
+            capacity_bytes=capacity_bytes,
+            started_at=started_at,
+        )
+
+    async def remove_edge(self, connection: Runner, *, edge_id: str, started_at: datetime) -> None:
+        """Take an edge off the list."""
+        await self._queries.remove_edge(connection, edge_id=edge_id, started_at=started_at)

@@ -20,6 +20,21 @@ class ChunkWorkerSettings(ServiceSettings, StorageSettings):
         default_factory=_own_name, min_length=1, max_length=100, description="Name of this edge, unique"
     )
     edge_region: str = Field(default="local", min_length=1, max_length=100)
+    edge_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+",
+        description="Where clients reach this edge; without it the worker is not listed as one",
+    )
+    edge_budget_bytes: int = Field(
+        default=512_000_000, ge=1, description="Bytes of chunks that this edge takes at once"
+    )
+    edge_stall_seconds: float = Field(
+        default=30, gt=0, description="Longest silence of a client before its chunk is given up"
+    )
+    agentcache_api_url: str | None = Field(
+        default=None, description="AgentCache's API, told of chunks where it is set; `off` tells it nothing"
+    )
+    agentcache_api_key: SecretStr | None = Field(default=None, description="Key for AgentCache's API")
     chunk_worker_prefetch: int = Field(
         default=4, ge=1, le=1000, description="Chunks taken from the queue at once"
     )
@@ -30,6 +45,11 @@ class ChunkWorkerSettings(ServiceSettings, StorageSettings):
     chunk_source_stall_seconds: float = Field(
         default=30, gt=0, description="Longest silence of a gateway before its chunk is given up"
     )
+
+    @property
+    def recorder_url(self) -> str | None:
+        """AGENTCACHE_API_URL without its last slash, None where AgentCache is told nothing."""
+        return None if self.agentcache_api_url in (None, "off") else str(self.agentcache_api_url).rstrip("/")
 
     @property
     def gateway_prefixes(self) -> tuple[str, ...]:

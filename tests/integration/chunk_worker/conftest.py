@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aio_pika
-import asyncpg
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiohttp import web
 from pydantic import TypeAdapter
 from tests.support.infrastructure import Infrastructure
+from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
 from tests.support.waiting import eventually
 
 from jettythunder import topology
@@ -23,17 +21,10 @@ from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
-from jettythunder.settings import StorageSettings
-from jettythunder.storage import Storage, StoredPart
 
-CHUNK_BYTES = 5 << 20
 WAIT_SECONDS = 30.0
 
 _answers: TypeAdapter[ChunkStored | Denied] = TypeAdapter(ChunkStored | Denied)
-
-
-def md5_of(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -60,57 +51,13 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class Upload:
-    """An open upload, in the database and in the object storage."""
-
-    id: UUID
-    account_id: UUID
-    s3_bucket: str
-    s3_key: str
-    s3_upload_id: str
-
-
-@dataclass(frozen=True)
 class Gateway:
     """What a storage-gateway does with its chunks."""
 
     spool: Spool
-    pool: "asyncpg.Pool[asyncpg.Record]"
-    storage: Storage
+    uploads: Uploads
     rpc: RpcClient
     channel: AbstractChannel
-
-    async def begin(self) -> Upload:
-        """An account with an open upload."""
-        upload_id, account_id = uuid4(), uuid4()
-        key = f"tests/{account_id}/{upload_id}/file"
-        upload = Upload(
-            upload_id,
-            account_id,
-            self.storage.bucket,
-            key,
-            await self.storage.create_multipart(key, content_type="application/octet-stream"),
-        )
-        await self.pool.execute(
-            "INSERT INTO agentcache_accounts (id, agentcache_user_id, agentcache_user_ref, agentcache_email,"
-            " agentcache_tier, api_key, api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name,"
-            " s3_prefix) VALUES ($1, $1, $2, 'a@example.com', 'pro', $2, '', 20, 50, $3, $4)",
-            account_id,
-            str(account_id),
-            upload.s3_bucket,
-            f"tests/{account_id}/",
-        )
-        await self.pool.execute(
-            "INSERT INTO uploads (id, account_id, kind, filename, content_type, s3_bucket, s3_key,"
-            " s3_upload_id, correlation_id, expires_at) VALUES ($1, $2, 'form', 'file',"
-            " 'application/octet-stream', $3, $4, $5, '', now() + interval '1 hour')",
-            upload.id,
-            account_id,
-            upload.s3_bucket,
-            key,
-            upload.s3_upload_id,
-        )
-        return upload
 
     def command(self, upload: Upload, data: bytes, *, number: int = 1, **other: Any) -> UploadChunkV1:
         """Spool a chunk; the command that has it stored."""
@@ -147,20 +94,6 @@ class Gateway:
         assert isinstance(answer, Denied), answer
         return answer
 
-    async def rows(self, upload: Upload) -> list[asyncpg.Record]:
-        """What is recorded of the upload's chunks, in their order."""
-        return await self.pool.fetch(
-            "SELECT * FROM upload_chunks WHERE upload_id = $1 ORDER BY number", upload.id
-        )
-
-    async def object_of(self, upload: Upload) -> bytes:
-        """Complete the upload with the recorded chunks, and read the object."""
-        parts = [StoredPart(row["number"], row["etag"]) for row in await self.rows(upload)]
-        await self.storage.complete_multipart(upload.s3_key, upload.s3_upload_id, parts)
-        size_bytes = await self.storage.size_of(upload.s3_key)
-        async with self.storage.read(upload.s3_key, start=0, end=size_bytes - 1) as blocks:
-            return b"".join([block async for block in blocks])
-
     async def only_event(self, event_type: str, upload: Upload) -> dict[str, Any]:
         """Wait for the one logged event of a type about the upload; its data."""
 
@@ -178,17 +111,21 @@ class Gateway:
         )
         log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
         found: list[dict[str, Any]] = []
-        async with (
-            asyncio.timeout(WAIT_SECONDS),
-            log.iterator(arguments={"x-stream-offset": "first"}) as arriving,
-        ):
-            async for message in arriving:
-                await message.ack()
-                if message.message_id == fence:
-                    break
-                if message.type == event_type:
-                    data = json.loads(message.body)["data"]
-                    found += [data] if data["upload_id"] == str(upload.id) else []
+        read = asyncio.Event()
+
+        # A stream takes no nack, which an iterator would send for what it prefetched.
+        async def on_message(message: AbstractIncomingMessage) -> None:
+            await message.ack()
+            if message.message_id == fence:
+                read.set()
+            elif message.type == event_type:
+                data = json.loads(message.body)["data"]
+                found.extend([data] if data["upload_id"] == str(upload.id) else [])
+
+        tag = await log.consume(on_message, arguments={"x-stream-offset": "first"})
+        async with asyncio.timeout(WAIT_SECONDS):
+            await read.wait()
+        await log.cancel(tag)
         return found
 
 
@@ -203,25 +140,15 @@ async def opened_gateway(infrastructure: Infrastructure) -> AsyncIterator[Gatewa
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     spool.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    given = {k.lower(): v for k, v in infrastructure.environment.items() if k.startswith("LYVE_")}
-    storage = Storage(StorageSettings.model_validate(given))
-    await storage.open()
-    await storage.ensure_bucket()
     rpc = RpcClient(infrastructure.rabbitmq_url, name="test gateway")
     try:
         async with (
-            asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
+            opened_uploads(infrastructure) as uploads,
             await aio_pika.connect(infrastructure.rabbitmq_url) as connection,
         ):
             channel = await connection.channel(publisher_confirms=True)
             await channel.set_qos(prefetch_count=500)
-            yield Gateway(spool, pool, storage, rpc, channel)
+            yield Gateway(spool, uploads, rpc, channel)
     finally:
         await rpc.close()
-        await storage.close()
         await runner.cleanup()
-
-
-def random_chunk() -> bytes:
-    """A chunk of the smallest size that S3 joins with others."""
-    return os.urandom(CHUNK_BYTES)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, ServiceStarter
+from tests.support.uploads import Upload, random_chunk
 from tests.support.waiting import eventually
 
-from .conftest import Gateway, Upload, opened_gateway, random_chunk
+from .conftest import Gateway, opened_gateway
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -39,7 +40,7 @@ def fetched(gateway: Gateway, upload: Upload, number: int) -> int:
 async def test_another_worker_takes_the_chunk_of_a_killed_one(
     gateway: Gateway, start_worker: ServiceStarter
 ) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     release = held_half_way(gateway, upload, 1)
     doomed = start_worker("chunk-worker", {"EDGE_ID": "doomed"})
     storing = asyncio.create_task(gateway.stored(gateway.command(upload, data)))
@@ -49,24 +50,24 @@ async def test_another_worker_takes_the_chunk_of_a_killed_one(
     await eventually(lambda: fetched(gateway, upload, 1) == 2)
     release.set()
     await storing
-    (row,) = await gateway.rows(upload)
+    (row,) = await gateway.uploads.rows(upload)
     assert row["edge"] == "successor"
-    assert await gateway.object_of(upload) == data
+    assert await gateway.uploads.object_of(upload) == data
 
 
 async def test_chunks_are_shared_among_workers(gateway: Gateway, start_worker: ServiceStarter) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     for name in ("one", "two"):
         start_worker("chunk-worker", {"EDGE_ID": name, "CHUNK_WORKER_PREFETCH": "1"})
     commands = [gateway.command(upload, random_chunk(), number=n) for n in range(1, 9)]
     await asyncio.gather(*map(gateway.stored, commands))
-    assert {row["edge"] for row in await gateway.rows(upload)} == {"one", "two"}
+    assert {row["edge"] for row in await gateway.uploads.rows(upload)} == {"one", "two"}
 
 
 async def test_a_worker_told_to_end_finishes_its_chunk_and_leaves_the_rest(
     gateway: Gateway, start_worker: ServiceStarter
 ) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     release = held_half_way(gateway, upload, 1)
     worker = start_worker("chunk-worker", {"EDGE_ID": "ending", "CHUNK_WORKER_PREFETCH": "1"})
     first = asyncio.create_task(gateway.stored(gateway.command(upload, random_chunk(), number=1)))
@@ -80,4 +81,4 @@ async def test_a_worker_told_to_end_finishes_its_chunk_and_leaves_the_rest(
     assert fetched(gateway, upload, 2) == 0
     start_worker("chunk-worker", {"EDGE_ID": "next"})
     await second
-    assert [row["edge"] for row in await gateway.rows(upload)] == ["ending", "next"]
+    assert [row["edge"] for row in await gateway.uploads.rows(upload)] == ["ending", "next"]

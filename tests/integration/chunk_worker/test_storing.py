@@ -7,11 +7,12 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, ServiceStarter
+from tests.support.uploads import md5_of, random_chunk
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 
-from .conftest import Gateway, md5_of, opened_gateway, random_chunk
+from .conftest import Gateway, opened_gateway
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,23 +32,23 @@ async def gateway(infrastructure: Infrastructure) -> AsyncIterator[Gateway]:
 
 
 async def test_a_chunk_is_answered_with_what_the_storage_acknowledged(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     answer = await gateway.stored(gateway.command(upload, data, number=7))
     assert (answer.upload_id, answer.number, answer.md5) == (upload.id, 7, md5_of(data))
     assert answer.etag.strip('"') == md5_of(data)
 
 
 async def test_stored_chunks_join_into_the_file(gateway: Gateway) -> None:
-    upload, chunks = await gateway.begin(), [random_chunk() for _ in range(6)]
+    upload, chunks = await gateway.uploads.begin(), [random_chunk() for _ in range(6)]
     commands = [gateway.command(upload, data, number=n) for n, data in enumerate(chunks, 1)]
     await asyncio.gather(*map(gateway.stored, commands))
-    assert await gateway.object_of(upload) == b"".join(chunks)
+    assert await gateway.uploads.object_of(upload) == b"".join(chunks)
 
 
 async def test_a_stored_chunk_is_recorded(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     answer = await gateway.stored(gateway.command(upload, data))
-    (row,) = await gateway.rows(upload)
+    (row,) = await gateway.uploads.rows(upload)
     assert (row["number"], row["size_bytes"], row["md5"], row["etag"]) == (
         1,
         len(data),
@@ -57,7 +58,7 @@ async def test_a_stored_chunk_is_recorded(gateway: Gateway) -> None:
 
 
 async def test_a_stored_chunk_is_told(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     answer = await gateway.stored(gateway.command(upload, data))
     told = await gateway.only_event(ChunkUploadedV1.TYPE, upload)
     assert ChunkUploadedV1.model_validate(told) == ChunkUploadedV1(
@@ -72,7 +73,7 @@ async def test_a_stored_chunk_is_told(gateway: Gateway) -> None:
 
 
 async def test_a_chunk_sent_again_is_answered_without_being_fetched(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     command = gateway.command(upload, data)
     first = await gateway.stored(command)
     assert await gateway.stored(command) == first
@@ -80,22 +81,22 @@ async def test_a_chunk_sent_again_is_answered_without_being_fetched(gateway: Gat
 
 
 async def test_other_bytes_replace_the_chunk(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     await gateway.stored(gateway.command(upload, random_chunk()))
     await gateway.stored(gateway.command(upload, data))
-    assert await gateway.object_of(upload) == data
+    assert await gateway.uploads.object_of(upload) == data
 
 
 async def test_corrupted_bytes_are_refused_and_not_recorded(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     command = gateway.command(upload, bytes([data[0] ^ 1]) + data[1:], md5=md5_of(data))
     refusal = await gateway.denied(command)
     assert (refusal.code, refusal.retryable) == ("checksum_mismatch", True)
-    assert await gateway.rows(upload) == []
+    assert await gateway.uploads.rows(upload) == []
 
 
 async def test_a_chunk_the_gateway_dropped_fails_for_good(gateway: Gateway) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     command = gateway.command(upload, random_chunk())
     gateway.spool.chunks.clear()
     refusal = await gateway.denied(command)
@@ -105,47 +106,47 @@ async def test_a_chunk_the_gateway_dropped_fails_for_good(gateway: Gateway) -> N
 
 
 async def test_a_gateway_that_is_away_may_be_asked_again(gateway: Gateway) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     url = f"http://127.0.0.1:9/internal/chunks/{upload.id}/1?expires_at=4102444800&signature=ours"
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=url))
     assert (refusal.code, refusal.retryable) == ("chunk_source_unavailable", True)
 
 
 async def test_a_chunk_shorter_than_commanded_is_refused(gateway: Gateway) -> None:
-    upload, data = await gateway.begin(), random_chunk()
+    upload, data = await gateway.uploads.begin(), random_chunk()
     refusal = await gateway.denied(gateway.command(upload, data, size_bytes=len(data) + 1))
     assert refusal.code == "truncated_body"
-    assert await gateway.rows(upload) == []
+    assert await gateway.uploads.rows(upload) == []
 
 
 async def test_an_ended_upload_takes_no_chunk(gateway: Gateway) -> None:
-    upload = await gateway.begin()
-    await gateway.pool.execute("UPDATE uploads SET status = 'aborted' WHERE id = $1", upload.id)
+    upload = await gateway.uploads.begin()
+    await gateway.uploads.set_status(upload, "aborted")
     refusal = await gateway.denied(gateway.command(upload, random_chunk()))
     assert (refusal.code, refusal.retryable) == ("upload_not_open", False)
 
 
 async def test_an_upload_that_ends_meanwhile_records_no_chunk(gateway: Gateway) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     path = f"/internal/chunks/{upload.id}/1"
     gateway.spool.held[path] = asyncio.Event()
     storing = asyncio.create_task(gateway.denied(gateway.command(upload, random_chunk())))
     await eventually(lambda: path in gateway.spool.requests)
-    await gateway.pool.execute("UPDATE uploads SET status = 'completing' WHERE id = $1", upload.id)
+    await gateway.uploads.set_status(upload, "completing")
     gateway.spool.held[path].set()
     assert (await storing).code == "upload_not_open"
-    assert await gateway.rows(upload) == []
+    assert await gateway.uploads.rows(upload) == []
 
 
 async def test_a_multipart_upload_aborted_in_the_storage_takes_no_chunk(gateway: Gateway) -> None:
-    upload = await gateway.begin()
-    await gateway.storage.abort_multipart(upload.s3_key, upload.s3_upload_id)
+    upload = await gateway.uploads.begin()
+    await gateway.uploads.storage.abort_multipart(upload.s3_key, upload.s3_upload_id)
     refusal = await gateway.denied(gateway.command(upload, random_chunk()))
     assert refusal.code == "upload_not_open"
 
 
 async def test_another_account_s_upload_is_not_found(gateway: Gateway) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), account_id=uuid4()))
     assert refusal.code == "upload_not_found"
 
@@ -160,7 +161,7 @@ async def test_another_account_s_upload_is_not_found(gateway: Gateway) -> None:
     ],
 )
 async def test_an_address_that_is_no_gateway_s_is_not_called(gateway: Gateway, url: str) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     source_url = url.format(spool=gateway.spool.url, id=upload.id)
     called = len(gateway.spool.requests)
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=source_url))
@@ -169,6 +170,6 @@ async def test_an_address_that_is_no_gateway_s_is_not_called(gateway: Gateway, u
 
 
 async def test_a_chunk_for_another_bucket_is_refused(gateway: Gateway) -> None:
-    upload = await gateway.begin()
+    upload = await gateway.uploads.begin()
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), s3_bucket="elsewhere"))
     assert refusal.code == "configuration_error"

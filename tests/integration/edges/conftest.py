@@ -1,0 +1,144 @@
+"""Edges, and clients that send them chunks with tokens as a gateway mints them."""
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
+from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
+
+from jettythunder.edge_tokens import EdgeToken, EdgeTokens
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An edge's answer."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def problem(self) -> tuple[int, str]:
+        return self.status, self.body["code"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """Sends chunks to edges."""
+
+    http: aiohttp.ClientSession
+    tokens: EdgeTokens
+
+    def token(self, upload: Upload, size_bytes: int, *, number: int = 1, **other: Any) -> str:
+        """A token as a gateway mints it, or one that differs from it in ``other``."""
+        usual = EdgeToken(
+            account_id=upload.account_id,
+            upload_id=upload.id,
+            number=number,
+            size_bytes=size_bytes,
+            s3_bucket=upload.s3_bucket,
+            s3_key=upload.s3_key,
+            s3_upload_id=upload.s3_upload_id,
+            expires_at=int(time.time()) + 60,
+        )
+        return self.tokens.mint(replace(usual, **other))
+
+    async def put(
+        self,
+        edge: RunningService,
+        upload: Upload,
+        data: bytes | AsyncIterator[bytes],
+        *,
+        number: int = 1,
+        token: str | None = None,
+        headers: dict[str, str | None] | None = None,
+    ) -> Answer:
+        """Send a chunk; a header of None is left out."""
+        whole = data if isinstance(data, bytes) else b""
+        sent = {
+            "Authorization": f"Bearer {token or self.token(upload, len(whole), number=number)}",
+            "Content-MD5": content_md5(whole),
+        }
+        wanted = {name: value for name, value in (sent | (headers or {})).items() if value is not None}
+        url = f"{edge.url}/edge/uploads/{upload.id}/chunks/{number}"
+        async with self.http.put(url, data=data, headers=wanted) as answer:
+            return Answer(answer.status, await answer.json(content_type=None), dict(answer.headers))
+
+    @contextlib.asynccontextmanager
+    async def half_sent(self, edge: RunningService, upload: Upload, data: bytes) -> AsyncIterator["HalfSent"]:
+        """A chunk of which the edge has the first half only."""
+        host, port = edge.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            f"PUT /edge/uploads/{upload.id}/chunks/1 HTTP/1.1\r\nHost: {host}\r\n"
+            f"Authorization: Bearer {self.token(upload, len(data))}\r\n"
+            f"Content-MD5: {content_md5(data)}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode() + data[: len(data) // 2])
+        await writer.drain()
+        try:
+            yield HalfSent(reader, writer, data[len(data) // 2 :])
+        finally:
+            writer.close()
+
+
+@dataclass(frozen=True)
+class HalfSent:
+    """The connection of a chunk that is half sent."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    rest: bytes
+
+    async def finish(self) -> int:
+        """Send the rest; the answer's status."""
+        self.writer.write(self.rest)
+        return await self.status()
+
+    async def status(self) -> int:
+        """The answer's status."""
+        line = await self.reader.readline()
+        return int(line.split()[1])
+
+
+def content_md5(data: bytes) -> str:
+    """The value of a Content-MD5 header."""
+    return base64.b64encode(bytes.fromhex(md5_of(data))).decode()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def uploads(infrastructure: Infrastructure) -> AsyncIterator[Uploads]:
+    async with opened_uploads(infrastructure) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="session")
+async def client(infrastructure: Infrastructure) -> AsyncIterator[Client]:
+    async with aiohttp.ClientSession() as http:
+        yield Client(http, EdgeTokens(infrastructure.environment["JETTYTHUNDER_SIGNING_KEY"]))
+
+
+@pytest.fixture(scope="session")
+def edges(
+    uploads: Uploads, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[RunningService]]:
+    """Two edges, `near` and `far`."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
+    started = [starter("chunk-worker", {"EDGE_ID": name}, wait=False) for name in ("near", "far")]
+    for edge in started:
+        edge.wait_until_ready()
+    yield started
+    starter.end()
+
+
+@pytest.fixture
+def edge(edges: list[RunningService]) -> RunningService:
+    return edges[0]

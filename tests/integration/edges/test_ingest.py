@@ -1,0 +1,285 @@
+"""Chunks that clients send to an edge: stored, refused, sent again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from tests.support.infrastructure import RunningService
+from tests.support.uploads import CHUNK_BYTES, Uploads, md5_of, random_chunk
+from tests.support.waiting import eventually
+
+from jettythunder.edge_tokens import EdgeTokens
+
+from .conftest import Client, content_md5
+
+
+async def in_flight_bytes(uploads: Uploads, edge_id: str) -> int:
+    """What the edge says of its load with its heartbeat."""
+    found = await uploads.pool.fetchval("SELECT in_flight_bytes FROM edges WHERE id = $1", edge_id)
+    return int(found)
+
+
+async def test_a_chunk_is_answered_with_what_is_stored(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    answer = await client.put(edge, upload, data, number=3)
+    assert answer.status == 200
+    (row,) = await uploads.rows(upload)
+    assert answer.body == {
+        "number": 3,
+        "size_bytes": CHUNK_BYTES,
+        "md5": md5_of(data),
+        "etag": row["etag"],
+        "edge": "near",
+    }
+
+
+async def test_any_edge_takes_any_chunk(
+    client: Client, edges: list[RunningService], uploads: Uploads
+) -> None:
+    upload, chunks = await uploads.begin("session"), [random_chunk() for _ in range(6)]
+    answers = await asyncio.gather(
+        *(client.put(edges[number % 2], upload, data, number=number) for number, data in enumerate(chunks, 1))
+    )
+    assert [answer.body["edge"] for answer in answers] == ["far", "near"] * 3
+    assert await uploads.object_of(upload) == b"".join(chunks)
+
+
+async def test_a_chunk_sent_again_is_answered_from_the_record(
+    client: Client, edges: list[RunningService], uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    first = await client.put(edges[0], upload, data)
+    again = await client.put(edges[1], upload, data)
+    assert (again.status, again.body) == (200, first.body)
+
+
+async def test_a_chunk_sent_over_two_edges_at_once_is_stored_once(
+    client: Client, edges: list[RunningService], uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    answers = await asyncio.gather(*(client.put(edge, upload, data) for edge in edges))
+    assert [answer.status for answer in answers] == [200, 200]
+    assert await uploads.object_of(upload) == data
+
+
+async def test_other_bytes_replace_the_chunk_while_the_upload_is_open(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    await client.put(edge, upload, random_chunk())
+    assert (await client.put(edge, upload, data)).status == 200
+    assert await uploads.object_of(upload) == data
+
+
+async def test_a_chunk_of_unannounced_length_is_taken(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    answer = await client.put(
+        edge,
+        upload,
+        in_blocks(data),
+        token=client.token(upload, len(data)),
+        headers={"Content-MD5": content_md5(data)},
+    )
+    assert answer.status == 200
+    assert await uploads.object_of(upload) == data
+
+
+async def in_blocks(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 1 << 16):
+        yield data[start : start + (1 << 16)]
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bm9uc2Vuc2U.bm9uc2Vuc2U", "x" * 5000, "."])
+async def test_a_token_that_is_none_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads, token: str
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", token=token)
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_a_chunk_without_token_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", headers={"Authorization": None})
+    assert answer.problem == (401, "unauthenticated")
+
+
+async def test_a_token_that_somebody_else_signed_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    stranger = Client(client.http, EdgeTokens("another key of at least 32 characters"))
+    answer = await client.put(edge, upload, b"bytes", token=stranger.token(upload, 5))
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_a_token_that_was_changed_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    payload, _, _ = client.token(upload, 5, number=2).partition(".")
+    _, _, signature = client.token(upload, 5, number=1).partition(".")
+    answer = await client.put(edge, upload, b"bytes", number=2, token=f"{payload}.{signature}")
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_an_expired_token_is_refused(client: Client, edge: RunningService, uploads: Uploads) -> None:
+    upload = await uploads.begin("session")
+    token = client.token(upload, 5, expires_at=int(time.time()) - 1)
+    answer = await client.put(edge, upload, b"bytes", token=token)
+    assert answer.problem == (403, "link_expired")
+
+
+async def test_a_token_for_another_chunk_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", number=2, token=client.token(upload, 5, number=1))
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_a_token_for_another_size_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", token=client.token(upload, 6))
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_a_token_for_another_account_s_upload_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, theirs = await uploads.begin("session"), await uploads.begin("session")
+    answer = await client.put(edge, theirs, b"bytes", token=client.token(upload, 5))
+    assert answer.problem == (403, "link_invalid")
+
+
+async def test_an_upload_is_not_found_under_another_account(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", token=client.token(upload, 5, account_id=uuid4()))
+    assert answer.problem == (404, "upload_not_found")
+
+
+async def test_a_flipped_bit_is_refused_and_not_recorded(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    flipped = data[:-1] + bytes([data[-1] ^ 1])
+    answer = await client.put(edge, upload, flipped, headers={"Content-MD5": content_md5(data)})
+    assert answer.problem == (422, "checksum_mismatch")
+    assert answer.body["retryable"] is True
+    assert await uploads.rows(upload) == []
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+async def test_a_body_of_another_size_is_refused_and_not_recorded(
+    client: Client, edge: RunningService, uploads: Uploads, difference: int
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    answer = await client.put(
+        edge,
+        upload,
+        in_blocks(data),
+        token=client.token(upload, len(data) + difference),
+        headers={"Content-MD5": content_md5(data)},
+    )
+    assert answer.problem == (400, "truncated_body")
+    assert await uploads.rows(upload) == []
+
+
+async def test_a_client_that_goes_away_leaves_nothing(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    async with client.half_sent(edge, upload, data):
+        await eventually(lambda: in_flight_bytes(uploads, "near"), timeout_seconds=15)
+
+    async def idle() -> bool:
+        return await in_flight_bytes(uploads, "near") == 0
+
+    await eventually(idle, timeout_seconds=15)
+    assert await uploads.rows(upload) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [(None, (400, "bad_request")), ("nonsense", (422, "invalid_field")), ("QUJD", (422, "invalid_field"))],
+)
+async def test_the_checksum_must_be_announced(
+    client: Client, edge: RunningService, uploads: Uploads, header: str | None, problem: tuple[int, str]
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", headers={"Content-MD5": header})
+    assert answer.problem == problem
+
+
+@pytest.mark.parametrize("status", ["completing", "completed", "aborted", "expired"])
+async def test_a_closed_upload_takes_no_chunk(
+    client: Client, edge: RunningService, uploads: Uploads, status: str
+) -> None:
+    upload = await uploads.begin("session")
+    await uploads.set_status(upload, status)
+    answer = await client.put(edge, upload, random_chunk())
+    assert answer.problem == (409, "upload_not_open")
+
+
+async def test_a_straggler_s_twin_is_fine_after_completion(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    first = await client.put(edge, upload, data)
+    await uploads.set_status(upload, "completed")
+    assert (await client.put(edge, upload, data)).body == first.body
+
+
+async def test_a_stored_chunk_of_an_aborted_upload_is_refused_when_sent_again(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    await client.put(edge, upload, data)
+    await uploads.set_status(upload, "aborted")
+    assert (await client.put(edge, upload, data)).problem == (409, "upload_not_open")
+
+
+@pytest.mark.parametrize("number", [0, 10_001])
+async def test_a_number_no_part_can_have_is_refused(
+    client: Client, edge: RunningService, uploads: Uploads, number: int
+) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(edge, upload, b"bytes", number=number)
+    assert answer.problem == (422, "invalid_field")
+
+
+async def test_a_ping_needs_no_token(client: Client, edge: RunningService) -> None:
+    async with client.http.get(f"{edge.url}/edge/ping") as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+
+
+async def test_a_browser_may_send_chunks(client: Client, edge: RunningService, uploads: Uploads) -> None:
+    upload = await uploads.begin("session")
+    asked = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,content-md5,content-type",
+    }
+    async with client.http.options(f"{edge.url}/edge/uploads/{upload.id}/chunks/1", headers=asked) as answer:
+        assert answer.status == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_a_browser_may_read_refusals(client: Client, edge: RunningService, uploads: Uploads) -> None:
+    upload = await uploads.begin("session")
+    answer = await client.put(
+        edge, upload, b"bytes", token="nonsense", headers={"Origin": "https://app.example"}
+    )
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
