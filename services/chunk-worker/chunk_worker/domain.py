@@ -70,16 +70,22 @@ def check_source(url: str, *, upload_id: UUID, number: int, prefixes: Sequence[s
     Raises:
         LinkInvalid: it is something else.
     """
-    parts = urlsplit(url)
+    if not _is_gateway_s(url, f"/internal/chunks/{upload_id}/{number}", prefixes):
+        raise LinkInvalid("The chunk's address is not a gateway's.")
+
+
+def _is_gateway_s(url: str, path: str, prefixes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     query = parse_qs(parts.query)
-    wanted = (
+    return (
         parts.scheme in ("http", "https")
-        and parts.path == f"/internal/chunks/{upload_id}/{number}"
+        and parts.path == path
         and all(len(query.get(name, ())) == 1 for name in ("expires_at", "signature"))
         and (not prefixes or url.startswith(tuple(prefixes)))
     )
-    if not wanted:
-        raise LinkInvalid("The chunk's address is not a gateway's.")
 
 
 def check_token(token: EdgeToken, *, upload_id: UUID, number: int, length_bytes: int | None) -> None:
