@@ -6,7 +6,10 @@ import typer
 
 from jettythunder_cli import assets, download, login, quota, upload
 from jettythunder_cli.database import app as database
+from jettythunder_cli.dead_letters import app as dead_letters
+from jettythunder_cli.events import app as events
 from jettythunder_cli.stack.commands import app as stack
+from jettythunder_cli.usage import app as usage
 
 app = typer.Typer(
     help="JettyThunder: multi-tenant object storage for AgentCache users.",
@@ -15,6 +18,9 @@ app = typer.Typer(
 )
 app.add_typer(stack, name="stack")
 app.add_typer(database, name="db")
+app.add_typer(usage, name="usage")
+app.add_typer(events, name="events")
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(upload.uploads, name="uploads")
 for command in (
     upload.upload,

@@ -1,0 +1,68 @@
+"""Usage over time as a picture: in the terminal, or as a PNG."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jettythunder_cli.usage_files import MissingPackage
+
+GB = 1_000_000_000
+
+
+def _series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[datetime], list[float], list[float]]:
+    """Times, GB stored and GB sent of all accounts together; floats, since these are pixels."""
+    stored: dict[str, int] = defaultdict(int)
+    sent: dict[str, int] = defaultdict(int)
+    for row in rows:
+        stored[row["period_start"]] += row["storage_bytes"]
+        sent[row["period_start"]] += row["bandwidth_bytes"]
+    times = sorted(stored)
+    return (
+        [datetime.fromisoformat(time) for time in times],
+        [stored[time] / GB for time in times],
+        [sent[time] / GB for time in times],
+    )
+
+
+def plot_in_terminal(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Draw GB stored and GB sent."""
+    try:
+        import plotext  # noqa: PLC0415 - part of the extra `reports`
+    except ImportError:
+        raise MissingPackage("plotext") from None
+    times, stored, sent = _series(rows)
+    if not times:
+        print("There is no usage in this time.")
+        return
+    labels = [time.strftime("%Y-%m-%d %H:%M") for time in times]
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.date_form("Y-m-d H:M")
+    plotext.plot(labels, stored, label="GB stored")
+    plotext.plot(labels, sent, label="GB sent")
+    # Colours are left out, so that it looks the same in a file or a pipe.
+    print(plotext.uncolorize(plotext.build()))
+
+
+def plot_to_png(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
+    """Draw GB stored above GB sent into a PNG."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - part of the extra `reports`
+    except ImportError:
+        raise MissingPackage("matplotlib") from None
+    times, stored, sent = _series(rows)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(times, stored, drawstyle="steps-post")
+    above.set_ylabel("GB stored")
+    below.plot(times, sent, drawstyle="steps-mid")
+    below.set_ylabel("GB sent")
+    for axes in (above, below):
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    figure.autofmt_xdate()
+    figure.savefig(file, format="png", dpi=120)
