@@ -113,7 +113,7 @@ class SpooledChunk:
                     self._memory = b""
                 self._file.write(block)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise SpoolFull from error
                 raise
         self.size_bytes += len(block)

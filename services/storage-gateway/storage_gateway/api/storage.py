@@ -10,6 +10,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import BaseModel, Field
 
 from jettythunder.errors import AssetNotFound, InvalidField, JettyThunderError, RangeNotSatisfiable
+from jettythunder.web import problem
 from storage_gateway import domain
 from storage_gateway.access import Access, CurrentTenant
 from storage_gateway.domain import ByteRange
@@ -41,6 +42,9 @@ _FORM_SCHEMA = {
         },
     }
 }
+
+# PostgreSQL's text holds every character but this one.
+_NO_NUL = r"^[^\x00]*$"
 
 # A tenant's file is never run as part of this origin, whatever content type it claims.
 _INERT_HEADERS = {
@@ -76,8 +80,8 @@ async def download(
     tenant: CurrentTenant,
     request: Request,
     asset_id: UUID | None = None,
-    key: Annotated[str | None, Query(max_length=1024)] = None,
-    cache_key: Annotated[str | None, Query(max_length=512)] = None,
+    key: Annotated[str | None, Query(max_length=1024, pattern=_NO_NUL)] = None,
+    cache_key: Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)] = None,
     redirect: bool = False,
 ) -> Response:
     """A presigned link to an asset (by one of asset_id, key, cache_key); `redirect=true` goes there."""
@@ -104,7 +108,12 @@ async def stream(
     headers = _stream_headers(asset)
     if _matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    wanted = _wanted(request, asset, headers["ETag"])
+    try:
+        wanted = _wanted(request, asset, headers["ETag"])
+    except RangeNotSatisfiable as error:
+        answer = problem(error)
+        answer.headers["Content-Range"] = f"bytes */{asset['size_bytes']}"
+        return answer
     return await _send(assets, asset, wanted, headers, head=request.method == "HEAD")
 
 
@@ -112,8 +121,10 @@ async def stream(
 async def list_assets(
     tenant: CurrentTenant,
     request: Request,
-    prefix: Annotated[str | None, Query(max_length=255, description="Start of the file name")] = None,
-    cache_key: Annotated[str | None, Query(max_length=512)] = None,
+    prefix: Annotated[
+        str | None, Query(max_length=255, pattern=_NO_NUL, description="Start of the file name")
+    ] = None,
+    cache_key: Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)] = None,
     pipeline_id: UUID | None = None,
     cursor: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
@@ -256,11 +267,7 @@ def _wanted(request: Request, asset: Row, etag: str) -> ByteRange | None:
     validator = request.headers.get("if-range")
     if validator is not None and validator.strip() not in (etag, _stream_headers(asset)["Last-Modified"]):
         return None
-    try:
-        return domain.parse_range(request.headers.get("range"), asset["size_bytes"])
-    except RangeNotSatisfiable as error:
-        error.extra["size_bytes"] = asset["size_bytes"]
-        raise
+    return domain.parse_range(request.headers.get("range"), asset["size_bytes"])
 
 
 async def _send(
