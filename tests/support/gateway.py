@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import configparser
 import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -22,7 +24,7 @@ from jettythunder.storage import Storage
 
 BOUNDARY = "----jettythunder-test"
 ANSWER_SECONDS = 120.0
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 20.0
 MEGABYTE = 1_000_000
 GIGABYTE = 1_000_000_000
 
@@ -125,10 +127,18 @@ class Tenant:
         return await self.call("POST", "/api/storage/upload", content=body, headers=headers, **how)
 
     async def upload(
-        self, content: bytes, *, filename: str = "test.bin", headers: Mapping[str, str] | None = None, **fields: str
+        self,
+        content: bytes,
+        *,
+        filename: str = "test.bin",
+        headers: Mapping[str, str] | None = None,
+        **fields: str,
     ) -> httpx.Response:
         """Upload a file the usual way, and give the answer whatever it is."""
-        parts = [*((name, None, value.encode()) for name, value in fields.items()), ("file", filename, content)]
+        parts = [
+            *((name, None, value.encode()) for name, value in fields.items()),
+            ("file", filename, content),
+        ]
         return await self.post_form(b"".join(form(*parts)), headers=dict(headers or {}))
 
     async def store(self, content: bytes | None = None, **how: Any) -> dict[str, Any]:
@@ -157,8 +167,14 @@ class Backstage:
     """The database and the object storage, looked at directly."""
 
     def __init__(
-        self, pool: asyncpg.Pool[asyncpg.Record], storage: Storage, http: httpx.AsyncClient, environment: Mapping[str, str]
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        storage: Storage,
+        http: httpx.AsyncClient,
+        environment: Mapping[str, str],
+        s3_folder: Path,
     ) -> None:
+        self._s3_folder = s3_folder
         self.pool = pool
         self.storage = storage
         self._http = http
@@ -168,7 +184,9 @@ class Backstage:
         """The account's counters."""
         row = await self.pool.fetchrow("SELECT * FROM account_usage WHERE account_id = $1", tenant.account_id)
         assert row is not None
-        return {name: value for name, value in row.items() if name.endswith("_bytes") or name == "request_count"}
+        return {
+            name: value for name, value in row.items() if name.endswith("_bytes") or name == "request_count"
+        }
 
     async def set_quota(self, tenant: Tenant, **columns: int) -> None:
         """Give the account another quota in bytes, finer than tiers are."""
@@ -187,7 +205,8 @@ class Backstage:
 
     async def open_uploads(self, tenant: Tenant) -> list[str]:
         rows = await self.pool.fetch(
-            "SELECT id FROM uploads WHERE account_id = $1 AND status IN ('created', 'receiving', 'completing')",
+            "SELECT id FROM uploads WHERE account_id = $1"
+            " AND status IN ('created', 'receiving', 'completing')",
             tenant.account_id,
         )
         return [str(row["id"]) for row in rows]
@@ -202,23 +221,22 @@ class Backstage:
     async def parts(self, tenant: Tenant) -> list[str]:
         """The keys of the parts that the object storage holds for the account, whatever belongs to them.
 
-        S3 lists the parts of known uploads only; the server underneath knows of all.
+        S3 lists the parts of known uploads only, so the container server underneath is asked: it finds a
+        container where its partition's folder is.
         """
-        given = self._environment
-        door = await self._http.get(
-            f"{given['LYVE_ENDPOINT']}/auth/v1.0",
-            headers={
-                "X-Storage-User": given["LYVE_ACCESS_KEY_ID"],
-                "X-Storage-Pass": given["LYVE_SECRET_ACCESS_KEY"],
-            },
-        )
-        assert door.status_code == 200, door.text
-        listing = await self._http.get(
-            f"{door.headers['X-Storage-Url']}/{given['LYVE_BUCKET_NAME']}+segments",
-            params={"prefix": tenant.s3_prefix, "format": "json"},
-            headers={"X-Auth-Token": door.headers["X-Auth-Token"]},
-        )
-        return [item["name"] for item in listing.json()] if listing.status_code == 200 else []
+        folder = self._s3_folder
+        port = _port(folder / "etc" / "container.conf")
+        account = self._environment["LYVE_ACCESS_KEY_ID"].partition(":")[0]
+        container = f"AUTH_{account}/{self.storage.bucket}+segments"
+        for partition in (folder / "node").glob("*/containers/*"):
+            place = f"{partition.parent.parent.name}/{partition.name}"
+            listing = await self._http.get(
+                f"http://127.0.0.1:{port}/{place}/{container}",
+                params={"prefix": tenant.s3_prefix, "format": "json"},
+            )
+            if listing.status_code == 200:
+                return [item["name"] for item in listing.json()]
+        return []
 
     async def holds_exactly(
         self, tenant: Tenant, *assets: Mapping[str, Any], timeout_seconds: float = SETTLE_SECONDS
@@ -239,24 +257,37 @@ class Backstage:
             assert await self.open_uploads(tenant) == []
             assert (usage["storage_used_bytes"], usage["storage_reserved_bytes"]) == (sum(sizes.values()), 0)
             booked = await self.pool.fetchrow(
-                "SELECT coalesce(sum(used_delta_bytes), 0) AS used, coalesce(sum(reserved_delta_bytes), 0) AS reserved"
+                "SELECT coalesce(sum(used_delta_bytes), 0) AS used,"
+                " coalesce(sum(reserved_delta_bytes), 0) AS reserved"
                 " FROM usage_ledger WHERE account_id = $1 AND resource = 'storage'",
                 tenant.account_id,
             )
             assert booked is not None
             assert (booked["used"], booked["reserved"]) == (sum(sizes.values()), 0)
-            assert await self.pool.fetchval(
-                "SELECT count(*) FROM usage_reservations WHERE account_id = $1 AND resource = 'storage'",
-                tenant.account_id,
-            ) == 0
-            assert await self.pool.fetchval(
-                "SELECT count(*) FROM object_deletions WHERE starts_with(s3_key, $1)", tenant.s3_prefix
-            ) == 0
+            assert (
+                await self.pool.fetchval(
+                    "SELECT count(*) FROM usage_reservations WHERE account_id = $1 AND resource = 'storage'",
+                    tenant.account_id,
+                )
+                == 0
+            )
+            assert (
+                await self.pool.fetchval(
+                    "SELECT count(*) FROM object_deletions WHERE starts_with(s3_key, $1)", tenant.s3_prefix
+                )
+                == 0
+            )
             assert await self.objects(tenant) == sizes
             assert [part for part in await self.parts(tenant) if not part.startswith(tuple(sizes))] == []
             return True
 
         await eventually(settled, timeout_seconds=timeout_seconds, poll_seconds=0.1)
+
+
+def _port(configuration: Path) -> str:
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.read(configuration)
+    return parsed["DEFAULT"]["bind_port"]
 
 
 @dataclass(frozen=True)
@@ -274,7 +305,11 @@ class World:
         answer = await self.http.post(
             f"{address}/api/agentcache/provision",
             headers={"Authorization": f"Bearer {self.environment['AGENTCACHE_WEBHOOK_SECRET']}"},
-            json={"agentcache_user_id": f"user-{uuid4().hex}", "agentcache_email": "test@example.com", "tier": tier},
+            json={
+                "agentcache_user_id": f"user-{uuid4().hex}",
+                "agentcache_email": "test@example.com",
+                "tier": tier,
+            },
         )
         assert answer.status_code == 201, answer.text
         return Tenant(self.http, address, answer.json()["account"])
@@ -293,7 +328,7 @@ async def opened_world(infrastructure: Infrastructure, services: Services) -> As
             httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=httpx.Limits(max_connections=200)) as http,
             asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
         ):
-            backstage = Backstage(pool, storage, http, environment)
+            backstage = Backstage(pool, storage, http, environment, infrastructure.stack.layout.s3)
             yield World(http, backstage, services.base_url, environment)
     finally:
         await storage.close()
