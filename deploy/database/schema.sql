@@ -347,6 +347,27 @@ CREATE TABLE public.object_deletions (
 
 COMMENT ON TABLE public.object_deletions IS 'Objects whose row is gone and whose bytes must follow: written in the deleting transaction, worked off after it and by housekeeping. Owner: storage-gateway.';
 
+CREATE TABLE public.ops_audit (
+    id bigint NOT NULL,
+    who text NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    action text NOT NULL,
+    filter jsonb NOT NULL,
+    result jsonb,
+    finished_at timestamp with time zone
+);
+
+COMMENT ON TABLE public.ops_audit IS 'Every operation that touches events: written before it begins, its result after. One without a result was cut off.';
+
+ALTER TABLE public.ops_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.ops_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.outbox (
     id bigint NOT NULL,
     lane smallint NOT NULL,
@@ -391,6 +412,26 @@ CREATE UNLOGGED TABLE public.rate_limits (
 WITH (fillfactor='50');
 
 COMMENT ON TABLE public.rate_limits IS 'Sliding-window counters by account or address, shared by all gateways. Owner: storage-gateway.';
+
+CREATE TABLE public.replays (
+    id uuid NOT NULL,
+    audit_id bigint NOT NULL,
+    consumer text NOT NULL,
+    filter jsonb NOT NULL,
+    rate double precision,
+    next_offset bigint,
+    end_offset bigint NOT NULL,
+    read_count bigint DEFAULT 0 NOT NULL,
+    replayed_count bigint DEFAULT 0 NOT NULL,
+    status text DEFAULT 'running'::text NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT replays_status_check CHECK ((status = ANY (ARRAY['running'::text, 'interrupted'::text, 'completed'::text])))
+);
+
+COMMENT ON TABLE public.replays IS 'Replays of the event log to one consumer. next_offset is where to go on after an interruption.';
+
+COMMENT ON COLUMN public.replays.end_offset IS 'The end of the log when the replay was asked for: what came later reaches the consumer anyway.';
 
 CREATE TABLE public.storage_usage (
     id bigint NOT NULL,
@@ -604,6 +645,9 @@ ALTER TABLE ONLY public.inbox
 ALTER TABLE ONLY public.object_deletions
     ADD CONSTRAINT object_deletions_pkey PRIMARY KEY (s3_bucket, s3_key);
 
+ALTER TABLE ONLY public.ops_audit
+    ADD CONSTRAINT ops_audit_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 
@@ -612,6 +656,9 @@ ALTER TABLE ONLY public.outbox_quarantine
 
 ALTER TABLE ONLY public.rate_limits
     ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (subject);
+
+ALTER TABLE ONLY public.replays
+    ADD CONSTRAINT replays_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.storage_usage
     ADD CONSTRAINT storage_usage_account_id_period_start_key UNIQUE (account_id, period_start);
@@ -655,6 +702,8 @@ CREATE INDEX agentcache_assets_expiry_idx ON public.agentcache_assets USING btre
 CREATE INDEX agentcache_assets_hash_idx ON public.agentcache_assets USING btree (content_hash);
 
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
+
+CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
 
 CREATE INDEX outbox_lane_idx ON public.outbox USING btree (lane, id);
 
@@ -701,6 +750,9 @@ ALTER TABLE ONLY public.asset_cache_keys
 ALTER TABLE ONLY public.asset_cache_keys
     ADD CONSTRAINT asset_cache_keys_asset_id_fkey FOREIGN KEY (asset_id) REFERENCES public.agentcache_assets(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.replays
+    ADD CONSTRAINT replays_audit_id_fkey FOREIGN KEY (audit_id) REFERENCES public.ops_audit(id);
+
 ALTER TABLE ONLY public.storage_usage
     ADD CONSTRAINT storage_usage_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
@@ -713,7 +765,7 @@ ALTER TABLE ONLY public.uploads
 ALTER TABLE ONLY public.usage_reservations
     ADD CONSTRAINT usage_reservations_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0005');
+INSERT INTO public.alembic_version (version_num) VALUES ('0006');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

@@ -1,0 +1,250 @@
+"""`jettythunder dead-letters`: what could not be processed, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from pydantic import ValidationError
+from rich.json import JSON
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from jettythunder.operations import DeadLetter, DeadLetterGroup, Selection
+from jettythunder_cli.operating import AsJson, age, confirm, operating, operator, output, pace, run
+
+app = typer.Typer(
+    help="Look at messages that could not be processed; retry, mend or discard them. "
+    "Needs DATABASE_URL and RABBITMQ_URL.",
+    no_args_is_help=True,
+)
+
+Consumer = Annotated[str | None, typer.Option("--consumer", help="The consumer, by its queue's name.")]
+MessageIds = Annotated[list[str] | None, typer.Argument(help="Ids of messages.")]
+ErrorType = Annotated[str | None, typer.Option("--error", help="The exception's type, as `list` shows it.")]
+Fingerprint = Annotated[str | None, typer.Option("--fingerprint", help="A group's, as `list` shows it.")]
+OfType = Annotated[str | None, typer.Option("--type", help="The message's type.")]
+Everything = Annotated[bool, typer.Option("--all", help="All dead letters there are.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+
+
+@app.command("list")
+def list_groups(consumer: Consumer = None, as_json: AsJson = False) -> None:
+    """List dead letters, grouped by consumer, exception and where it was raised."""
+
+    async def work() -> list[DeadLetterGroup]:
+        async with operating() as operations:
+            return await operations.dead_letters.groups(consumer)
+
+    groups = run(work, as_json=as_json)
+    if as_json:
+        print(json.dumps([group.model_dump(mode="json") for group in groups], indent=2))
+        return
+    if not groups:
+        output.print("No dead letters.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("count", "consumer", "error", "fingerprint", "oldest", "newest", "example", "message"):
+        table.add_column(title, justify="right" if title == "count" else "left", overflow="fold")
+    for group in groups:
+        table.add_row(
+            str(group.count),
+            group.consumer,
+            group.error_type.rpartition(".")[2],
+            group.fingerprint,
+            age(group.oldest_at),
+            age(group.newest_at),
+            group.example_id,
+            group.error_message,
+        )
+    output.print(table)
+
+
+@app.command()
+def show(message_id: str, consumer: Consumer = None, as_json: AsJson = False) -> None:
+    """Show one dead letter with its reason."""
+
+    async def work() -> DeadLetter:
+        async with operating() as operations:
+            return await operations.dead_letters.fetch(message_id, consumer=consumer)
+
+    letter = run(work, as_json=as_json)
+    if as_json:
+        print(letter.model_dump_json(indent=2))
+        return
+    for name, value in letter.model_dump(exclude={"body"}).items():
+        output.print(f"[dim]{name:<16}[/dim] {value}", highlight=False, soft_wrap=True)
+    try:
+        output.print(JSON(letter.body))
+    except json.JSONDecodeError:
+        output.print(letter.body, markup=False, highlight=False)
+
+
+@app.command()
+def retry(
+    message_ids: MessageIds = None,
+    consumer: Consumer = None,
+    error_type: ErrorType = None,
+    fingerprint: Fingerprint = None,
+    of_type: OfType = None,
+    everything: Everything = False,
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="Messages a second at most, such as 50/s.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give dead letters back to their consumer, with their attempts counted anew: one, a group, or all."""
+    selection = _selection(message_ids, consumer, error_type, fingerprint, of_type, everything)
+    messages_per_second = pace(rate)
+
+    async def work() -> int:
+        columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} given back"))
+        with Progress(*columns, console=output, transient=True, disable=as_json) as bar:
+            task = bar.add_task("", total=None)
+            async with operating() as operations:
+                return await operations.dead_letters.retry(
+                    selection,
+                    who=operator(),
+                    rate=messages_per_second,
+                    on_progress=lambda done: bar.update(task, completed=done),
+                )
+
+    _tell(run(work, as_json=as_json), "retried", as_json=as_json)
+
+
+@app.command("edit-and-retry")
+def edit_and_retry(
+    message_id: str,
+    consumer: Consumer = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A field and its new JSON value, such as data.tier='\"pro\"'; repeatable."
+        ),
+    ] = None,
+    body_file: Annotated[
+        Path | None,
+        typer.Option("--body", exists=True, dir_okay=False, help="A file with the whole new body."),
+    ] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a dead letter back with a mended body: by --set, from a --body file, or in your $EDITOR.
+
+    The new body must be an event that the consumer takes; what it was before and is now is audited.
+    """
+    if changes and body_file:
+        raise typer.BadParameter("Give --set or --body, not both.")
+
+    async def read() -> DeadLetter:
+        async with operating() as operations:
+            return await operations.dead_letters.fetch(message_id, consumer=consumer)
+
+    letter = run(read, as_json=as_json)
+    if body_file is not None:
+        body = body_file.read_text()
+    elif changes:
+        body = _changed(letter.body, changes)
+    elif as_json:
+        raise typer.BadParameter("With --json no editor is opened: give --set or --body.")
+    else:
+        body = click.edit(_pretty(letter.body), extension=".json") or letter.body
+    confirm(f"Retry {message_id} on {letter.consumer} with the new body?", yes=yes, as_json=as_json)
+
+    async def work() -> int:
+        async with operating() as operations:
+            await operations.dead_letters.edit_and_retry(
+                message_id, body, who=operator(), consumer=letter.consumer
+            )
+        return 1
+
+    _tell(run(work, as_json=as_json), "retried", as_json=as_json)
+
+
+@app.command()
+def discard(
+    why: Annotated[str, typer.Option("--why", help="The reason, for the audit.")],
+    message_ids: MessageIds = None,
+    consumer: Consumer = None,
+    error_type: ErrorType = None,
+    fingerprint: Fingerprint = None,
+    of_type: OfType = None,
+    everything: Everything = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take dead letters away for good. Events stay in the event log while it keeps them; commands are gone."""
+    selection = _selection(message_ids, consumer, error_type, fingerprint, of_type, everything)
+    if not why.strip():
+        raise typer.BadParameter("Say --why.")
+    confirm("Discard these dead letters for good?", yes=yes, as_json=as_json)
+
+    async def work() -> int:
+        async with operating() as operations:
+            return await operations.dead_letters.discard(selection, why=why, who=operator())
+
+    _tell(run(work, as_json=as_json), "discarded", as_json=as_json)
+
+
+def _selection(
+    message_ids: list[str] | None,
+    consumer: str | None,
+    error_type: str | None,
+    fingerprint: str | None,
+    of_type: str | None,
+    everything: bool,
+) -> Selection:
+    try:
+        return Selection(
+            ids=tuple(message_ids or ()),
+            consumer=consumer,
+            error_type=error_type,
+            fingerprint=fingerprint,
+            type=of_type,
+            everything=everything,
+        )
+    except ValidationError:
+        raise typer.BadParameter(
+            "Say which dead letters: ids, --consumer, --error, --fingerprint or --type; or --all alone."
+        ) from None
+
+
+def _tell(count: int, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({done: count}))
+    else:
+        output.print(f"{count} {'message' if count == 1 else 'messages'} {done}.", highlight=False)
+
+
+def _pretty(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except json.JSONDecodeError:
+        return body
+
+
+def _changed(body: str, changes: list[str]) -> str:
+    """The body with some fields replaced."""
+    try:
+        changed: Any = json.loads(body)
+    except json.JSONDecodeError:
+        raise typer.BadParameter("The body is not JSON, so no field can be set: give --body.") from None
+    for change in changes:
+        path, equals, value = change.partition("=")
+        *parents, last = path.split(".")
+        target = changed
+        try:
+            for name in parents:
+                target = target[name]
+            target[last] = json.loads(value)
+        except (KeyError, TypeError, ValueError):
+            raise typer.BadParameter(
+                f"{change!r}: give field=value with a field that is there and a JSON value, for instance "
+                "data.tier='\"pro\"'."
+            ) from None
+        if not equals:
+            raise typer.BadParameter(f"{change!r} has no value.")
+    return json.dumps(changed)

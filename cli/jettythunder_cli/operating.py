@@ -1,0 +1,128 @@
+"""What the commands for ops share: their servers, who is at the keyboard, and times as people give them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import Field, PostgresDsn, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.markup import escape
+
+from jettythunder import database
+from jettythunder.errors import DatabaseUnavailable, JettyThunderError
+from jettythunder.operations import Operations, open_operations
+from jettythunder.settings import load
+
+output = Console()
+errors = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a result for programs to read.")]
+Given = TypeVar("Given")
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class OperatingSettings(BaseSettings):
+    """The servers that operations need."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
+
+
+def operator() -> str:
+    """Who is at the keyboard, for the audit: JETTYTHUNDER_OPERATOR, or the system's user and host."""
+    return os.environ.get("JETTYTHUNDER_OPERATOR") or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def moment(given: str | None) -> datetime | None:
+    """A time as ISO 8601 (UTC without an offset), or as an age such as `90s`, `15m`, `2h`, `3d`."""
+    if given is None:
+        return None
+    if ago := _AGO.fullmatch(given):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{given!r} is no time: give one such as 2030-01-31T12:00:00Z, or an age such as 15m, 2h or 3d."
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def pace(given: str | None) -> float | None:
+    """A rate such as `500/s`, `500` or `30/m`, in items a second."""
+    if given is None:
+        return None
+    number, _, unit = given.partition("/")
+    try:
+        rate = float(number) / {"": 1, "s": 1, "m": 60}[unit]
+    except (KeyError, ValueError):
+        rate = 0
+    if rate <= 0:
+        raise typer.BadParameter(f"{given!r} is no rate: give one such as 500/s or 30/m.")
+    return rate
+
+
+@contextlib.asynccontextmanager
+async def operating() -> AsyncIterator[Operations]:
+    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL."""
+    settings = load(OperatingSettings)
+    try:
+        pool = await database.connect(str(settings.database_url), size=3, name="jettythunder cli")
+    except database.CONNECTION_ERRORS as error:
+        raise DatabaseUnavailable(
+            "The database can't be reached: check DATABASE_URL and that it runs."
+        ) from error
+    try:
+        async with open_operations(pool, settings.rabbitmq_url.get_secret_value()) as operations:
+            yield operations
+    finally:
+        await pool.close()
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Given]], *, as_json: bool) -> Given:
+    """Run a command's coroutine; an error of the table is told in its sentence, with exit code 1."""
+    try:
+        return asyncio.run(work())
+    except JettyThunderError as error:
+        if as_json:
+            print(json.dumps({"error": error.code, "detail": error.detail, "retryable": error.retryable}))
+        else:
+            errors.print(f"[red]✗[/red] {escape(error.detail)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def confirm(question: str, *, yes: bool, as_json: bool) -> None:
+    """Ask before something that can't be undone; programs say --yes."""
+    if yes:
+        return
+    if as_json:
+        raise typer.BadParameter("With --json nobody is asked: add --yes.")
+    typer.confirm(question, abort=True)
+
+
+def age(at: datetime | None) -> str:
+    """How long ago, in its largest unit."""
+    if at is None:
+        return "-"
+    seconds = int((datetime.now(UTC) - at).total_seconds())
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{max(0, seconds)} s"
