@@ -1,0 +1,176 @@
+"""A network between a client and a server: a proxy with latency, rates, and faults to call up.
+
+Latency is half of the round trip each way, and a whole one for a new connection. A connection never gets more
+than `per_connection`, as with a send window of that many bytes per second times the round trip; all of them
+together never more than `rate`. What the other side does not take in time is not read: the sender feels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE|PATCH) (\S+) HTTP/1\.1\r\n")
+_CHUNK = re.compile(r"/chunks/(\d+)$")
+_BUFFER_BYTES = 64 * 1024
+_PIECE_SECONDS = 0.02
+_FLIP_AFTER_BYTES = 100_000
+
+
+class Pace:
+    """Hands out moments to send at, so that a rate in bytes per second is kept."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+        self._free_at = 0.0
+
+    def book(self, size_bytes: int, now: float) -> float:
+        """When the bytes are through."""
+        if self.rate is None:
+            return now
+        self._free_at = max(self._free_at, now) + size_bytes / self.rate
+        return self._free_at
+
+
+class Uplink:
+    """What several links share, such as the line of a home."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.pace = Pace(rate)
+
+
+class Link:
+    """A proxy to `target`, by its `url`. Rates are in bytes per second, `rtt_seconds` is the round trip."""
+
+    def __init__(
+        self,
+        target: str = "",
+        *,
+        rate: float | None = None,
+        per_connection: float | None = None,
+        rtt_seconds: float = 0.0,
+        uplink: Uplink | None = None,
+    ) -> None:
+        self.target = target
+        self.requests: list[str] = []
+        self.forwarded_bytes = 0
+        self.flips_left = 0
+        self._uplink = uplink or Uplink(rate)
+        self._own = Pace(rate if uplink is not None else None)
+        self._per_connection = per_connection
+        self._rtt_seconds = rtt_seconds
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def chunk_numbers(self) -> list[int]:
+        """The chunk of every PUT that passed, in order."""
+        found = (_CHUNK.search(line) for line in self.requests)
+        return [int(match.group(1)) for match in found if match is not None]
+
+    async def open(self) -> Link:
+        """Listen; after `die` on the same port again."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=_BUFFER_BYTES)
+        return self
+
+    async def die(self) -> None:
+        """Refuse connections and reset those that are open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def stall(self) -> None:
+        """Take no more bytes, and say nothing."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """End a stall."""
+        self._flowing.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        address = urlsplit(self.target)
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            await asyncio.sleep(self._rtt_seconds)
+            answers, upstream = await asyncio.open_connection(
+                address.hostname, address.port, limit=_BUFFER_BYTES
+            )
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._forward(reader, upstream))
+                pumps.create_task(self._back(answers, writer))
+        except* (OSError, _Ended):
+            pass
+        finally:
+            self._connections.discard(task)
+            for side in (writer, upstream):
+                if side is not None:
+                    side.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+        own = Pace(self._per_connection)
+        piece_bytes = int(max(2048, min(_BUFFER_BYTES, (self._per_connection or 4e6) * _PIECE_SECONDS)))
+        delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
+        passed = 0
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_deliver(delayed, upstream))
+            while piece := await reader.read(piece_bytes):
+                await self._flowing.wait()
+                if match := _REQUEST.match(piece):
+                    self.requests.append(f"{match.group(1).decode()} {match.group(2).decode()}")
+                passed += len(piece)
+                self.forwarded_bytes += len(piece)
+                now = time.monotonic()
+                paces = (self._uplink.pace, self._own, own)
+                await asyncio.sleep(max(pace.book(len(piece), now) for pace in paces) - now)
+                await delayed.put((time.monotonic() + self._rtt_seconds / 2, self._spoilt(piece, passed)))
+            raise _Ended
+
+    def _spoilt(self, piece: bytes, passed: int) -> bytes:
+        if self.flips_left == 0 or passed < _FLIP_AFTER_BYTES or len(piece) < 1000:
+            return piece
+        self.flips_left -= 1
+        middle = len(piece) // 2
+        return piece[:middle] + bytes([piece[middle] ^ 1]) + piece[middle + 1 :]
+
+    async def _back(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await answers.read(_BUFFER_BYTES):
+            await self._flowing.wait()
+            await asyncio.sleep(self._rtt_seconds / 2)
+            writer.write(piece)
+            await writer.drain()
+        raise _Ended
+
+
+class _Ended(Exception):
+    """One side closed; the connection is over."""
+
+
+async def _deliver(delayed: asyncio.Queue[tuple[float, bytes]], upstream: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while True:
+            due_at, piece = await delayed.get()
+            await asyncio.sleep(max(0.0, due_at - time.monotonic()))
+            upstream.write(piece)
+            await upstream.drain()
