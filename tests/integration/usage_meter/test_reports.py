@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -34,17 +34,23 @@ async def report(ops: httpx.AsyncClient, tenant: Tenant, **params: Any) -> list[
     return [json.loads(line, parse_float=Decimal) for line in answer.text.splitlines()]
 
 
-async def rolled_up(tenant: Tenant, count: int) -> None:
+async def rolled_up(tenant: Tenant, *event_ids: UUID) -> None:
+    """Wait until events are booked and their hours computed: both leave the queue in one transaction."""
+    await tenant.processed(*event_ids)
+
     async def done() -> bool:
-        return len(await tenant.hours()) == count
+        return bool(
+            await tenant.pool.fetchval(
+                "SELECT NOT EXISTS (SELECT FROM usage_rollup_queue WHERE account_id = $1)", tenant.id
+            )
+        )
 
     await eventually(done, timeout_seconds=WAIT_SECONDS)
 
 
 async def test_a_month_of_a_gigabyte_costs_a_gigabyte_month(ops: httpx.AsyncClient, tenants: Tenants) -> None:
     tenant = await tenants.new(storage_gb=1000)
-    await tenant.store(100 * GB, at=MONTH_START)
-    await rolled_up(tenant, 1)
+    await rolled_up(tenant, await tenant.store(100 * GB, at=MONTH_START))
     (row,) = await report(ops, tenant, by="month")
     hours = (NEXT_MONTH - MONTH_START) / timedelta(hours=1)
     assert Decimal(row["storage_byte_hours"]) == Decimal(100 * GB) * int(hours)
@@ -53,9 +59,9 @@ async def test_a_month_of_a_gigabyte_costs_a_gigabyte_month(ops: httpx.AsyncClie
 
 
 async def test_days_without_activity_keep_what_is_stored(ops: httpx.AsyncClient, tenant: Tenant) -> None:
-    await tenant.store(1_000, at=MONTH_START + DAY / 2)
-    await tenant.delete(1_000, at=MONTH_START + 3 * DAY + DAY / 4)
-    await rolled_up(tenant, 2)
+    stored = await tenant.store(1_000, at=MONTH_START + DAY / 2)
+    deleted = await tenant.delete(1_000, at=MONTH_START + 3 * DAY + DAY / 4)
+    await rolled_up(tenant, stored, deleted)
     rows = await report(ops, tenant, by="day")
     assert [Decimal(row["storage_byte_hours"]) for row in rows] == [12_000, 24_000, 24_000, 6_000]
     assert [row["storage_bytes"] for row in rows] == [1_000, 1_000, 1_000, 0]
@@ -63,13 +69,13 @@ async def test_days_without_activity_keep_what_is_stored(ops: httpx.AsyncClient,
 
 
 async def test_hours_days_and_months_add_up_to_the_same(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    events = []
     for number in range(1, 20):
-        await tenant.store(
-            number * 1_001, at=MONTH_START + number * timedelta(hours=31, minutes=7, seconds=3)
-        )
-        await tenant.send_bytes(number * 13, at=MONTH_START + number * timedelta(hours=29, minutes=11))
-    await tenant.delete(1_001, at=NEXT_MONTH - timedelta(minutes=1))
-    await rolled_up(tenant, 39)
+        stored_at = MONTH_START + number * timedelta(hours=31, minutes=7, seconds=3)
+        events.append(await tenant.store(number * 1_001, at=stored_at))
+        events.append(await tenant.send_bytes(number * 13, at=MONTH_START + number * timedelta(hours=29)))
+    events.append(await tenant.delete(1_001, at=NEXT_MONTH - timedelta(minutes=1)))
+    await rolled_up(tenant, *events)
 
     async def summed(by: str) -> tuple[Decimal, int, int]:
         rows = await report(ops, tenant, by=by)

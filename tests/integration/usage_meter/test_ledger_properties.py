@@ -1,0 +1,371 @@
+"""The ledger's promises under any interleaving, against the real database.
+
+A machine takes random steps: uploads that reserve, grow, are completed, given up, expire; downloads; deletes;
+tier changes; adjustments. Their events wait, and are delivered in any order, in concurrent batches, twice,
+late, or all over again. A model says what must come of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.support.infrastructure import Infrastructure
+
+from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
+from jettythunder.contracts.envelope import Event, Payload
+from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
+from jettythunder.database import Pool
+from jettythunder_cli.stack.stack import migrate
+from usage_meter import consumers
+from usage_meter.domain import Adjustment, Fact, Resource
+from usage_meter.repository import LedgerRepository, RollupRepository
+from usage_meter.rollups import Rollups
+from usage_meter.service import Meter
+
+from .conftest import GB, Tenant, Tenants
+
+Answer = TypeVar("Answer")
+
+_PARSERS: dict[type[Payload], Callable[[Any], Fact]] = {
+    UploadCompletedV1: consumers.on_upload_completed,
+    UploadAbortedV1: consumers.on_upload_aborted,
+    AssetDownloadedV1: consumers.on_asset_downloaded,
+    AssetStreamedV1: consumers.on_asset_streamed,
+    AssetDeletedV1: consumers.on_asset_deleted,
+}
+
+# What the rows of storage_usage must be, computed from the ledger alone and in another way than they are:
+# each row's byte-seconds are the sum over all entries so far of bytes x seconds within the hour.
+_ROWS_ARE_THE_LEDGER = """
+SELECT count(*) FROM storage_usage s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0) AS storage_bytes,
+        coalesce(sum(
+            used_delta_bytes * extract(epoch FROM s.period_end - greatest(occurred_at, s.period_start))
+        ) FILTER (WHERE resource = 'storage'), 0) AS byte_seconds,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'bandwidth' AND occurred_at >= s.period_start), 0) AS bandwidth_bytes,
+        coalesce(sum(request_count) FILTER (WHERE occurred_at >= s.period_start), 0) AS request_count
+    FROM usage_ledger l WHERE l.account_id = s.account_id AND l.occurred_at < s.period_end
+) AS l
+WHERE s.account_id = $1
+  AND (s.storage_bytes, s.storage_byte_seconds, s.bandwidth_bytes, s.request_count)
+      IS DISTINCT FROM (l.storage_bytes, l.byte_seconds, l.bandwidth_bytes, l.request_count)
+"""
+
+
+class Database:
+    """A database of the machine's own, and a loop to speak to it from synchronous steps."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._runner = asyncio.Runner()
+        self.pool: Pool = self.run(self._open())
+        self.meter = Meter(self.pool, LedgerRepository(), thresholds_percent=(80, 95, 100))
+        self.rollups = Rollups(self.pool, RollupRepository(), close_after_seconds=0)
+
+    async def _open(self) -> Pool:
+        return await asyncpg.create_pool(self._url, min_size=4, max_size=4)
+
+    def run(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self.run(self.pool.close())
+        self._runner.close()
+
+
+@pytest.fixture(scope="module")
+def database(servers: Infrastructure) -> Iterator[Database]:
+    with servers.empty_database() as url:
+        migrate(url)
+        opened = Database(url)
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Model:
+    """What must be true of the account."""
+
+    storage_quota: int
+    bandwidth_quota: int
+    storage_used: int = 0
+    bandwidth_used: int = 0
+    request_count: int = 0
+    holds: dict[tuple[UUID, str], int] = field(default_factory=dict)
+    assets: dict[UUID, int] = field(default_factory=dict)
+    past: list[Event[Any]] = field(default_factory=list)
+
+    def reserved(self, resource: str) -> int:
+        return sum(size for (_, held), size in self.holds.items() if held == resource)
+
+    def book(self, event: Event[Any], *, month_start: datetime) -> None:
+        """What an event that comes for the first time does."""
+        data, is_current = event.data, event.time >= month_start
+        match data:
+            case UploadCompletedV1():
+                self.holds.pop((data.upload_id, "storage"), None)
+                self.storage_used += data.stored_bytes
+                self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) + data.stored_bytes
+                self.request_count += is_current
+            case UploadAbortedV1():
+                self.holds.pop((data.upload_id, "storage"), None)
+            case AssetDeletedV1():
+                self.storage_used -= data.size_bytes
+                self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) - data.size_bytes
+                self.request_count += is_current
+            case AssetDownloadedV1() | AssetStreamedV1():
+                self.holds.pop((data.reservation_id, "bandwidth"), None)
+                sent = data.size_bytes if isinstance(data, AssetDownloadedV1) else data.sent_bytes
+                self.bandwidth_used += sent if is_current else 0
+                self.request_count += is_current
+        self.past.append(event)
+
+
+sizes = st.integers(0, GB)
+ages = st.sampled_from([0, 0, 0, 30, 3_700, 86_400, 40 * 86_400])
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """One account, whose events may be delivered whenever it pleases."""
+
+    uploads = Bundle("uploads")
+    downloads = Bundle("downloads")
+    waiting = Bundle("waiting")
+
+    database: Database
+
+    @initialize(quota_gb=st.integers(0, 3))
+    def begin(self, quota_gb: int) -> None:
+        tenants = Tenants(self.database.pool, wire=None)  # type: ignore[arg-type]
+        self.tenant: Tenant = self.database.run(tenants.new(storage_gb=quota_gb, bandwidth_gb=quota_gb))
+        self.model = Model(quota_gb * GB, quota_gb * GB)
+
+    def _event(self, payload: Payload, age_seconds: int) -> Event[Any]:
+        at = datetime.now(UTC) - timedelta(seconds=age_seconds)
+        return Event[Any](source="/test", type=payload.TYPE, time=at, data=payload)
+
+    def _reserve_storage(self, size: int, upload_id: UUID) -> bool:
+        used, reserved = self.model.storage_used, self.model.reserved("storage")
+        granted = self.database.run(self.tenant.reserve(size, upload_id=upload_id)) is not None
+        assert granted is (used + reserved + size <= self.model.storage_quota)
+        if granted:
+            key = (upload_id, "storage")
+            self.model.holds[key] = self.model.holds.get(key, 0) + size
+        return granted
+
+    @rule(target=uploads, size=sizes)
+    def begin_upload(self, size: int) -> Any:
+        upload_id = uuid4()
+        return upload_id if self._reserve_storage(size, upload_id) else multiple()
+
+    @rule(target=uploads, size=sizes, count=st.integers(2, 6))
+    def race_for_room(self, size: int, count: int) -> Any:
+        """Several uploads ask at once: as many are let in as fit, not one more."""
+
+        async def race() -> list[UUID | None]:
+            return await asyncio.gather(*(self.tenant.reserve(size) for _ in range(count)))
+
+        room = self.model.storage_quota - self.model.storage_used - self.model.reserved("storage")
+        granted = [upload_id for upload_id in self.database.run(race()) if upload_id is not None]
+        fitting = count if size == 0 and room >= 0 else max(0, room) // size if size else 0
+        assert len(granted) == min(count, fitting)
+        for upload_id in granted:
+            self.model.holds[upload_id, "storage"] = size
+        return multiple(*granted)
+
+    @rule(upload_id=uploads, size=sizes)
+    def grow(self, upload_id: UUID, size: int) -> None:
+        if (upload_id, "storage") in self.model.holds:
+            self._reserve_storage(size, upload_id)
+
+    @rule(target=waiting, upload_id=consumes(uploads), share=st.integers(0, 100), age=ages)
+    def complete(self, upload_id: UUID, share: int, age: int) -> Any:
+        held = self.model.holds.get((upload_id, "storage"), GB)
+        stored = held * share // 100
+        payload = UploadCompletedV1(
+            account_id=self.tenant.id,
+            upload_id=upload_id,
+            asset_id=uuid4(),
+            size_bytes=stored,
+            stored_bytes=stored,
+            chunk_count=1,
+            deduplicated=False,
+            duration_seconds=0,
+        )
+        return self._event(payload, age)
+
+    @rule(target=waiting, upload_id=consumes(uploads), age=ages)
+    def give_up(self, upload_id: UUID, age: int) -> Any:
+        payload = UploadAbortedV1(account_id=self.tenant.id, upload_id=upload_id, code="expired")
+        return self._event(payload, age)
+
+    @rule(target=waiting, completed=waiting, age=ages)
+    def delete(self, completed: Event[Any], age: int) -> Any:
+        """The event of the deletion may come before that of the upload."""
+        if not isinstance(completed.data, UploadCompletedV1):
+            return multiple()
+        payload = AssetDeletedV1(
+            account_id=self.tenant.id,
+            asset_id=completed.data.asset_id,
+            size_bytes=completed.data.stored_bytes,
+            reason="request",
+        )
+        return self._event(payload, age)
+
+    @rule(target=downloads, size=sizes)
+    def begin_download(self, size: int) -> Any:
+        used, reserved = self.model.bandwidth_used, self.model.reserved("bandwidth")
+        reservation_id = self.database.run(self.tenant.reserve_bandwidth(size))
+        assert (reservation_id is not None) is (used + reserved + size <= self.model.bandwidth_quota)
+        if reservation_id is None:
+            return multiple()
+        self.model.holds[reservation_id, "bandwidth"] = size
+        return reservation_id
+
+    @rule(target=waiting, reservation_id=consumes(downloads), share=st.integers(0, 100), age=ages)
+    def stream(self, reservation_id: UUID, share: int, age: int) -> Any:
+        held = self.model.holds.get((reservation_id, "bandwidth"), GB)
+        payload = AssetStreamedV1(
+            account_id=self.tenant.id,
+            asset_id=uuid4(),
+            reservation_id=reservation_id,
+            sent_bytes=held * share // 100,
+        )
+        return self._event(payload, age)
+
+    @rule(target=waiting, reservation_id=consumes(downloads), age=ages)
+    def sign(self, reservation_id: UUID, age: int) -> Any:
+        held = self.model.holds.get((reservation_id, "bandwidth"), GB)
+        payload = AssetDownloadedV1(
+            account_id=self.tenant.id, asset_id=uuid4(), reservation_id=reservation_id, size_bytes=held
+        )
+        return self._event(payload, age)
+
+    @rule(events=st.lists(consumes(waiting), max_size=6), copies=st.integers(1, 3), batches=st.integers(1, 3))
+    def deliver(self, events: list[Event[Any]], copies: int, batches: int) -> None:
+        """Events come in any order, each several times, in batches that are booked at the same time."""
+        for event in events:
+            if event not in self.model.past:
+                self.model.book(event, month_start=self._month_start())
+        arriving = events * copies
+        self._record(*(arriving[number::batches] for number in range(batches)))
+
+    @precondition(lambda self: self.model.past)
+    @rule()
+    def replay_everything(self) -> None:
+        self._record(self.model.past, list(reversed(self.model.past)))
+
+    @rule(quota_gb=st.integers(0, 3))
+    def change_tier(self, quota_gb: int) -> None:
+        self.database.run(self.tenant.change_quota(storage_gb=quota_gb))
+        self.model.storage_quota = quota_gb * GB
+
+    @rule(size=st.integers(-GB, GB))
+    def adjust(self, size: int) -> None:
+        adjustment = Adjustment(
+            id=uuid4(),
+            account_id=self.tenant.id,
+            resource=Resource.STORAGE,
+            used_delta_bytes=size,
+            reason="a test",
+            author="a test",
+        )
+        booked = [self.database.run(self.database.meter.adjust(adjustment)) for _ in range(2)]
+        assert booked == [True, False]
+        self.model.storage_used += size
+
+    @rule()
+    def expire_everything(self) -> None:
+        """Whoever held something is gone for hours; their events may still come."""
+        expire = "UPDATE usage_reservations SET expires_at = now() - interval '2 hours' WHERE account_id = $1"
+        self.database.run(self.tenant.pool.execute(expire, self.tenant.id))
+        while self.database.run(self.database.meter.sweep()):
+            pass
+        self.model.holds.clear()
+
+    def _record(self, *batches: list[Event[Any]]) -> None:
+        async def record() -> None:
+            facts = [[_PARSERS[type(event.data)](event) for event in batch] for batch in batches if batch]
+            await asyncio.gather(*map(self.database.meter.record, facts))
+
+        self.database.run(record())
+
+    def _month_start(self) -> datetime:
+        return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+    @invariant()
+    def counters_are_what_they_must_be(self) -> None:
+        quota = self.database.run(self.tenant.quota())
+        model = self.model
+        assert quota["storage_used_bytes"] == model.storage_used
+        assert quota["storage_reserved_bytes"] == model.reserved("storage")
+        assert quota["storage_quota_bytes"] == model.storage_quota
+        assert quota["bandwidth_used_bytes"] == model.bandwidth_used
+        assert quota["bandwidth_reserved_bytes"] == model.reserved("bandwidth")
+        assert quota["request_count"] == model.request_count
+
+    @invariant()
+    def the_ledger_proves_the_counters(self) -> None:
+        self.database.run(self.tenant.proves_its_counters())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        self.database.run(self.database.rollups.roll_up_all())
+        pool = self.database.pool
+        assert self.database.run(pool.fetchval(_ROWS_ARE_THE_LEDGER, self.tenant.id)) == 0
+        sums = self.database.run(
+            pool.fetch(
+                "SELECT asset_id, sum(used_delta_bytes)::bigint AS bytes FROM usage_ledger"
+                " WHERE account_id = $1 AND resource = 'storage' AND asset_id IS NOT NULL GROUP BY asset_id",
+                self.tenant.id,
+            )
+        )
+        booked = {row["asset_id"]: row["bytes"] for row in sums}
+        assert {asset: size for asset, size in booked.items() if size} == {
+            asset: size for asset, size in self.model.assets.items() if size
+        }
+
+
+def explore(database: Database, *, examples: int) -> None:
+    machine = type("BoundLedgerMachine", (LedgerMachine,), {"database": database})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_no_interleaving_breaks_the_ledger(database: Database) -> None:
+    explore(database, examples=20)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(3600)
+def test_no_interleaving_breaks_the_ledger_in_many_tries(database: Database) -> None:
+    explore(database, examples=500)
