@@ -26,6 +26,7 @@ from jettythunder.errors import (
     NotFound,
     Unauthenticated,
 )
+from jettythunder.memory import keep_freed_memory
 from jettythunder.settings import load
 
 log = telemetry.logger(__name__)
@@ -44,6 +45,7 @@ def create_app(title: str, *, description: str, settings: type[BaseSettings], li
     the service with its sentence and nothing else. The lifespan sets ``app.state.pings`` (name to ping) and
     ``app.state.ops_token``.
     """
+    keep_freed_memory()
     app = FastAPI(title=title, description=description, version=__version__, lifespan=lifespan)
     app.state.settings = load(settings)
     app.add_middleware(CorrelationMiddleware)

@@ -199,7 +199,7 @@ async def test_a_listing_goes_on_over_its_pages(storage: Storage, key: str) -> N
 async def test_a_download_link_survives_any_file_name(storage: Storage, key: str, filename: str) -> None:
     await storage.put(key, b"bytes", content_type=TYPE)
     header = content_disposition("attachment", filename)
-    url = await storage.presign_download(
+    url = storage.presign_download(
         key, content_disposition=header, content_type="text/x-test", seconds=60
     )
     async with aiohttp.ClientSession() as http, http.get(url) as answer:
@@ -211,7 +211,7 @@ async def test_a_download_link_survives_any_file_name(storage: Storage, key: str
 
 async def test_a_part_link_takes_the_part(storage: Storage, key: str) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
-    url = await storage.presign_part(key, upload_id, 1, seconds=60)
+    url = storage.presign_part(key, upload_id, 1, seconds=60)
     async with aiohttp.ClientSession() as http, http.put(url, data=b"bytes") as answer:
         part = StoredPart(1, answer.headers["ETag"])
     await storage.complete_multipart(key, upload_id, [part])

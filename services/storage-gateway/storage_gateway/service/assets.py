@@ -88,7 +88,7 @@ class Assets:
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.
         """
-        url = await self._storage.presign_download(
+        url = self._storage.presign_download(
             asset["s3_key"],
             content_disposition=domain.content_disposition("attachment", asset["filename"]),
             content_type=asset["content_type"],

@@ -246,16 +246,16 @@ class Sessions:
                         expires_at=expires_at,
                     )
                 ),
-                await self._direct_url(upload, number),
+                self._direct_url(upload, number),
             )
             for number, size in sizes.items()
         ]
         return tickets, datetime.fromtimestamp(expires_at, UTC)
 
-    async def _direct_url(self, upload: Row, number: int) -> str | None:
+    def _direct_url(self, upload: Row, number: int) -> str | None:
         if not self._direct:
             return None
-        return await self._storage.presign_part(
+        return self._storage.presign_part(
             upload["s3_key"], upload["s3_upload_id"], number, seconds=self._token_seconds
         )
 

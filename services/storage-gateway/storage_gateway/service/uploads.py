@@ -48,6 +48,8 @@ log = telemetry.logger(__name__)
 # is refused for its size only when it is over by more than they can explain.
 _TRAILING_FIELDS_BYTES = 65_536
 
+_LAST_PARTS_SECONDS = 5.0
+
 
 @dataclass
 class Receiving:
@@ -65,6 +67,7 @@ class Receiving:
     sha256: Any = field(default_factory=hashlib.sha256)
     s3_upload_id: str | None = None
     parts: list[StoredPart] = field(default_factory=list)
+    storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
     small: SpooledChunk | None = None
 
 
@@ -266,15 +269,20 @@ class Uploads:
 
     async def _store(self, upload: Receiving, chunk: SpooledChunk, in_flight: asyncio.Semaphore) -> None:
         assert upload.s3_upload_id is not None  # noqa: S101 - begun before the first chunk is stored
-        part = await self._dispatcher.store(
-            chunk,
-            account_id=upload.tenant.account_id,
-            upload_id=upload.upload_id,
-            s3_bucket=self._storage.bucket,
-            s3_key=upload.s3_key,
-            s3_upload_id=upload.s3_upload_id,
+        storing = asyncio.create_task(
+            self._dispatcher.store(
+                chunk,
+                account_id=upload.tenant.account_id,
+                upload_id=upload.upload_id,
+                s3_bucket=self._storage.bucket,
+                s3_key=upload.s3_key,
+                s3_upload_id=upload.s3_upload_id,
+            )
         )
-        upload.parts.append(part)
+        upload.storing.add(storing)
+        storing.add_done_callback(upload.storing.discard)
+        # Where the upload fails meanwhile, its end waits for this task.
+        upload.parts.append(await asyncio.shield(storing))
         self._spool.drop(upload.upload_id, chunk.number)
         in_flight.release()
 
@@ -323,15 +331,22 @@ class Uploads:
         code = failure.code if isinstance(failure, JettyThunderError) else ShuttingDown.code
         if not isinstance(failure, JettyThunderError | asyncio.CancelledError):
             code = JettyThunderError.code
-        task = asyncio.create_task(self._abort_quietly(upload.upload_id, code))
+        task = asyncio.create_task(self._abort_quietly(upload, code))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         await asyncio.shield(task)
 
-    async def _abort_quietly(self, upload_id: UUID, code: str) -> None:
+    async def _abort_quietly(self, upload: Receiving, code: str) -> None:
+        # A part that arrives while its upload is aborted may stay in the object storage for ever
+        # (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html). The chunks are
+        # dropped already, so workers that still read one fail at once.
+        if upload.storing:
+            _, late = await asyncio.wait(upload.storing, timeout=_LAST_PARTS_SECONDS)
+            for storing in late:
+                storing.cancel()
         # What can't be closed now, for the database or the storage is away, is left to housekeeping.
         with suppress(JettyThunderError, asyncpg.PostgresError, *CONNECTION_ERRORS):
-            await self._closer.abort(upload_id, code=code)
+            await self._closer.abort(upload.upload_id, code=code)
 
 
 async def _in_blocks(
