@@ -111,22 +111,24 @@ class Account:
             "COLUMNS": "200",
         }
 
-    async def start(self, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL, **more: str) -> Command:
+    async def start(
+        self, *arguments: str, piped: bool = False, environment: dict[str, str] | None = None
+    ) -> Command:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "jettythunder_cli.main",
             *arguments,
             cwd=self.folder,
-            env={**self.environment, **more},
-            stdin=stdin,
+            env={**self.environment, **(environment or {})},
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         return Command(process)
 
-    async def run(self, *arguments: str, **more: str) -> Outcome:
-        return await (await self.start(*arguments, **more)).finish()
+    async def run(self, *arguments: str, environment: dict[str, str] | None = None) -> Outcome:
+        return await (await self.start(*arguments, environment=environment)).finish()
 
     async def done(self, *arguments: str) -> dict[str, Any]:
         """Run a command with --json that must succeed; its answer."""

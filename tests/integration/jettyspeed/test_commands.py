@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import stat
 
@@ -28,9 +27,7 @@ async def test_a_glob_takes_what_it_matches(site: Site, account: Account) -> Non
 
 async def test_stdin_is_uploaded_under_the_given_name(site: Site, account: Account) -> None:
     file = account.file(3 * MEGABYTE)
-    command = await account.start(
-        "upload", "--file", "-", "--name", "piped.bin", "--json", stdin=asyncio.subprocess.PIPE
-    )
+    command = await account.start("upload", "--file", "-", "--name", "piped.bin", "--json", piped=True)
     out, _ = await command.process.communicate(file.read_bytes())
     told = json.loads(out)
     assert told["asset"]["filename"] == "piped.bin"
@@ -117,16 +114,16 @@ async def test_unfinished_uploads_are_listed_and_can_be_given_up(site: Site, acc
 async def test_login_keeps_the_credentials_for_their_owner_alone(site: Site, account: Account) -> None:
     given = account.environment
     nobody = {"JETTYTHUNDER_API_KEY": "", "JETTYTHUNDER_API_SECRET": "", "JETTYTHUNDER_API_URL": ""}
-    assert "jettythunder login" in (await account.run("quota", **nobody)).err
+    assert "jettythunder login" in (await account.run("quota", environment=nobody)).err
     command = await account.start(
-        "login", "--api-url", given["JETTYTHUNDER_API_URL"], stdin=asyncio.subprocess.PIPE, **nobody
+        "login", "--api-url", given["JETTYTHUNDER_API_URL"], piped=True, environment=nobody
     )
     typed = f"{given['JETTYTHUNDER_API_KEY']}\n{given['JETTYTHUNDER_API_SECRET']}\n"
     out, err = await command.process.communicate(typed.encode())
     assert command.process.returncode == 0, err
     assert given["JETTYTHUNDER_API_SECRET"].encode() not in out + err
     assert stat.S_IMODE(account.config_file.stat().st_mode) == 0o600
-    assert (await account.run("quota", **nobody)).code == 0
+    assert (await account.run("quota", environment=nobody)).code == 0
 
 
 async def test_wrong_credentials_are_not_kept(site: Site, account: Account) -> None:
