@@ -1,0 +1,347 @@
+"""Measures metering: a month of events, some late, some twice, booked and rolled up on real servers.
+
+    python -m tests.performance.bench_metering --events 1000000 --accounts 1000
+
+The events are published first, as a backlog, and the usage-meter is started then: what is measured is the
+rate at which it books them, not that at which this program makes them. Totals and every hourly row are
+compared with a computation of this program's own that shares no code with the usage-meter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aio_pika
+import asyncpg
+import psutil
+from rich.console import Console
+from tests.support.infrastructure import (
+    Infrastructure,
+    RunningService,
+    ServiceStarter,
+    running_infrastructure,
+    temporary_folder,
+)
+from tests.support.waiting import eventually
+
+from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
+from jettythunder.contracts.envelope import Event, Payload
+from jettythunder.contracts.uploads import UploadCompletedV1
+from jettythunder.database import Pool
+from jettythunder.topology import USAGE_METER_EVENTS
+
+LATE_SHARE = 0.10
+TWICE_SHARE = 0.05
+PUBLISH_AT_ONCE = 2_000
+POLL_SECONDS = 0.5
+ROLL_UP_SECONDS = 1_800
+HOUR_US = 3_600_000_000
+
+_NEW_ACCOUNTS = """
+INSERT INTO agentcache_accounts (agentcache_user_id, agentcache_user_ref, agentcache_email, agentcache_tier,
+    api_key, api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix)
+SELECT gen_random_uuid(), 'bench-' || n, 'bench@example.com', 'enterprise', 'bench-' || n, '', 100000, 100000,
+    'bucket', 'bench/' || n || '/'
+FROM generate_series(1, $1) AS n
+RETURNING id
+"""
+
+progress = Console(stderr=True)
+
+
+@dataclass
+class Hour:
+    """What one hour of an account must show."""
+
+    storage_delta: int = 0
+    # The sum of change x microseconds left in the hour.
+    weighted: int = 0
+    bandwidth_bytes: int = 0
+    request_count: int = 0
+
+
+@dataclass
+class Expected:
+    """What the events must add up to, computed as they are made."""
+
+    hours: dict[tuple[UUID, int], Hour] = field(default_factory=lambda: defaultdict(Hour))
+    storage_bytes: dict[UUID, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, account_id: UUID, at_us: int, *, storage: int = 0, bandwidth: int = 0) -> None:
+        number = at_us // HOUR_US
+        hour = self.hours[account_id, number]
+        hour.storage_delta += storage
+        hour.weighted += storage * ((number + 1) * HOUR_US - at_us)
+        hour.bandwidth_bytes += bandwidth
+        hour.request_count += 1
+        self.storage_bytes[account_id] += storage
+
+    def rows(self) -> Iterator[tuple[UUID, datetime, int, Decimal, int, int]]:
+        """The hourly rows: account, hour, bytes at its end, byte-seconds, bytes sent, requests."""
+        by_account: dict[UUID, list[int]] = defaultdict(list)
+        for account_id, number in self.hours:
+            by_account[account_id].append(number)
+        for account_id, numbers in by_account.items():
+            stored = 0
+            for number in sorted(numbers):
+                hour = self.hours[account_id, number]
+                byte_us = stored * HOUR_US + hour.weighted
+                stored += hour.storage_delta
+                starts_at = datetime.fromtimestamp(number * 3600, UTC)
+                byte_seconds = Decimal(byte_us) / 1_000_000
+                yield account_id, starts_at, stored, byte_seconds, hour.bandwidth_bytes, hour.request_count
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured."""
+
+    events: int
+    duplicates: int
+    late: int
+    accounts: int
+    hourly_rows: int
+    booked_events_per_second: int
+    rolled_up_after_seconds: float
+    meter_cpu_us_per_event: int
+    meter_peak_memory_mb: int
+    totals_equal: bool
+    rows_equal: bool
+
+
+class Month:
+    """A past month of random events about some accounts, the same for the same seed."""
+
+    def __init__(self, account_ids: list[UUID], count: int, *, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._accounts = account_ids
+        self._count = count
+        self.expected = Expected()
+        this_month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        self.begins_at = (this_month - timedelta(days=1)).replace(day=1)
+        self._length_us = int((this_month - self.begins_at) / timedelta(microseconds=1))
+        self.late = self.duplicates = 0
+
+    def messages(self) -> list[tuple[bytes, str, str]]:
+        """Body, type and id of each message in the order of arrival."""
+        arriving: list[tuple[int, tuple[bytes, str, str]]] = []
+        begins_us = int(self.begins_at.timestamp()) * 1_000_000
+        for number in range(self._count):
+            offset_us = number * self._length_us // self._count
+            event = self._event(begins_us + offset_us)
+            message = event.encode(), event.type, str(event.id)
+            arrives_us = offset_us
+            if self._random.random() < LATE_SHARE:
+                arrives_us += self._random.randrange(self._length_us - offset_us)
+                self.late += 1
+            arriving.append((arrives_us, message))
+            if self._random.random() < TWICE_SHARE:
+                again_us = arrives_us + self._random.randrange(max(1, self._length_us - arrives_us))
+                arriving.append((again_us, message))
+                self.duplicates += 1
+        arriving.sort(key=lambda item: item[0])
+        return [message for _, message in arriving]
+
+    def _event(self, at_us: int) -> Event[Payload]:
+        account_id = self._random.choice(self._accounts)
+        size = self._random.randrange(1, 50_000_000)
+        kind = self._random.random()
+        payload: Payload
+        if kind < 0.4:
+            payload = UploadCompletedV1(
+                account_id=account_id,
+                upload_id=self._uuid(),
+                asset_id=self._uuid(),
+                size_bytes=size,
+                stored_bytes=size,
+                chunk_count=1,
+                deduplicated=False,
+                duration_seconds=1,
+            )
+            self.expected.add(account_id, at_us, storage=size)
+        elif kind < 0.5:
+            payload = AssetDeletedV1(
+                account_id=account_id, asset_id=self._uuid(), size_bytes=size, reason="request"
+            )
+            self.expected.add(account_id, at_us, storage=-size)
+        elif kind < 0.7:
+            payload = AssetDownloadedV1(
+                account_id=account_id, asset_id=self._uuid(), reservation_id=self._uuid(), size_bytes=size
+            )
+            self.expected.add(account_id, at_us, bandwidth=size)
+        else:
+            payload = AssetStreamedV1(
+                account_id=account_id, asset_id=self._uuid(), reservation_id=self._uuid(), sent_bytes=size
+            )
+            self.expected.add(account_id, at_us, bandwidth=size)
+        return Event[Payload](
+            id=self._uuid(),
+            source="/bench",
+            type=payload.TYPE,
+            subject=str(account_id),
+            time=datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000),
+            data=payload,
+        )
+
+    def _uuid(self) -> UUID:
+        return UUID(int=self._random.getrandbits(128), version=4)
+
+
+async def make_accounts(pool: Pool, count: int) -> list[UUID]:
+    """Accounts with room for everything."""
+    rows = await pool.fetch(
+        _NEW_ACCOUNTS,
+        count,
+    )
+    return [row["id"] for row in rows]
+
+
+async def publish(url: str, messages: Iterable[tuple[bytes, str, str]]) -> None:
+    """Put messages into the usage-meter's queue alone, in their order."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(USAGE_METER_EVENTS.replay_exchange)
+        waiting: list[Any] = []
+        for body, event_type, message_id in messages:
+            message = aio_pika.Message(
+                body, type=event_type, message_id=message_id, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+            )
+            waiting.append(exchange.publish(message, routing_key=event_type))
+            if len(waiting) == PUBLISH_AT_ONCE:
+                await asyncio.gather(*waiting)
+                waiting.clear()
+        await asyncio.gather(*waiting)
+
+
+async def waiting_messages(url: str) -> int:
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(USAGE_METER_EVENTS.name, passive=True)
+        return int(queue.declaration_result.message_count or 0)
+
+
+async def booked(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT count(*) FROM inbox WHERE consumer = $1", USAGE_METER_EVENTS.name))
+
+
+async def measure(
+    servers: Infrastructure, meter: RunningService, month: Month, pool: Pool, total: int
+) -> Figures:
+    """Wait until everything is booked and rolled up, and compare."""
+    process = psutil.Process(meter.pid)
+    meter.wait_until_ready()
+    unique = total - month.duplicates
+    begun_at, begun_with, begun_cpu = time.perf_counter(), await booked(pool), sum(process.cpu_times()[:2])
+    peak_bytes = 0
+    while (done := await booked(pool)) < unique or await waiting_messages(servers.rabbitmq_url):
+        peak_bytes = max(peak_bytes, process.memory_info().rss)
+        progress.print(f"  {done:,} of {unique:,} booked", end="\r", highlight=False)
+        await asyncio.sleep(POLL_SECONDS)
+    booked_at, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+    measured = total * (1 - begun_with / unique)
+    await eventually(
+        lambda: pool.fetchval("SELECT NOT EXISTS (SELECT FROM usage_rollup_queue)"),
+        timeout_seconds=ROLL_UP_SECONDS,
+        poll_seconds=POLL_SECONDS,
+    )
+    rolled_up_at = time.perf_counter()
+    return Figures(
+        events=unique,
+        duplicates=month.duplicates,
+        late=month.late,
+        accounts=len(month.expected.storage_bytes),
+        hourly_rows=len(month.expected.hours),
+        booked_events_per_second=round(measured / (booked_at - begun_at)),
+        rolled_up_after_seconds=round(rolled_up_at - booked_at, 1),
+        meter_cpu_us_per_event=round((cpu - begun_cpu) / measured * 1e6),
+        meter_peak_memory_mb=round(peak_bytes / 1e6),
+        totals_equal=await totals_are_equal(pool, month.expected),
+        rows_equal=await rows_are_equal(pool, month.expected),
+    )
+
+
+async def totals_are_equal(pool: Pool, expected: Expected) -> bool:
+    rows = await pool.fetch(
+        "SELECT account_id, storage_used_bytes FROM account_usage WHERE storage_used_bytes <> 0"
+    )
+    found = {row["account_id"]: row["storage_used_bytes"] for row in rows}
+    return found == {account: size for account, size in expected.storage_bytes.items() if size}
+
+
+async def rows_are_equal(pool: Pool, expected: Expected) -> bool:
+    rows = await pool.fetch(
+        "SELECT account_id, period_start, storage_bytes, storage_byte_seconds, bandwidth_bytes, request_count"
+        " FROM storage_usage"
+    )
+    return {tuple(row) for row in rows} == set(expected.rows())
+
+
+def table(figures: Figures) -> str:
+    """The figures as lines for a person."""
+    rows = [
+        (
+            "events, of which late / and sent twice",
+            f"{figures.events:,}, {figures.late:,} / {figures.duplicates:,}",
+        ),
+        ("accounts / hourly rows", f"{figures.accounts:,} / {figures.hourly_rows:,}"),
+        ("booked", f"{figures.booked_events_per_second:,} events/s"),
+        ("all rows rolled up after", f"{figures.rolled_up_after_seconds} s more"),
+        ("usage-meter: CPU per event", f"{figures.meter_cpu_us_per_event} µs"),
+        ("usage-meter: peak memory", f"{figures.meter_peak_memory_mb} MB"),
+        ("totals equal an independent computation", "yes" if figures.totals_equal else "NO"),
+        ("hourly rows equal it", "yes" if figures.rows_equal else "NO"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+async def run(servers: Infrastructure, folder: Path, *, events: int, accounts: int, seed: int) -> Figures:
+    """Everything, on servers that nobody else uses."""
+    async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=2) as pool:
+        # A first start makes the queues.
+        starter = ServiceStarter(servers, folder)
+        starter("usage-meter").terminate()
+        month = Month(await make_accounts(pool, accounts), events, seed=seed)
+        progress.print(f"Making {events:,} events …", highlight=False)
+        messages = month.messages()
+        progress.print(f"Publishing {len(messages):,} messages …", highlight=False)
+        await publish(servers.rabbitmq_url, messages)
+        total = len(messages)
+        del messages
+        meter = starter("usage-meter", wait=False)
+        try:
+            return await measure(servers, meter, month, pool, total)
+        finally:
+            starter.end()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=50_000, help="events of the month")
+    parser.add_argument("--accounts", type=int, default=1_000, help="accounts they are about")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same month")
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    given = parser.parse_args()
+    with running_infrastructure() as servers, temporary_folder() as folder:
+        figures = asyncio.run(
+            run(servers, folder, events=given.events, accounts=given.accounts, seed=given.seed)
+        )
+    print(json.dumps(asdict(figures), indent=2) if given.json else table(figures))
+    if not (figures.totals_equal and figures.rows_equal):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
