@@ -71,8 +71,10 @@ chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure uploads against a direct S3 client
-	$(BIN)/python -m tests.performance.bench $(ARGS)
+bench: install ## Measure uploads against direct S3 clients, then the event backbone and the metering
+	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
+	$(BIN)/python -m tests.performance.bench_backbone
+	$(BIN)/python -m tests.performance.bench_metering
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
