@@ -1,8 +1,6 @@
 """The usage-meter's settings."""
 
-from typing import Self
-
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 
 from jettythunder.settings import ServiceSettings, StorageSettings
 
@@ -38,13 +36,12 @@ class Settings(ServiceSettings, StorageSettings):
         default=None, description="Where AgentCache takes webhooks about quotas; without it none are sent"
     )
     agentcache_webhook_secret: SecretStr | None = Field(
-        default=None, description="What webhooks are signed with"
+        default=None, validate_default=True, description="What webhooks are signed with"
     )
 
-    @model_validator(mode="after")
-    def _webhooks_are_signed(self) -> Self:
-        if self.agentcache_webhook_url is not None and self.agentcache_webhook_secret is None:
-            raise ValueError(
-                "AGENTCACHE_WEBHOOK_URL needs AGENTCACHE_WEBHOOK_SECRET, which signs what is sent"
-            )
-        return self
+    @field_validator("agentcache_webhook_secret")
+    @classmethod
+    def _webhooks_are_signed(cls, secret: SecretStr | None, given: ValidationInfo) -> SecretStr | None:
+        if given.data.get("agentcache_webhook_url") is not None and secret is None:
+            raise ValueError("AGENTCACHE_WEBHOOK_URL is set, so what is sent there must be signed")
+        return secret

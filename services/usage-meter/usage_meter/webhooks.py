@@ -28,10 +28,17 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _LATER = frozenset({408, 425, 429})
 
 
-def signature(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
+def key_of(secret: str) -> bytes:
+    """The HMAC key of a secret: what follows ``whsec_``, in base64, as the scheme has it, or its bytes."""
+    if secret.startswith("whsec_"):
+        return base64.b64decode(secret.removeprefix("whsec_"))
+    return secret.encode()
+
+
+def signature(key: bytes, *, message_id: str, timestamp: int, body: bytes) -> str:
     """The ``webhook-signature`` header: version, comma, and the HMAC in base64."""
     signed = f"{message_id}.{timestamp}.".encode() + body
-    digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    digest = hmac.new(key, signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
@@ -56,7 +63,7 @@ class Webhooks:
         self._repository = repository
         self._http = http
         self._url = url
-        self._secret = secret
+        self._key = key_of(secret)
 
     def register(self, consumer: Consumer) -> None:
         """Send each of the events the queue is bound to."""
@@ -79,7 +86,7 @@ class Webhooks:
             "webhook-id": str(event.id),
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(
-                self._secret, message_id=str(event.id), timestamp=timestamp, body=body
+                self._key, message_id=str(event.id), timestamp=timestamp, body=body
             ),
         }
         try:
