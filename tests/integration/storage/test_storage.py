@@ -199,9 +199,7 @@ async def test_a_listing_goes_on_over_its_pages(storage: Storage, key: str) -> N
 async def test_a_download_link_survives_any_file_name(storage: Storage, key: str, filename: str) -> None:
     await storage.put(key, b"bytes", content_type=TYPE)
     header = content_disposition("attachment", filename)
-    url = storage.presign_download(
-        key, content_disposition=header, content_type="text/x-test", seconds=60
-    )
+    url = storage.presign_download(key, content_disposition=header, content_type="text/x-test", seconds=60)
     async with aiohttp.ClientSession() as http, http.get(url) as answer:
         assert await answer.read() == b"bytes"
         assert answer.headers["Content-Disposition"] == header
