@@ -76,13 +76,17 @@ bench: install ## Measure uploads against direct S3 clients, then the event back
 	$(BIN)/python -m tests.performance.bench_backbone
 	$(BIN)/python -m tests.performance.bench_metering
 
+.PHONY: bench-jettyspeed
+bench-jettyspeed: install ## Measure JettySpeed against other clients over shaped links (needs curl; rclone if there)
+	$(BIN)/python -m tests.performance.jettyspeed.bench $(ARGS)
+
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
 	$(BIN)/python -m jettythunder_cli.main db schema
 
 .PHONY: asyncapi
 asyncapi: install ## Write the description of all events from the code
-	$(BIN)/python -m jettythunder_cli.main events asyncapi
+	$(BIN)/python -m jettythunder_cli.main contracts asyncapi > docs/asyncapi.yaml
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes

@@ -59,6 +59,7 @@ class Link:
         self.requests: list[str] = []
         self.forwarded_bytes = 0
         self.flips_left = 0
+        self.span: tuple[float, float] | None = None
         self._uplink = uplink or Uplink(rate)
         self._own = Pace(rate if uplink is not None else None)
         self._per_connection = per_connection
@@ -78,6 +79,12 @@ class Link:
         """The chunk of every PUT that passed, in order."""
         found = (_CHUNK.search(line) for line in self.requests)
         return [int(match.group(1)) for match in found if match is not None]
+
+    def forget(self) -> None:
+        """Forget what passed until now."""
+        self.requests.clear()
+        self.forwarded_bytes = 0
+        self.span = None
 
     async def open(self) -> Link:
         """Listen; after `die` on the same port again."""
@@ -142,6 +149,7 @@ class Link:
                 passed += len(piece)
                 self.forwarded_bytes += len(piece)
                 now = time.monotonic()
+                self.span = (self.span[0] if self.span else now, now)
                 paces = (self._uplink.pace, self._own, own)
                 await asyncio.sleep(max(pace.book(len(piece), now) for pace in paces) - now)
                 await delayed.put((time.monotonic() + self._rtt_seconds / 2, self._spoilt(piece, passed)))
@@ -160,6 +168,8 @@ class Link:
             await asyncio.sleep(self._rtt_seconds / 2)
             writer.write(piece)
             await writer.drain()
+            now = time.monotonic()
+            self.span = (self.span[0] if self.span else now, now)
         raise _Ended
 
 

@@ -1,0 +1,85 @@
+"""The networks that uploads are measured over. Rates are bytes per second."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One link: what it carries in all, and when it stalls or dies, in seconds after the upload began."""
+
+    rate: float
+    stalls_at: float = math.inf
+    dies_at: float = math.inf
+
+    def carried_bytes(self, seconds: float) -> float:
+        """What it can carry in that time."""
+        return self.rate * min(seconds, self.stalls_at, self.dies_at)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A network. The first link is also the way to the object storage itself, for the other contenders."""
+
+    name: str
+    title: str
+    rtt_seconds: float
+    per_connection: float | None
+    links: tuple[Shape, ...]
+    uplink: float | None = None
+    size_factor: int = 1
+    """Fast networks get larger files, so that the start of a program does not count for much."""
+
+    @property
+    def shaped(self) -> bool:
+        return bool(self.per_connection)
+
+    def capacity_bytes(self, seconds: float) -> float:
+        """What all links together can carry in that time."""
+        total = sum(link.carried_bytes(seconds) for link in self.links)
+        return total if self.uplink is None else min(total, self.uplink * seconds)
+
+
+PROFILES = (
+    Profile(
+        "home",
+        "Home uplink of 48 Mbit/s, 40 ms, 8 Mbit/s a connection, 3 edges",
+        rtt_seconds=0.040,
+        per_connection=1.0 * MB,
+        links=(Shape(6 * MB),) * 3,
+        uplink=6 * MB,
+    ),
+    Profile(
+        "unequal",
+        "5 edges of 3, 2.5, 2, 1.5 and 1 MB/s, 30 ms, 0.75 MB/s a connection; one stalls, one dies",
+        rtt_seconds=0.030,
+        per_connection=0.75 * MB,
+        links=(
+            Shape(3 * MB),
+            Shape(2.5 * MB),
+            Shape(2 * MB),
+            Shape(1.5 * MB, stalls_at=8.0),
+            Shape(1 * MB, dies_at=12.0),
+        ),
+    ),
+    Profile(
+        "long",
+        "Long fat path of 80 Mbit/s, 150 ms, 8 Mbit/s a connection (150 KB in flight), 3 edges",
+        rtt_seconds=0.150,
+        per_connection=1.0 * MB,
+        links=(Shape(10 * MB),) * 3,
+        uplink=10 * MB,
+    ),
+    Profile(
+        "unshaped",
+        "No shaping, the object storage being an edge too: this machine is the limit",
+        rtt_seconds=0.0,
+        per_connection=None,
+        links=(Shape(math.inf),) * 3,
+        size_factor=4,
+    ),
+)
