@@ -16,6 +16,7 @@ from jettythunder_cli.tenant import (
     ApiUrl,
     AsJson,
     config_from,
+    hasty,
     output,
     size_text,
     tell_error,
@@ -47,7 +48,7 @@ def ls(
         return assets
 
     with told_errors(as_json=as_json):
-        assets = Client(config_from(api_url, api_key, api_secret)).run(found)
+        assets = Client(hasty(config_from(api_url, api_key, api_secret))).run(found)
         if as_json:
             for asset in assets:
                 print(json.dumps(asset))
@@ -81,7 +82,7 @@ def rm(
         typer.confirm(f"Delete {len(asset_ids)} asset{'s' if len(asset_ids) > 1 else ''}?", abort=True)
     failed = False
     with told_errors(as_json=as_json):
-        client = Client(config_from(api_url, api_key, api_secret))
+        client = Client(hasty(config_from(api_url, api_key, api_secret)))
         for asset_id in asset_ids:
             try:
                 client.delete(asset_id)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, output, told_errors
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, hasty, output, told_errors
 from jettythunder_client.client import Client
 from jettythunder_client.config import (
     DEFAULT_API_URL,
@@ -37,7 +36,7 @@ def login(
         config = load_config(api_url=url, api_key=key.strip(), api_secret=secret.strip())
         tier = ""
         if check:
-            quota = Client(replace(config, patience_seconds=5)).quota()
+            quota = Client(hasty(config)).quota()
             tier = f", tier {quota['tier']}"
         target = default_config_file(os.environ)
         store_credentials(

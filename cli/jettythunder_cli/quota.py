@@ -14,6 +14,7 @@ from jettythunder_cli.tenant import (
     ApiUrl,
     AsJson,
     config_from,
+    hasty,
     output,
     size_text,
     told_errors,
@@ -28,7 +29,7 @@ def quota(
 ) -> None:
     """Show storage and bandwidth: used, reserved, left, and the tier."""
     with told_errors(as_json=as_json):
-        answer = Client(config_from(api_url, api_key, api_secret)).quota()
+        answer = Client(hasty(config_from(api_url, api_key, api_secret))).quota()
         if as_json:
             print(json.dumps(answer))
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ output = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 MEGABYTE = 1_000_000
+_HASTY_SECONDS = 3.0
 
 ApiUrl = Annotated[
     str | None,
@@ -63,6 +65,11 @@ def tell_error(error: JettyThunderError, *, as_json: bool, **more: Any) -> None:
 
 def config_from(api_url: str | None, api_key: str | None, api_secret: str | None) -> Config:
     return load_config(api_url=api_url, api_key=api_key, api_secret=api_secret)
+
+
+def hasty(config: Config) -> Config:
+    """For commands that a person waits for: a service that is away is told of soon."""
+    return replace(config, patience_seconds=min(config.patience_seconds, _HASTY_SECONDS))
 
 
 def size_text(size_bytes: float) -> str:

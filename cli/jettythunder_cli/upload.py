@@ -26,6 +26,7 @@ from jettythunder_cli.tenant import (
     Quiet,
     config_from,
     errors,
+    hasty,
     number_text,
     output,
     size_text,
@@ -131,7 +132,7 @@ class _Upload:
         if self._as_json or self._quiet:
             return
         with suppress(JettyThunderError):
-            if Client(self._config).quota()["jetty_speed_enabled"]:
+            if Client(hasty(self._config)).quota()["jetty_speed_enabled"]:
                 output.print(BADGE)
 
     def run(self, source: str) -> bool:
@@ -247,7 +248,7 @@ def list_uploads(
         return [upload async for upload in client.api.open_uploads()]
 
     with told_errors(as_json=as_json):
-        config = config_from(api_url, api_key, api_secret)
+        config = hasty(config_from(api_url, api_key, api_secret))
         files = {unfinished.upload_id: unfinished.file.path for unfinished in StateStore(config).all()}
         opened = [{**upload, "file": files.get(upload["id"])} for upload in Client(config).run(found)]
         if as_json:
@@ -281,7 +282,7 @@ def abort_uploads(
 ) -> None:
     """Give open uploads up: what they reserved is free again."""
     with told_errors(as_json=as_json):
-        config = config_from(api_url, api_key, api_secret)
+        config = hasty(config_from(api_url, api_key, api_secret))
         for upload_id in upload_ids:
             Client(config).run(lambda client, wanted=upload_id: client.api.abort_upload(wanted))  # type: ignore[misc]
             StateStore(config).forget(upload_id)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,7 @@ Asset = dict[str, Any]
 EdgeKind = Literal["worker", "external", "direct"]
 
 USER_AGENT = f"jettythunder-client/{__version__}"
+_WORTH_TELLING_SECONDS = 2.0
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -90,15 +91,17 @@ class Api:
     """The gateway, called with a tenant's credentials.
 
     Calls are repeated with growing pauses while the gateway can't be reached or says that it is a matter of
-    time, for ``patience_seconds`` at most; every call is safe to repeat.
+    time, for as long as the configuration's patience lasts; every call is safe to repeat.
+
+    Args:
+        tell: hears, as a sentence, why a call is repeated.
     """
 
-    def __init__(
-        self, http: aiohttp.ClientSession, config: Config, *, patience_seconds: float = 60.0
-    ) -> None:
+    def __init__(self, http: aiohttp.ClientSession, config: Config, *, tell: Callable[[str], None]) -> None:
         self.http = http
         self._base = config.api_url
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = config.patience_seconds
+        self._tell = tell
         self.credentials = {
             "Authorization": f"Bearer {config.api_key}",
             "X-API-Secret": config.api_secret,
@@ -129,6 +132,8 @@ class Api:
                 wait = max(pause, error.retry_after_seconds or 0.0)
                 if not worth_repeating(error) or time.monotonic() + wait > deadline:
                     raise
+                if wait >= _WORTH_TELLING_SECONDS:
+                    self._tell(f"{error.detail} Trying again in {wait:.0f} s.")
             await asyncio.sleep(wait)
         raise Unreachable
 
@@ -174,6 +179,10 @@ class Api:
         """The account's open sessions, page by page."""
         async for upload in self._pages("/api/storage/uploads", "uploads", {"status": "open"}):
             yield upload
+
+    async def fetch_edges(self) -> tuple[EdgeLocation, ...]:
+        """The edges that take chunks now."""
+        return _edges(await self.call("GET", "/api/edges"))
 
     async def fetch_tokens(self, upload_id: str, numbers: Sequence[int]) -> list[ChunkToken]:
         path = f"/api/storage/uploads/{_segment(upload_id)}/tokens"
@@ -279,14 +288,18 @@ def _session(answer: Mapping[str, Any]) -> UploadSession:
         chunk_size_bytes=upload["chunk_size_bytes"],
         chunk_count=upload["chunk_count"],
         expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
-        edges=tuple(
-            EdgeLocation(edge["id"], edge.get("region", ""), edge["url"] or "", edge.get("kind", "worker"))
-            for edge in answer.get("edges", ())
-        ),
+        edges=_edges(answer),
         received={
             part["number"]: Received(part["size_bytes"], part["md5"]) for part in upload.get("received", ())
         },
         missing=tuple((first, last) for first, last in upload.get("missing", [[1, upload["chunk_count"]]])),
+    )
+
+
+def _edges(answer: Mapping[str, Any]) -> tuple[EdgeLocation, ...]:
+    return tuple(
+        EdgeLocation(edge["id"], edge.get("region", ""), edge["url"] or "", edge.get("kind", "worker"))
+        for edge in answer.get("edges", ())
     )
 
 

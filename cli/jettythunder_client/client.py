@@ -10,7 +10,7 @@ from jettythunder_client.api import Api, Asset
 from jettythunder_client.config import Config, load_config
 from jettythunder_client.connections import open_http
 from jettythunder_client.download import Downloader, DownloadResult
-from jettythunder_client.events import Observer, ignore
+from jettythunder_client.events import Notice, Observer, ignore
 from jettythunder_client.upload import Uploader, UploadOptions, UploadResult
 
 Value = TypeVar("Value")
@@ -29,7 +29,7 @@ class AsyncClient:
 
     async def __aenter__(self) -> "AsyncClient":
         self._http = open_http(max_connections=self.config.max_parallel)
-        self.api = Api(self._http, self.config)
+        self.api = Api(self._http, self.config, tell=lambda text: self._observe(Notice(text)))
         return self
 
     async def __aexit__(

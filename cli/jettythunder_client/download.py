@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from jettythunder.errors import LinkExpired
+from jettythunder.errors import AssetNotFound, LinkExpired
 from jettythunder_client.api import Api, Asset, raise_problem
 from jettythunder_client.config import BLOCK_BYTES, Config, write_private
 from jettythunder_client.engine import Engine
@@ -102,10 +102,14 @@ class Downloader:
     async def _look_up(
         self, *, asset_id: str | None, key: str | None, cache_key: str | None
     ) -> tuple[Asset, _Journal | None]:
-        """The asset's record, without asking for a link (which counts) where its id suffices."""
+        """The asset's record; only a key needs a link for that, which counts as a download."""
         if asset_id is not None:
             return await self._api.fetch_asset(asset_id), None
-        answer = await self._api.download_link(key=key, cache_key=cache_key)
+        if cache_key is not None:
+            async for asset in self._api.assets(cache_key=cache_key):
+                return asset, None
+            raise AssetNotFound(f"The account has no asset under the cache key {cache_key!r}.")
+        answer = await self._api.download_link(key=key)
         return answer["asset"], _journal(answer)
 
     async def _fetch(self, journal: _Journal, part: Path, journal_file: Path) -> int:

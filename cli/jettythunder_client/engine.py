@@ -24,7 +24,10 @@ from jettythunder_client.scheduler import Attempt, Limits, Scheduler
 _TICK_SECONDS = 0.1
 _FATAL = (FileChanged, FileUnreadable, UploadNotOpen, DownloadCorrupt)
 
+_LOOK_AROUND_SECONDS = 20.0
+
 Carry = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
+LookAround = Callable[[], Awaitable[Mapping[str, float | None]]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ class Carried:
 
 
 class Engine:
-    """Carries chunks with ``carry``, which gets an attempt and a function to report its bytes to."""
+    """Carries chunks with ``carry``, which gets an attempt and a function to report its bytes to.
+
+    ``look_around`` is asked now and then for the latencies of edges that have come up since.
+    """
 
     def __init__(
         self,
@@ -54,6 +60,7 @@ class Engine:
         total_bytes: int,
         patience_seconds: float,
         observe: Observer,
+        look_around: LookAround | None = None,
     ) -> None:
         # An edge that answered no ping comes last, yet is given another chance a little later.
         known = {name: 1.0 if latency is None else latency for name, latency in latencies.items()}
@@ -61,6 +68,7 @@ class Engine:
         for name, latency in latencies.items():
             if latency is None:
                 self.scheduler.rest(name, until=time.monotonic() + 2.0)
+        self._look_around = look_around
         self._carry = carry
         self._regions = regions
         self._total_bytes = total_bytes
@@ -83,13 +91,14 @@ class Engine:
             JettyThunderError: a refusal that trying again does not change.
         """
         began = time.monotonic()
+        looking = asyncio.create_task(self._find_edges())
         try:
             single = await self._carry_one_alone(began) if compare else None
             while not self.scheduler.done:
                 self._start(self.scheduler.assign(time.monotonic()))
                 await self._wait(began)
         finally:
-            tasks = list(self._tasks.values())
+            tasks = [looking, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -105,6 +114,16 @@ class Engine:
             retries=self._retries,
             hedges=self._hedges,
         )
+
+    async def _find_edges(self) -> None:
+        """Take in edges that have come up since the beginning."""
+        while self._look_around is not None:
+            await asyncio.sleep(_LOOK_AROUND_SECONDS)
+            # Asking is a help, not a need: the edges known may do.
+            with suppress(JettyThunderError):
+                for name, latency in (await self._look_around()).items():
+                    if latency is not None and name not in self.scheduler.edges:
+                        self.scheduler.add_edge(name, latency)
 
     async def _carry_one_alone(self, began: float) -> float | None:
         """Goodput of one connection over one chunk, in bytes per second; None where it failed."""

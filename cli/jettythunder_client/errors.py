@@ -39,6 +39,12 @@ class TransferStalled(JettyThunderError):
     code, status, retryable = "transfer_stalled", 503, True
 
 
+class NoEdges(JettyThunderError):
+    """No edge takes chunks at the moment."""
+
+    code, status, retryable = "no_edges", 503, True
+
+
 class DownloadCorrupt(JettyThunderError):
     """The bytes received are not the asset's. They were thrown away; download it again."""
 

@@ -25,6 +25,7 @@ from jettythunder_client.retry import backoff_seconds
 
 _SMOOTHING_SECONDS = 3.0
 _TICK_SECONDS = 0.5
+_FIRST_PER_EDGE = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Limits:
     max_parallel: int = 32
     """Chunks in flight at once, over all edges."""
     first_parallel: int = 10
-    """Chunks in flight at the beginning, over all edges."""
+    """Chunks in flight at the beginning, over all edges, which get three each at least."""
     hedge_share: float = 0.1
     """Bytes that may be sent a second time to overtake stragglers, as a share of the file."""
     stall_seconds: float = 5.0
@@ -186,12 +187,14 @@ class Scheduler:
         limits: Limits,
         spread: Callable[[], float],
     ) -> None:
-        first = max(1, min(limits.first_parallel, limits.max_parallel) // max(1, len(edges)))
+        edge_count = max(1, len(edges))
+        wanted = max(_FIRST_PER_EDGE, limits.first_parallel // edge_count)
+        first = max(1, min(wanted, limits.max_parallel // edge_count))
         self.limits = limits
-        self.edges = {
-            name: Edge(name, Window(first, limits=limits, latency_seconds=latency), latency)
-            for name, latency in edges.items()
-        }
+        self._first_window = first
+        self.edges: dict[str, Edge] = {}
+        for name, latency in edges.items():
+            self.add_edge(name, latency)
         self.acknowledged_bytes = 0
         self.hedged_bytes = 0
         self.last_success_at: float | None = None
@@ -216,6 +219,11 @@ class Scheduler:
     def upcoming(self, count: int) -> list[int]:
         """Numbers of the chunks that come next."""
         return [chunk.number for _, chunk in zip(range(count), self._waiting, strict=False)]
+
+    def add_edge(self, name: str, latency_seconds: float) -> None:
+        """Take an edge into account from now on."""
+        window = Window(self._first_window, limits=self.limits, latency_seconds=latency_seconds)
+        self.edges[name] = Edge(name, window, latency_seconds)
 
     def rest(self, edge: str, *, until: float) -> None:
         """Leave an edge alone for a while, for example because it did not answer a ping."""

@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import aiohttp
 
 from jettythunder.errors import LinkExpired, LinkInvalid
 from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession, raise_problem
+from jettythunder_client.edges import measure_latencies
 from jettythunder_client.errors import Unreachable
 from jettythunder_client.plan import chunk_range
 from jettythunder_client.scheduler import Attempt
@@ -55,7 +56,7 @@ class ChunkSender:
         self._api = api
         self._session = session
         self._source = source
-        self._edges: Mapping[str, EdgeLocation] = {edge.id: edge for edge in session.edges}
+        self._edges: dict[str, EdgeLocation] = {edge.id: edge for edge in session.edges}
         self._purse = TokenPurse(api, session.id, numbers)
 
     async def send(self, attempt: Attempt, moved: Callable[[int], None]) -> None:
@@ -84,6 +85,13 @@ class ChunkSender:
         except (LinkExpired, LinkInvalid):
             self._purse.drop(attempt.number)
             raise
+
+    async def look_around(self) -> dict[str, float | None]:
+        """Edges that have come up since, with their latencies in seconds."""
+        come_up = [edge for edge in await self._api.fetch_edges() if edge.id not in self._edges]
+        latencies = await measure_latencies(self._api.http, come_up)
+        self._edges |= {edge.id: edge for edge in come_up if latencies[edge.id] is not None}
+        return latencies
 
     async def digest(self, number: int) -> bytes:
         """The MD5 of a chunk, read from the file once."""

@@ -31,7 +31,7 @@ from jettythunder_client.api import (
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.edges import measure_latencies
 from jettythunder_client.engine import Carried, Engine
-from jettythunder_client.errors import FileChanged, Unreachable
+from jettythunder_client.errors import FileChanged, NoEdges, Unreachable
 from jettythunder_client.events import Moved, Notice, Observer, Planned
 from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_sizes
 from jettythunder_client.retry import pauses, worth_repeating
@@ -123,7 +123,9 @@ class Uploader:
                 return await self._standard(source, options)
             try:
                 return await self._accelerated(source, options, resume=resume, compare=compare)
-            except JettySpeedNotIncluded as error:
+            except (JettySpeedNotIncluded, NoEdges) as error:
+                if resume and isinstance(error, NoEdges):
+                    raise
                 self._observe(Notice(f"{error.detail} Going on with the standard upload."))
                 return await self._standard(source, options)
 
@@ -141,6 +143,8 @@ class Uploader:
                     seconds = time.monotonic() - began
                     return UploadResult(made, "already_stored", size_bytes, 0, seconds, seconds)
                 session = made
+            if not session.edges:
+                raise NoEdges
             resumed_bytes = sum(chunk.size_bytes for chunk in session.received.values())
             carried, asset = await self._carry(source, session, hashing, resumed_bytes, compare=compare)
         finally:
@@ -202,7 +206,9 @@ class Uploader:
             ),
         )
         made = await self._api.create_upload(request)
-        if isinstance(made, UploadSession):
+        if isinstance(made, UploadSession) and not made.edges:
+            await self._api.abort_upload(made.id)
+        elif isinstance(made, UploadSession):
             self._store.save(Unfinished(made.id, source.identity, made.chunk_size_bytes, time.time()))
         return made
 
@@ -264,6 +270,7 @@ class Uploader:
             total_bytes=session.size_bytes,
             patience_seconds=self._config.patience_seconds,
             observe=self._observe,
+            look_around=sender.look_around,
         )
         return await engine.run(compare=compare and len(numbers) >= _COMPARE_FROM_CHUNKS)
 
