@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from jettythunder_cli import assets, download, login, quota, upload
+from jettythunder_cli.contracts import app as contracts
 from jettythunder_cli.database import app as database
 from jettythunder_cli.dead_letters import app as dead_letters
 from jettythunder_cli.events import app as events
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.add_typer(stack, name="stack")
 app.add_typer(database, name="db")
 app.add_typer(usage, name="usage")
+app.add_typer(contracts, name="contracts")
 app.add_typer(events, name="events")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(upload.uploads, name="uploads")

@@ -5,7 +5,7 @@ node; a message that is dropped for any reason arrives in its queue's dead-lette
 dead-lettering); the event log keeps everything both event exchanges carry, for replay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aio_pika import ExchangeType
@@ -46,6 +46,11 @@ class ConsumerQueue:
     name: str
     exchange: str
     payloads: Sequence[type[Payload]] = field(default=())
+
+    @property
+    def service(self) -> str:
+        """The service that consumes it."""
+        return self.name.partition(".")[0]
 
     @property
     def dead_letter_queue(self) -> str:
@@ -99,6 +104,51 @@ CONSUMER_QUEUES = (
     USAGE_METER_EVENTS,
     USAGE_METER_WEBHOOKS,
 )
+
+
+# Who sends what. What receives it is bound above; an event that nobody takes is still in the log.
+SENDERS: Mapping[str, Sequence[type[Payload]]] = {
+    "agentcache": (
+        agentcache.UserSignedUpV1,
+        agentcache.UserTierChangedV1,
+        agentcache.MultimodalCacheEnabledV1,
+    ),
+    "provisioning": (
+        accounts.AccountProvisionedV1,
+        accounts.AccountTierChangedV1,
+        accounts.AccountCredentialsRotatedV1,
+    ),
+    "storage-gateway": (
+        accounts.ProvisionAccountV1,
+        accounts.ChangeTierV1,
+        uploads.UploadChunkV1,
+        uploads.UploadCreatedV1,
+        uploads.UploadCompletedV1,
+        uploads.UploadAbortedV1,
+        assets.AssetStoredV1,
+        assets.AssetDownloadedV1,
+        assets.AssetStreamedV1,
+        assets.AssetDeletedV1,
+    ),
+    "chunk-worker": (uploads.ChunkUploadedV1, uploads.ChunkFailedV1),
+    "usage-meter": (
+        quota.QuotaThresholdCrossedV1,
+        quota.QuotaExceededV1,
+        quota.QuotaRestoredV1,
+        quota.UsageRecordedV1,
+        assets.AssetObjectMissingV1,
+    ),
+    # For whoever operates the system; no service of ours asks for it.
+    "operations": (accounts.RotateCredentialsV1,),
+}
+
+
+def exchange_of(payload: type[Payload]) -> str:
+    """The exchange that messages of this type go to."""
+    if payload.TYPE.startswith("agentcache."):
+        return AGENTCACHE_EVENTS
+    commands = {taken for queue in CONSUMER_QUEUES if queue.exchange == COMMANDS for taken in queue.payloads}
+    return COMMANDS if payload in commands else EVENTS
 
 
 def consumer_queue(name: str) -> ConsumerQueue | None:
