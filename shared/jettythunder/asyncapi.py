@@ -47,8 +47,9 @@ def build_document() -> Document:
             "title": "JettyThunder messages",
             "version": __version__,
             "description": "Events and commands of JettyThunder and AgentCache: CloudEvents 1.0 in "
-            "structured mode over AMQP 0-9-1. Facts are in the past tense and go to topic exchanges, commands are "
-            "imperative and go to a direct one. Delivery is at least once; the event's id tells repetitions.",
+            "structured mode over AMQP 0-9-1. Facts are in the past tense and go to topic exchanges; "
+            "commands are imperative and go to a direct one. Delivery is at least once; the event's id "
+            "tells repetitions.",
         },
         "defaultContentType": CONTENT_TYPE,
         "servers": {

@@ -118,11 +118,22 @@ class DeadLetters:
     async def groups(self, consumer: str | None = None) -> list[DeadLetterGroup]:
         """The dead letters by consumer, exception and fingerprint; the largest groups first."""
         groups: dict[tuple[str, str, str], DeadLetterGroup] = {}
+        for letter in await self.all(consumer):
+            _count(groups, letter)
+        return sorted(groups.values(), key=lambda group: (-group.count, group.consumer, group.fingerprint))
+
+    async def all(self, consumer: str | None = None) -> list[DeadLetter]:
+        """All dead letters there are, in each queue's order.
+
+        Raises:
+            ConsumerNotFound: there is no consumer of that name.
+            DeadLettersBusy: somebody else works on one of the queues.
+        """
+        letters: list[DeadLetter] = []
         for queue in _queues(consumer):
             async with self._look(queue) as messages:
-                for message in messages:
-                    _count(groups, _read(queue, message))
-        return sorted(groups.values(), key=lambda group: (-group.count, group.consumer, group.fingerprint))
+                letters += [_read(queue, message) for message in messages]
+        return letters
 
     async def fetch(self, message_id: str, *, consumer: str | None = None) -> DeadLetter:
         """One dead letter.

@@ -168,13 +168,17 @@ class Replays:
         pace = Pace(replay.rate)
         start: Offset = replay.filter.begin if replay.next_offset is None else replay.next_offset
         batch: list[LoggedEvent] = []
-        current = replay
+        current, read_count = replay, replay.read_count
 
         async def deliver(next_offset: int) -> None:
             nonlocal current
             await asyncio.gather(*(self._publish(queue, replay.id, logged) for logged in batch))
             current = current.model_copy(
-                update={"next_offset": next_offset, "replayed_count": current.replayed_count + len(batch)}
+                update={
+                    "next_offset": next_offset,
+                    "read_count": read_count,
+                    "replayed_count": current.replayed_count + len(batch),
+                }
             )
             await self._note(current, "running")
             on_progress(current)
@@ -187,10 +191,10 @@ class Replays:
                 self._log.read(start=start, end_offset=replay.end_offset)
             ) as events:
                 async for logged in events:
-                    current = current.model_copy(update={"read_count": current.read_count + 1})
+                    read_count += 1
                     if is_bound(queue, logged) and logged.event and replay.filter.takes(logged.event):
                         batch.append(logged)
-                    if len(batch) >= pace.batch_size or current.read_count % _COUNT_BATCH_SIZE == 0:
+                    if len(batch) >= pace.batch_size or read_count % _COUNT_BATCH_SIZE == 0:
                         await deliver(logged.offset + 1)
             await deliver(replay.end_offset)
         except BaseException:

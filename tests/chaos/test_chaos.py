@@ -1,0 +1,182 @@
+"""Kill -9 everything, in random order, while load runs; then account for every message and every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from tests.chaos.accounting import count_bytes, count_messages
+from tests.chaos.load import CHUNK_BYTES, Load
+from tests.support.infrastructure import (
+    Infrastructure,
+    RoleName,
+    Services,
+    running_infrastructure,
+    start_services,
+)
+from tests.support.waiting import eventually
+
+from jettythunder.broker.connection import BrokerLink
+from jettythunder.broker.publisher import Publisher
+
+SERVERS: tuple[RoleName, ...] = ("rabbitmq", "postgres", "s3")
+USERS_AT_ONCE = 4
+SETTLE_SECONDS = 120.0
+
+# Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
+ENVIRONMENT = {
+    "JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000),
+    "UPLOAD_LEASE_SECONDS": "10",
+    "HOUSEKEEPING_INTERVAL_SECONDS": "2",
+    "RETRY_DELAYS_SECONDS": "[1, 2, 5, 10, 30]",
+    "RATE_LIMIT_MAX_REQUESTS": "1000000",
+    "USAGE_SWEEP_SECONDS": "2",
+}
+
+
+@pytest.fixture
+def killable() -> Iterator[tuple[Infrastructure, Services]]:
+    """A stack of this test's own."""
+    with running_infrastructure() as infrastructure:
+        yield infrastructure, start_services(infrastructure, workers=2, environment=ENVIRONMENT)
+
+
+@pytest.mark.timeout(420)
+async def test_nothing_is_lost_when_each_is_killed_once(
+    killable: tuple[Infrastructure, Services], capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = await _survive(*killable, least_kills=8, seconds=0)
+    with capsys.disabled():
+        _print(figures)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(420)
+async def test_nothing_is_lost_when_all_are_killed_again_and_again(
+    killable: tuple[Infrastructure, Services], capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = await _survive(*killable, least_kills=20, seconds=120)
+    with capsys.disabled():
+        _print(figures)
+
+
+async def _survive(
+    infrastructure: Infrastructure, services: Services, *, least_kills: int, seconds: float
+) -> dict[str, Any]:
+    link = BrokerLink(infrastructure.rabbitmq_url, name="chaos")
+    limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
+    try:
+        async with (
+            httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as http,
+            asyncpg.create_pool(infrastructure.database_url, min_size=0, max_size=4) as pool,
+        ):
+            load = Load(
+                http=http,
+                publisher=Publisher(link),
+                base_url=services.base_url,
+                webhook_secret=services.environment["AGENTCACHE_WEBHOOK_SECRET"],
+            )
+            running = asyncio.create_task(load.run(users_at_once=USERS_AT_ONCE))
+            await eventually(lambda: load.counts["signups"] > 0, timeout_seconds=60)
+            kills = await _kill_in_random_order(infrastructure, services, least_kills, seconds)
+            load.stop()
+            await running
+            return await _account(infrastructure, services, load, kills, pool)
+    finally:
+        await link.close()
+
+
+async def _kill_in_random_order(
+    infrastructure: Infrastructure, services: Services, least_kills: int, seconds: float
+) -> Counter[str]:
+    """Kill and restart until there were enough kills; each name once before any is killed again."""
+    kills: Counter[str] = Counter()
+    began = time.monotonic()
+    order: list[str] = []
+    while kills.total() < least_kills or time.monotonic() - began < seconds:
+        if not order:
+            order = [*SERVERS, *services.names]
+            random.shuffle(order)
+        name = order.pop()
+        await asyncio.to_thread(_kill_and_restart, infrastructure, services, name)
+        kills[name] += 1
+    return kills
+
+
+def _kill_and_restart(infrastructure: Infrastructure, services: Services, name: str) -> None:
+    if name in SERVERS:
+        infrastructure.kill(name)
+        infrastructure.start(name)
+    else:
+        services.kill(name)
+        services.start(name)
+
+
+async def _account(
+    infrastructure: Infrastructure,
+    services: Services,
+    load: Load,
+    kills: Counter[str],
+    pool: asyncpg.Pool[asyncpg.Record],
+) -> dict[str, Any]:
+    checked, wrong = await load.verify(at_once=4)
+    await eventually(
+        lambda: _is_quiet(pool, infrastructure), timeout_seconds=SETTLE_SECONDS, poll_seconds=0.5
+    )
+    messages = await count_messages(pool, infrastructure.rabbitmq_url)
+    amounts = await count_bytes(pool, infrastructure.environment)
+    users = {account.user: account.account_id for account in load.accounts}
+    made = await pool.fetch(
+        "SELECT agentcache_user_ref AS user, array_agg(id::text) AS ids FROM agentcache_accounts GROUP BY 1"
+    )
+    ids_by_user = {row["user"]: row["ids"] for row in made}
+    odd_signups = [user for user, account_id in users.items() if ids_by_user.get(user) != [account_id]]
+    odd_signups += [user for user in load.announced_users if len(ids_by_user.get(user, [])) != 1]
+    figures = {
+        "kills": dict(kills),
+        "load": dict(load.counts),
+        "assets read back": checked,
+        "messages": [asdict(account) for account in messages],
+        "bytes": asdict(amounts),
+    }
+    assert checked > 0, figures
+    assert wrong == [], figures
+    assert load.damaged == [], figures
+    assert odd_signups == [], figures
+    assert all(account.is_settled for account in messages), figures
+    assert sum(account.dead for account in messages) == 0, figures
+    assert amounts.differing_accounts == 0, figures
+    assert amounts.reservations == 0, figures
+    assert amounts.reserved_bytes == 0, figures
+    return figures
+
+
+async def _is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastructure) -> bool:
+    """Nothing is on its way: no upload open, no event unpublished or unprocessed, no object to delete."""
+    left = await pool.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM outbox) AS outbox,
+            (SELECT count(*) FROM uploads WHERE status IN ('created', 'receiving', 'completing')) AS uploads,
+            (SELECT count(*) FROM object_deletions) AS deletions,
+            (SELECT count(*) FROM usage_reservations) AS reservations
+        """
+    )
+    assert left is not None
+    assert not any(left.values()), f"left: {dict(left)}"
+    messages = await count_messages(pool, infrastructure.rabbitmq_url)
+    assert all(account.unaccounted == 0 for account in messages), messages
+    return True
+
+
+def _print(figures: dict[str, Any]) -> None:
+    print("\nchaos:")
+    for name, value in figures.items():
+        print(f"  {name}: {value}")
