@@ -29,6 +29,7 @@ from jettythunder.errors import (
     MultipleFiles,
     ShuttingDown,
     StorageNotIncluded,
+    StorageUnavailable,
     UploadNotOpen,
 )
 from jettythunder.storage import ObjectMissing, Storage, StoredPart
@@ -259,13 +260,17 @@ class Uploads:
         return datetime.now(UTC) + timedelta(seconds=self._lease_seconds)
 
     async def _begin_multipart(self, upload: Receiving) -> None:
-        if upload.s3_upload_id is None:
-            upload.s3_upload_id = await self._storage.create_multipart(
-                upload.s3_key, content_type=upload.content_type
-            )
-            await self._repository.set_multipart(
-                self._pool, upload_id=upload.upload_id, s3_upload_id=upload.s3_upload_id
-            )
+        if upload.s3_upload_id is not None:
+            return
+        begun = await self._storage.create_multipart(upload.s3_key, content_type=upload.content_type)
+        try:
+            await self._repository.set_multipart(self._pool, upload_id=upload.upload_id, s3_upload_id=begun)
+        except BaseException:
+            # Without its id in the row nobody would find it again.
+            with suppress(StorageUnavailable):
+                await asyncio.shield(self._storage.abort_multipart(upload.s3_key, begun))
+            raise
+        upload.s3_upload_id = begun
 
     async def _store(self, upload: Receiving, chunk: SpooledChunk, in_flight: asyncio.Semaphore) -> None:
         assert upload.s3_upload_id is not None  # noqa: S101 - begun before the first chunk is stored
