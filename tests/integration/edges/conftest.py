@@ -109,6 +109,12 @@ class HalfSent:
         return int(line.split()[1])
 
 
+async def listed_load(uploads: Uploads, edge_id: str) -> int:
+    """The bytes in flight that the edge told of with its last heartbeat."""
+    found = await uploads.pool.fetchval("SELECT in_flight_bytes FROM edges WHERE id = $1", edge_id)
+    return int(found)
+
+
 def content_md5(data: bytes) -> str:
     """The value of a Content-MD5 header."""
     return base64.b64encode(bytes.fromhex(md5_of(data))).decode()

@@ -12,13 +12,7 @@ from tests.support.waiting import eventually
 
 from jettythunder.edge_tokens import EdgeTokens
 
-from .conftest import Client, content_md5
-
-
-async def in_flight_bytes(uploads: Uploads, edge_id: str) -> int:
-    """What the edge says of its load with its heartbeat."""
-    found = await uploads.pool.fetchval("SELECT in_flight_bytes FROM edges WHERE id = $1", edge_id)
-    return int(found)
+from .conftest import Client, content_md5, listed_load
 
 
 async def test_a_chunk_is_answered_with_what_is_stored(
@@ -202,10 +196,10 @@ async def test_a_client_that_goes_away_leaves_nothing(
 ) -> None:
     upload, data = await uploads.begin("session"), random_chunk()
     async with client.half_sent(edge, upload, data):
-        await eventually(lambda: in_flight_bytes(uploads, "near"), timeout_seconds=15)
+        await eventually(lambda: listed_load(uploads, "near"), timeout_seconds=15)
 
     async def idle() -> bool:
-        return await in_flight_bytes(uploads, "near") == 0
+        return await listed_load(uploads, "near") == 0
 
     await eventually(idle, timeout_seconds=15)
     assert await uploads.rows(upload) == []

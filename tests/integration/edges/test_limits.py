@@ -1,13 +1,15 @@
 """What an edge holds at once, and for how long."""
 
 import asyncio
+import contextlib
 
+import aiohttp
 import psutil
 from tests.support.infrastructure import ServiceStarter
 from tests.support.uploads import Uploads, random_chunk
 from tests.support.waiting import eventually
 
-from .conftest import Client
+from .conftest import Client, listed_load
 
 MIB = 1 << 20
 
@@ -51,3 +53,24 @@ async def test_a_large_chunk_is_not_held_in_memory(
         # drain has returned, so all but the sockets' buffers of 64 MiB is in the edge or past it.
         assert process.memory_info().rss - before_bytes < 24 * MIB
         assert await sending.finish() == 200
+
+
+async def test_an_edge_told_to_end_finishes_the_chunk_it_receives(
+    client: Client, start_service: ServiceStarter, uploads: Uploads
+) -> None:
+    edge = start_service("chunk-worker", {"EDGE_ID": "ending"})
+    upload, data = await uploads.begin("session"), random_chunk()
+    async with client.half_sent(edge, upload, data) as sending:
+        await eventually(lambda: listed_load(uploads, "ending"), timeout_seconds=15)
+        ended = asyncio.create_task(asyncio.to_thread(edge.terminate))
+
+        async def closed_to_others() -> bool:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with client.http.get(f"{edge.url}/edge/ping"):
+                    return False
+            return True
+
+        await eventually(closed_to_others)
+        assert await sending.finish() == 200
+        await ended
+    assert await uploads.object_of(upload) == data

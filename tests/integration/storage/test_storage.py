@@ -179,6 +179,17 @@ async def test_aborting_again_is_fine(storage: Storage, key: str) -> None:
         await storage.complete_multipart(key, upload_id, [StoredPart(1, f'"{md5_of(b"bytes")}"')])
 
 
+async def test_stored_parts_are_listed(storage: Storage, key: str) -> None:
+    upload_id = await storage.create_multipart(key, content_type=TYPE)
+    for number, data in ((3, b"three"), (1, b"one")):
+        await upload_part(storage, key, upload_id, number, data)
+    listed = await storage.list_parts(key, upload_id)
+    assert [(part.part.number, part.size_bytes, part.part.etag) for part in listed] == [
+        (1, 3, md5_of(b"one")),
+        (3, 5, md5_of(b"three")),
+    ]
+
+
 async def test_deleting_a_missing_object_is_fine(storage: Storage, key: str) -> None:
     await storage.delete(key)
     with pytest.raises(ObjectMissing):
