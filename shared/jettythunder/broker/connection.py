@@ -102,6 +102,7 @@ async def declare_topology(
 
     Raises:
         BrokerUnavailable: if the broker can't be reached within ten seconds.
+        SystemExit: with a sentence, if the broker has one of the queues or exchanges with other settings.
     """
     try:
         async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
@@ -112,5 +113,10 @@ async def declare_topology(
                 log_max_bytes=log_max_bytes,
                 retry_delays_ms=retry_delays_ms,
             )
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        raise SystemExit(
+            f"The broker (RABBITMQ_URL) has a queue or exchange of ours with other settings: {error}. "
+            "Empty and delete it there, or give JettyThunder a virtual host of its own, then start again."
+        ) from None
     except CONNECTION_ERRORS as error:
         raise BrokerUnavailable from error
