@@ -11,6 +11,7 @@ from jettythunder_cli.dead_letters import app as dead_letters
 from jettythunder_cli.events import app as events
 from jettythunder_cli.stack.commands import app as stack
 from jettythunder_cli.usage import app as usage
+from jettythunder_cli.usage_rebuild import rebuild
 
 app = typer.Typer(
     help="JettyThunder: multi-tenant object storage for AgentCache users.",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(stack, name="stack")
 app.add_typer(database, name="db")
+usage.command()(rebuild)
 app.add_typer(usage, name="usage")
 app.add_typer(contracts, name="contracts")
 app.add_typer(events, name="events")

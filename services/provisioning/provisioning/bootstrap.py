@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from jettythunder import telemetry
 from jettythunder.backbone import open_backbone, patiently
+from jettythunder.operations.api import OperationsDoor
 from jettythunder.storage import Storage
 from provisioning import consumers
 from provisioning.repository import Repository
@@ -38,10 +39,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             environment=settings.jettythunder_environment,
         )
         await service.check_master_key()
+        operations = OperationsDoor(backbone.pool, settings.rabbitmq_url.get_secret_value())
+        stack.push_async_callback(operations.close)
         consumers.subscribe(backbone, service)
         await backbone.start()
         app.state.pings = {**backbone.pings, "storage": storage.ping}
         app.state.ops_token = settings.jettythunder_ops_token.get_secret_value()
+        app.state.operations = operations
         yield
 
 

@@ -1,5 +1,6 @@
 """The provisioning service."""
 
+from jettythunder.operations.api import router as operations
 from jettythunder.web import create_app
 from provisioning.bootstrap import lifespan
 from provisioning.settings import Settings
@@ -10,3 +11,4 @@ app = create_app(
     settings=Settings,
     lifespan=lifespan,
 )
+app.include_router(operations)
