@@ -38,8 +38,8 @@ async def test_an_upload_outlives_the_broker_or_fails_leaving_nothing(
     await asyncio.to_thread(own_infrastructure.start, "rabbitmq")
     answer = await upload
     if answer.status_code == 201:
-        await backstage.holds_exactly(tenant, answer.json()["asset"], timeout_seconds=60)
+        await backstage.holds_exactly(tenant, answer.json()["asset"])
     else:
         assert (answer.status_code, answer.json()["retryable"]) == (503, True), answer.text
-        await backstage.holds_exactly(tenant, timeout_seconds=60)
+        await backstage.holds_exactly(tenant)
     assert (await tenant.upload(os.urandom(12 * MEGABYTE))).status_code == 201

@@ -106,7 +106,7 @@ def test_quota(tenant_shell: Shell) -> None:
         storage = json.loads(tenant_shell(QUOTA))["storage"]
         return (storage["used_bytes"], storage["reserved_bytes"]) == (len(IMAGE), 0)
 
-    eventually_sync(used, timeout_seconds=20, poll_seconds=0.5)
+    eventually_sync(used, timeout_seconds=60, poll_seconds=0.5)
 
 
 def test_tiers(shell: Shell) -> None:

@@ -24,7 +24,7 @@ from jettythunder.storage import Storage
 
 BOUNDARY = "----jettythunder-test"
 ANSWER_SECONDS = 120.0
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 MEGABYTE = 1_000_000
 GIGABYTE = 1_000_000_000
 

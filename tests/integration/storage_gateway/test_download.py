@@ -25,7 +25,7 @@ async def bandwidth_is(backstage: Backstage, tenant: Tenant, used_bytes: int) ->
         assert (booked or 0) == used_bytes
         return True
 
-    await eventually(counted, timeout_seconds=20)
+    await eventually(counted, timeout_seconds=60)
 
 
 @pytest.mark.parametrize("by", ["asset_id", "key", "cache_key"])
@@ -101,7 +101,7 @@ async def test_a_player_that_hangs_up_is_billed_for_what_was_sent(
         usage = await backstage.usage(tenant)
         return usage["bandwidth_reserved_bytes"] == 0 and usage["bandwidth_used_bytes"]
 
-    used = await eventually(settled, timeout_seconds=20)
+    used = await eventually(settled, timeout_seconds=60)
     assert read <= used < size
     event = await backstage.pool.fetchval(
         "SELECT used_delta_bytes FROM usage_ledger"

@@ -73,7 +73,7 @@ async def test_one_correlation_id_leads_from_the_request_to_the_worker(
         ]
         return True
 
-    await eventually(told, timeout_seconds=20, poll_seconds=0.5)
+    await eventually(told, timeout_seconds=60, poll_seconds=0.5)
 
 
 async def test_a_correlation_id_that_is_no_plain_id_is_replaced(world: World) -> None:
