@@ -9,7 +9,7 @@ import aiohttp
 
 from jettythunder_client.api import NETWORK_ERRORS, EdgeLocation
 
-_PINGS = 5
+_PINGS = 3
 _PING_SECONDS = 2.0
 _DIRECT_LATENCY_SECONDS = 0.05
 
@@ -28,14 +28,11 @@ async def measure_latencies(
 async def _latency(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:
     if edge.kind == "direct":
         return _DIRECT_LATENCY_SECONDS
-    answers: list[float] = []
-    for _ in range(_PINGS):
-        seconds = await _ping(http, edge)
-        if seconds is None and not answers:
-            return None
-        if seconds is not None:
-            answers.append(seconds)
-    return statistics.median(answers)
+    # The first round opens connections, which the chunks will use; the second one is measured.
+    if not any(await asyncio.gather(*(_ping(http, edge) for _ in range(_PINGS)))):
+        return None
+    answers = await asyncio.gather(*(_ping(http, edge) for _ in range(_PINGS)))
+    return statistics.median([seconds for seconds in answers if seconds is not None] or [_PING_SECONDS])
 
 
 async def _ping(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:

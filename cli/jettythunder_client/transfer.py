@@ -57,6 +57,7 @@ class ChunkSender:
         self._session = session
         self._source = source
         self._edges: dict[str, EdgeLocation] = {edge.id: edge for edge in session.edges}
+        self._numbers = numbers
         self._purse = TokenPurse(api, session.id, numbers)
 
     async def send(self, attempt: Attempt, moved: Callable[[int], None]) -> None:
@@ -85,6 +86,11 @@ class ChunkSender:
         except (LinkExpired, LinkInvalid):
             self._purse.drop(attempt.number)
             raise
+
+    async def prepare(self) -> None:
+        """Fetch the first tokens ahead of their use."""
+        if self._numbers:
+            await self._purse.get(self._numbers[0])
 
     async def look_around(self) -> dict[str, float | None]:
         """Edges that have come up since, with their latencies in seconds."""

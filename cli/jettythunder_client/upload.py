@@ -222,13 +222,16 @@ class Uploader:
         compare: bool,
     ) -> tuple[Carried, Asset]:
         """Send what is missing and complete, again where the server does not have what was sent."""
-        latencies = await measure_latencies(self._api.http, session.edges)
+        # A completed session wants its answer only: the client was ended before it heard it.
+        numbers = [] if session.status == "completed" else missing_numbers(session.missing)
+        sender = ChunkSender(self._api, session, source, numbers)
+        latencies, _ = await asyncio.gather(
+            measure_latencies(self._api.http, session.edges), sender.prepare()
+        )
         reachable = sum(latency is not None for latency in latencies.values())
         self._observe(Planned(session.chunk_count, reachable or len(latencies), resumed_bytes))
         total = None
         for final in (False,) * (_ROUNDS - 1) + (True,):
-            numbers = missing_numbers(session.missing)
-            sender = ChunkSender(self._api, session, source, numbers)
             verifying = asyncio.create_task(sender.differing())
             try:
                 carried = await self._send(session, sender, numbers, latencies, compare=compare)
@@ -246,6 +249,8 @@ class Uploader:
                 if final:
                     raise
                 session = await self._api.fetch_upload(session.id)
+                numbers = missing_numbers(session.missing)
+                sender = ChunkSender(self._api, session, source, numbers)
                 compare = False
             else:
                 return total, asset

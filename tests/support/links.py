@@ -18,6 +18,7 @@ _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE|PATCH) (\S+) HTTP/1\.1\r\n")
 _CHUNK = re.compile(r"/chunks/(\d+)$")
 _BUFFER_BYTES = 64 * 1024
 _PIECE_SECONDS = 0.02
+_CATCH_UP_SECONDS = 0.25
 _FLIP_AFTER_BYTES = 100_000
 
 
@@ -32,7 +33,8 @@ class Pace:
         """When the bytes are through."""
         if self.rate is None:
             return now
-        self._free_at = max(self._free_at, now) + size_bytes / self.rate
+        # A busy machine wakes up late: what was not used a moment ago may be made up for, and no more.
+        self._free_at = max(self._free_at, now - _CATCH_UP_SECONDS) + size_bytes / self.rate
         return self._free_at
 
 
@@ -151,7 +153,8 @@ class Link:
                 now = time.monotonic()
                 self.span = (self.span[0] if self.span else now, now)
                 paces = (self._uplink.pace, self._own, own)
-                await asyncio.sleep(max(pace.book(len(piece), now) for pace in paces) - now)
+                due_at = max(pace.book(len(piece), now) for pace in paces)
+                await asyncio.sleep(max(0.0, due_at - now))
                 await delayed.put((time.monotonic() + self._rtt_seconds / 2, self._spoilt(piece, passed)))
             raise _Ended
 

@@ -357,7 +357,7 @@ async def bench(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("build/bench-jettyspeed"))
-    parser.add_argument("--megabytes", type=int, default=250)
+    parser.add_argument("--megabytes", type=int, default=210)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--profiles", nargs="+", default=[profile.name for profile in PROFILES])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)

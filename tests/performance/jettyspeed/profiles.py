@@ -47,17 +47,17 @@ class Profile:
 PROFILES = (
     Profile(
         "home",
-        "Home uplink of 48 Mbit/s, 40 ms, 8 Mbit/s a connection, 3 edges",
+        "Home uplink of 48 Mbit/s, 40 ms, 12 Mbit/s a connection (60 KB in flight), 3 edges",
         rtt_seconds=0.040,
-        per_connection=1.0 * MB,
+        per_connection=1.5 * MB,
         links=(Shape(6 * MB),) * 3,
         uplink=6 * MB,
     ),
     Profile(
         "unequal",
-        "5 edges of 3, 2.5, 2, 1.5 and 1 MB/s, 30 ms, 0.75 MB/s a connection; one stalls, one dies",
+        "5 edges of 3, 2.5, 2, 1.5 and 1 MB/s, 30 ms, 1 MB/s a connection; one stalls, one dies",
         rtt_seconds=0.030,
-        per_connection=0.75 * MB,
+        per_connection=1.0 * MB,
         links=(
             Shape(3 * MB),
             Shape(2.5 * MB),
@@ -68,9 +68,9 @@ PROFILES = (
     ),
     Profile(
         "long",
-        "Long fat path of 80 Mbit/s, 150 ms, 8 Mbit/s a connection (150 KB in flight), 3 edges",
+        "Long fat path of 80 Mbit/s, 150 ms, 12 Mbit/s a connection (225 KB in flight), 3 edges",
         rtt_seconds=0.150,
-        per_connection=1.0 * MB,
+        per_connection=1.5 * MB,
         links=(Shape(10 * MB),) * 3,
         uplink=10 * MB,
     ),
