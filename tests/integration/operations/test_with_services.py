@@ -1,0 +1,236 @@
+"""Operations on the running services: the admin API, replay of the whole log, and usage rebuilt from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from tests.support.gateway import Tenant, World, opened_world
+from tests.support.infrastructure import Infrastructure, Services
+from tests.support.waiting import eventually
+
+from jettythunder import topology
+from jettythunder.contracts.agentcache import UserSignedUpV1
+from jettythunder.contracts.envelope import Event
+from jettythunder.event_log import EventFilter
+from jettythunder.operations import Operations, open_operations
+from jettythunder.operations.rebuilding import rebuild_usage
+
+WHO = {"X-Operator": "tester"}
+REPLAYABLE = (topology.PROVISIONING_EVENTS, topology.USAGE_METER_EVENTS)
+BUSINESS_TABLES = (
+    "agentcache_accounts",
+    "account_usage",
+    "agentcache_assets",
+    "usage_ledger",
+    "usage_reservations",
+    "uploads",
+    "upload_chunks",
+    "object_deletions",
+)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def world(infrastructure: Infrastructure, services: Services) -> AsyncIterator[World]:
+    async with opened_world(infrastructure, services) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def operations(world: World, infrastructure: Infrastructure) -> AsyncIterator[Operations]:
+    async with open_operations(world.backstage.pool, infrastructure.rabbitmq_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def admin(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """The admin API, as ops."""
+    token = services.environment["JETTYTHUNDER_OPS_TOKEN"]
+    async with httpx.AsyncClient(
+        base_url=f"{services.urls['provisioning']}/admin",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+        trust_env=False,
+    ) as client:
+        yield client
+
+
+async def worked(world: World) -> Tenant:
+    """A tenant who has uploaded, read and deleted, all of it booked."""
+    tenant = await world.tenant()
+    kept = await tenant.store(os.urandom(5000))
+    gone = await tenant.store(os.urandom(3000))
+    assert (await tenant.get("/api/storage/download", params={"asset_id": kept["id"]})).is_success
+    assert (await tenant.get(f"/api/storage/stream/{kept['id']}")).is_success
+    assert (await tenant.call("DELETE", f"/api/storage/assets/{gone['id']}")).is_success
+    await world.backstage.holds_exactly(tenant, kept)
+
+    async def all_sent_is_booked() -> bool:
+        usage = await world.backstage.usage(tenant)
+        return usage["bandwidth_used_bytes"] == 10_000 and usage["bandwidth_reserved_bytes"] == 0
+
+    await eventually(all_sent_is_booked)
+    return tenant
+
+
+async def sign_up_by_event(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) -> None:
+    """A user whose account AgentCache's event made."""
+    user, event_id = f"user-{uuid4().hex}", uuid4()
+    payload = UserSignedUpV1(user_id=user, email="test@example.com", tier="pro")
+    event = Event[UserSignedUpV1](id=event_id, source="/agentcache", type=payload.TYPE, data=payload)
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        exchange = await (await connection.channel()).get_exchange(topology.AGENTCACHE_EVENTS)
+        message = aio_pika.Message(event.encode(), message_id=str(event_id), type=payload.TYPE)
+        await exchange.publish(message, payload.TYPE)
+
+    async def made() -> bool:
+        found = await pool.fetchval(
+            "SELECT folder_created_at FROM agentcache_accounts WHERE agentcache_user_ref = $1", user
+        )
+        return found is not None
+
+    await eventually(made, timeout_seconds=30)
+
+
+async def is_idle(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) -> bool:
+    """No event waits to be published or processed."""
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        for queue in topology.CONSUMER_QUEUES:
+            declared = await channel.declare_queue(queue.name, passive=True)
+            assert declared.declaration_result.message_count == 0
+    return True
+
+
+async def checksums(pool: asyncpg.Pool[asyncpg.Record]) -> dict[str, str]:
+    """One checksum per business table, over all its rows."""
+    found = {}
+    for table in BUSINESS_TABLES:
+        rows = await pool.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")  # noqa: S608
+        found[table] = hashlib.sha256("\n".join(row["row"] for row in rows).encode()).hexdigest()
+    return found
+
+
+@pytest.mark.parametrize("queue", REPLAYABLE, ids=lambda queue: queue.name)
+async def test_replaying_the_whole_log_changes_no_row(
+    world: World, operations: Operations, infrastructure: Infrastructure, queue: topology.ConsumerQueue
+) -> None:
+    pool = world.backstage.pool
+    await worked(world)
+    await sign_up_by_event(pool, infrastructure.rabbitmq_url)
+    await eventually(lambda: is_idle(pool, infrastructure.rabbitmq_url), timeout_seconds=60)
+    before = await checksums(pool)
+    replays = operations.replays
+    done = await replays.run(await replays.begin(queue.name, EventFilter(), who="tester", rate=None))
+    assert done.replayed_count > 0
+    await eventually(lambda: is_idle(pool, infrastructure.rabbitmq_url), timeout_seconds=120)
+    assert await checksums(pool) == before
+
+
+async def test_usage_rebuilt_from_the_log_equals_the_ledger(world: World, operations: Operations) -> None:
+    tenant = await worked(world)
+    rebuilt = await rebuild_usage(operations.pool, operations.log, account_id=tenant.account_id)
+    [account] = rebuilt.accounts
+    assert account.is_comparable
+    assert (account.log_storage_bytes, account.ledger_storage_bytes) == (5000, 5000)
+    assert [(month.log_bytes, month.ledger_bytes) for month in account.months] == [(10_000, 10_000)]
+    assert rebuilt.differing == []
+
+
+async def test_a_ledger_that_tells_otherwise_than_the_log_is_found(
+    world: World, operations: Operations
+) -> None:
+    tenant = await worked(world)
+    async with world.backstage.pool.acquire() as connection, connection.transaction():
+        await connection.execute("ALTER TABLE usage_ledger DISABLE TRIGGER usage_ledger_append_only")
+        await connection.execute(
+            "UPDATE usage_ledger SET used_delta_bytes = used_delta_bytes + 7"
+            " WHERE account_id = $1 AND used_delta_bytes = 3000",
+            tenant.account_id,
+        )
+        await connection.execute("ALTER TABLE usage_ledger ENABLE TRIGGER usage_ledger_append_only")
+    rebuilt = await rebuild_usage(operations.pool, operations.log, account_id=tenant.account_id)
+    [differing] = rebuilt.differing
+    assert differing.ledger_storage_bytes - differing.log_storage_bytes == 7
+
+
+@pytest.mark.parametrize("token", [None, "Bearer wrong"])
+async def test_the_admin_api_lets_only_ops_in(admin: httpx.AsyncClient, token: str | None) -> None:
+    admin.headers.pop("Authorization")
+    answer = await admin.get("/dead-letters", headers={"Authorization": token} if token else {})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_what_is_done_over_http_names_who_does_it(admin: httpx.AsyncClient) -> None:
+    answer = await admin.post("/dead-letters/retry", json={"selection": {"everything": True}})
+    assert answer.status_code == 422
+
+
+async def test_a_replay_is_counted_begun_and_watched_over_http(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    tenant = await worked(world)
+    wanted = {"to": topology.USAGE_METER_EVENTS.name, "filter": {"account": str(tenant.account_id)}}
+    counted = (await admin.post("/replays/dry-run", json=wanted)).json()
+    assert (counted["events"] > 0, counted["new"]) == (True, 0)
+    begun = await admin.post("/replays", json=wanted, headers=WHO)
+    assert begun.status_code == 202
+
+    async def completed() -> bool:
+        now = (await admin.get(f"/replays/{begun.json()['id']}")).json()
+        return bool((now["status"], now["replayed_count"]) == ("completed", counted["events"]))
+
+    await eventually(completed, timeout_seconds=60, poll_seconds=0.2)
+
+
+async def test_a_dead_letter_is_shown_and_discarded_over_http(
+    admin: httpx.AsyncClient, infrastructure: Infrastructure
+) -> None:
+    message_id = str(uuid4())
+    async with await aio_pika.connect(infrastructure.rabbitmq_url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(topology.AGENTCACHE_EVENTS)
+        message = aio_pika.Message(b"{}", message_id=message_id, type=UserSignedUpV1.TYPE)
+        await exchange.publish(message, UserSignedUpV1.TYPE)
+
+    async def shown() -> dict[str, Any] | None:
+        answer = await admin.get(f"/dead-letters/{message_id}")
+        return answer.json() if answer.is_success else None
+
+    letter = await eventually(shown, timeout_seconds=30, poll_seconds=0.2)
+    assert letter["error_code"] == "malformed_event"
+    body = {"selection": {"ids": [message_id]}, "why": "a test"}
+    discarded = await admin.post("/dead-letters/discard", json=body, headers=WHO)
+    assert discarded.json() == {"discarded": 1}
+    [newest] = (await admin.get("/audit", params={"limit": 1})).json()
+    assert (newest["who"], newest["filter"]["why"]) == ("tester", "a test")
+
+
+async def test_an_uploads_story_is_traced_over_http(world: World, admin: httpx.AsyncClient) -> None:
+    tenant = await world.tenant()
+    answer = await tenant.upload(os.urandom(1000), headers={"X-Correlation-ID": f"story-{uuid4().hex}"})
+    correlation = answer.headers["x-correlation-id"]
+
+    async def whole() -> bool:
+        told = await admin.get(f"/traces/{correlation}")
+        types = {node["type"] for node in told.json()} if told.is_success else set()
+        return types >= {
+            "jettythunder.upload.created.v1",
+            "jettythunder.upload.completed.v1",
+            "jettythunder.asset.stored.v1",
+        }
+
+    await eventually(whole, timeout_seconds=30, poll_seconds=0.2)
+    found = await admin.get("/events", params={"correlation_id": correlation, "type": "*.asset.stored.*"})
+    [stored] = found.json()
+    shown = (await admin.get(f"/events/{stored['event']['id']}")).json()
+    assert UUID(shown["event"]["data"]["account_id"]) == tenant.account_id
