@@ -119,6 +119,13 @@ def test_up_leaves_four_ready_services_and_as_many_workers_as_asked_for(commands
         assert is_ready(url)
 
 
+def test_a_service_that_refuses_its_settings_is_told_with_its_own_last_words(commands: Commands) -> None:
+    finished = commands.run("up", RATE_LIMIT_WINDOW_MS="0")
+    assert finished.returncode == 1
+    assert "storage-gateway ended at its start" in finished.stderr
+    assert "RATE_LIMIT_WINDOW_MS" in finished.stderr
+
+
 def test_up_again_with_fewer_workers_touches_nothing_else(commands: Commands) -> None:
     commands.json("up", "--workers", "2")
     before = commands.pids()

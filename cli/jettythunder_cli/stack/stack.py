@@ -58,6 +58,10 @@ GIVEN_UP = frozenset({"FATAL", "EXITED", "UNKNOWN"})
 # the same has a fault that a repetition does not mend.
 SERVER_STARTS = 3
 SERVICE_STARTS = 1
+
+# While waiting: how often the server or service is asked, and, seldom, the process manager.
+POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.5
 GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
 
 
@@ -388,15 +392,13 @@ class Stack:
         `starts` is how many times a program may be started on the way.
         """
         deadline = time.monotonic() + self.options.start_timeout_seconds
+        look_at = time.monotonic() + LOOK_SECONDS
         seen: dict[str, set[int]] = {name: set() for name in programs}
         while not condition():
             ended = None
-            for info in self.supervisor.processes():
-                if info.name in seen:
-                    seen[info.name] |= {info.pid} if info.pid else set()
-                    is_last = len(seen[info.name]) >= starts and not info.pid
-                    if info.state in GIVEN_UP or is_last or len(seen[info.name]) > starts:
-                        ended = info.name
+            if time.monotonic() > look_at:
+                ended = self._ended(seen, starts)
+                look_at = time.monotonic() + LOOK_SECONDS
             if ended or time.monotonic() > deadline:
                 name = ended or (programs[-1] if programs else what)
                 log = self.layout.shown / "logs" / f"{name}.log"
@@ -404,7 +406,18 @@ class Stack:
                     f"{what} {'ended at its start' if ended else 'does not answer'}; its log {log} "
                     f"ends with:\n{self.supervisor.log_tail(name)}"
                 )
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
+
+    def _ended(self, seen: dict[str, set[int]], starts: int) -> str | None:
+        """A program that ended for good, or was started too often; `seen` collects the pids of each."""
+        for info in self.supervisor.processes():
+            if info.name not in seen:
+                continue
+            seen[info.name] |= {info.pid} if info.pid else set()
+            was_last = not info.pid and len(seen[info.name]) >= starts
+            if info.state in GIVEN_UP or was_last or len(seen[info.name]) > starts:
+                return info.name
+        return None
 
     @staticmethod
     def _in_parallel(works: list[Callable[[], None]]) -> None:
