@@ -96,6 +96,7 @@ class Engine:
             single = await self._carry_one_alone(began) if compare else None
             while not self.scheduler.done:
                 self._start(self.scheduler.assign(time.monotonic()))
+                self._stop(self.scheduler.surplus())
                 await self._wait(began)
         finally:
             tasks = [looking, *self._tasks.values()]

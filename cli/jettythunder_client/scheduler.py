@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from jettythunder_client.retry import backoff_seconds
 
 _SMOOTHING_SECONDS = 3.0
-_TICK_SECONDS = 0.5
-_FIRST_PER_EDGE = 3
+_TICK_SECONDS = 0.25
+_FIRST_PER_EDGE = 2
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,11 @@ class Window:
 
     def __init__(self, size: int, *, limits: Limits, latency_seconds: float) -> None:
         self.size = size
+        self.shrank = False
+        """Whether a larger window was given up and its further connections are still there."""
         self._limits = limits
-        self._settle_seconds = 0.3 + 4 * latency_seconds
-        self._measure_seconds = 1.0 + 4 * latency_seconds
+        self._settle_seconds = 0.25 + 2 * latency_seconds
+        self._measure_seconds = 0.75 + 2 * latency_seconds
         self._kept = size
         self._kept_rate = 0.0
         self._hold_until = -math.inf
@@ -118,6 +120,7 @@ class Window:
         paid = self.size == self._kept or rate >= self._kept_rate * self._limits.worthwhile_gain
         if not paid:
             self.size = self._kept
+            self.shrank = True
             self._hold_until = now + self._limits.hold_seconds
             return
         held_before = self._hold_until > -math.inf
@@ -277,6 +280,9 @@ class Scheduler:
         losers = list(chunk.attempts)
         for loser in losers:
             self._end(loser)
+            if self._is_silent(loser, now):
+                # Overtaken before the stall was certain: without this the edge would get the next chunk.
+                self._penalise(self.edges[loser.edge], loser, now, None)
         return losers
 
     def failed(
@@ -297,6 +303,25 @@ class Scheduler:
             self._waiting.appendleft(chunk)
         if edge_at_fault:
             self._penalise(self.edges[attempt.edge], attempt, now, retry_after_seconds)
+
+    def surplus(self) -> list[Attempt]:
+        """Attempts to take back, hardly begun, where more connections turned out to carry no more.
+
+        The chunks that stay are through sooner, so less is lost when the edge fails, and the end comes
+        closer together. They wait again as if they had never been started.
+        """
+        taken = []
+        for edge in self.edges.values():
+            excess = edge.in_flight - edge.window.size
+            if excess <= 0 or edge.failures or not edge.window.shrank:
+                continue
+            edge.window.shrank = False
+            mine = [attempt for attempt in self._attempts.values() if attempt.edge == edge.id]
+            young = [a for a in mine if not a.hedge and a.sent_bytes < a.size_bytes / 8]
+            taken += sorted(young, key=lambda attempt: attempt.sent_bytes)[:excess]
+        for attempt in taken:
+            self.failed(attempt, attempt.started_at, edge_at_fault=False)
+        return taken
 
     def stalled(self, now: float) -> list[Attempt]:
         """Attempts whose connection takes no more bytes, or whose acknowledgement does not come."""
@@ -345,11 +370,27 @@ class Scheduler:
             chunk = self._chunk_for(edge, alone=len(healthy) == 1)
             if chunk is None:
                 continue
-            if self._attempts and edge.expected_seconds(chunk.size_bytes) > max(remaining_seconds, 0.5):
+            expected = edge.expected_seconds(chunk.size_bytes)
+            if expected > max(remaining_seconds, 0.5) and self._sooner_elsewhere(edge, chunk, expected, now):
                 continue
             self._waiting.remove(chunk)
             return chunk, edge
         return None
+
+    def _sooner_elsewhere(self, edge: Edge, chunk: Chunk, expected: float, now: float) -> bool:
+        """Whether waiting for another edge's next free connection brings the chunk through sooner."""
+        for other in self.edges.values():
+            if other is edge or not other.healthy(now) or other.failures or other.chunk_rate == 0:
+                continue
+            rests = (
+                self._rest_seconds(attempt, now)
+                for attempt in self._attempts.values()
+                if attempt.edge == other.id
+            )
+            wait = 0.0 if other.room > 0 else min(rests, default=0.0)
+            if wait + other.expected_seconds(chunk.size_bytes) < expected:
+                return True
+        return False
 
     def _remaining_seconds(self, now: float) -> float:
         """When everything would be through if nobody took more than his share; infinite where unknown."""
@@ -396,16 +437,25 @@ class Scheduler:
         edge = self.edges[attempt.edge]
         elapsed = now - attempt.started_at
         if len(self._pace) < 5 or edge.chunk_rate == 0:
-            return now - attempt.moved_at > self.limits.stall_seconds / 2
+            return self._is_silent(attempt, now)
         paces = sorted(self._pace)
         bound = max(2.0, 1.5 * paces[min(len(paces) - 1, math.ceil(0.95 * len(paces)) - 1)])
         return elapsed > max(1.0, bound * attempt.size_bytes / edge.chunk_rate)
 
+    def _is_silent(self, attempt: Attempt, now: float) -> bool:
+        """Whether the connection has taken no byte for suspiciously long."""
+        return not attempt.sent and now - attempt.moved_at > self.limits.stall_seconds / 2
+
     def _rest_seconds(self, attempt: Attempt, now: float) -> float:
-        """How much longer an attempt will take at the speed it had so far; infinite where it moves not."""
+        """How much longer an attempt will take at the speed it had so far.
+
+        Infinite where it moves not, or where everything is sent and the answer is overdue.
+        """
         elapsed = max(now - attempt.started_at, 1e-6)
-        if now - attempt.moved_at > self.limits.stall_seconds / 2:
+        if self._is_silent(attempt, now):
             return math.inf
+        if attempt.sent:
+            return math.inf if self._is_late(attempt, now) else 0.0
         if attempt.sent_bytes == 0:
             return self.edges[attempt.edge].expected_seconds(attempt.size_bytes)
         return (attempt.size_bytes - attempt.sent_bytes) * elapsed / attempt.sent_bytes

@@ -22,10 +22,16 @@ class Link:
     dies_at: float = math.inf
     returns_at: float = math.inf
     slow_numbers: frozenset[int] = frozenset()
+    late_numbers: frozenset[int] = frozenset()
+    """Chunks whose first attempt is answered half a minute late."""
     refuses_until: float = 0.0
 
     def dead(self, now: float) -> bool:
         return self.dies_at <= now < self.returns_at
+
+    def demand(self, connections: int, now: float) -> float:
+        """What so many connections would carry if nothing else were shared."""
+        return min(connections * self.per_connection, self.capacity(now)) if connections else 0.0
 
     def capacity(self, now: float) -> float:
         return 0.0 if self.dead(now) or now >= self.stalls_at else self.rate
@@ -39,6 +45,8 @@ class Simulation:
     chunks: dict[int, int]
     limits: Limits = field(default_factory=Limits)
     latency_seconds: float = 0.02
+    uplink: float = math.inf
+    """Bytes per second that all links share."""
     now: float = 0.0
     sent: Counter[int] = field(default_factory=Counter)
     acknowledged: Counter[int] = field(default_factory=Counter)
@@ -66,15 +74,22 @@ class Simulation:
             self.sent[attempt.number] += 1
             self.hedges += attempt.hedge
             self._sending[attempt.id] = (attempt, 0.0)
+        for attempt in self.scheduler.surplus():
+            del self._sending[attempt.id]
         self.most_in_flight = max(self.most_in_flight, len(self._sending))
         self.now += STEP_SECONDS
+        demand = sum(link.demand(self._count(name), self.now) for name, link in self.links.items())
+        granted = min(1.0, self.uplink / demand) if demand else 1.0
         for name, link in self.links.items():
-            self._move(name, link)
+            self._move(name, link, granted)
         for attempt in self.scheduler.stalled(self.now):
             self._sending.pop(attempt.id)
             self.scheduler.failed(attempt, self.now)
 
-    def _move(self, name: str, link: Link) -> None:
+    def _count(self, name: str) -> int:
+        return sum(attempt.edge == name for attempt, _ in self._sending.values())
+
+    def _move(self, name: str, link: Link, granted: float) -> None:
         mine = [(attempt, sent) for attempt, sent in self._sending.values() if attempt.edge == name]
         for attempt, sent in mine:
             if link.dead(self.now):
@@ -82,7 +97,7 @@ class Simulation:
             elif self.now < link.refuses_until:
                 self._fail(attempt, retry_after_seconds=1.0)
             else:
-                rate = min(link.per_connection, link.capacity(self.now) / len(mine))
+                rate = granted * link.demand(len(mine), self.now) / len(mine)
                 rate = rate / 50 if attempt.number in link.slow_numbers else rate
                 self._advance(attempt, sent + rate * STEP_SECONDS)
 
@@ -96,7 +111,9 @@ class Simulation:
         self._sending[attempt.id] = (attempt, sent)
         if sent > 0:
             self.scheduler.progressed(attempt, min(int(sent), attempt.size_bytes), self.now)
-        if sent >= attempt.size_bytes and self.now - attempt.started_at >= self.latency_seconds:
+        late = attempt.number in self.links[attempt.edge].late_numbers and not attempt.hedge
+        answer_seconds = 30.0 if late else self.latency_seconds
+        if sent >= attempt.size_bytes and self.now - attempt.started_at >= answer_seconds:
             del self._sending[attempt.id]
             self.acknowledged[attempt.number] += 1
             self.by_edge[attempt.edge] += attempt.size_bytes
@@ -107,8 +124,8 @@ class Simulation:
         """What the links could have carried until now."""
         steps = int(self.now / STEP_SECONDS)
         return sum(
-            link.capacity(step * STEP_SECONDS) * STEP_SECONDS
-            for link in self.links.values()
+            min(self.uplink, sum(link.capacity(step * STEP_SECONDS) for link in self.links.values()))
+            * STEP_SECONDS
             for step in range(steps)
         )
 

@@ -77,11 +77,39 @@ def test_parallelism_stays_small_where_more_does_not_help() -> None:
     assert run.scheduler.edges["a"].window.size <= 13
 
 
+def test_connections_that_carried_no_more_are_taken_back() -> None:
+    run = Simulation({"a": Link(2 * MB)}, chunks(60), limits=Limits(first_parallel=4))
+    edge = run.scheduler.edges["a"]
+    while run.most_in_flight <= 4:
+        run.step()
+    grown_at = run.now
+    while edge.in_flight > 4:
+        run.step()
+    # A chunk takes ten seconds with four connections: none of them has ended by now.
+    assert run.now - grown_at < 5
+    run.run()
+    assert run.acknowledged == dict.fromkeys(run.chunks, 1)
+
+
+def test_edges_behind_one_uplink_fill_it_to_the_end() -> None:
+    links = {name: Link(6 * MB, per_connection=1.5 * MB) for name in "abc"}
+    run = Simulation(links, chunks(41), uplink=6 * MB).run()
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.95
+
+
 def test_a_straggler_is_overtaken() -> None:
     stragglers = frozenset({30, 31, 32, 33})
     links = {"a": Link(8 * MB, slow_numbers=stragglers), "b": Link(8 * MB)}
     run = Simulation(links, chunks(60)).run()
     assert sum(run.sent[number] for number in stragglers) > len(stragglers)
+    assert run.now < 1.3 * sum(run.chunks.values()) / (16 * MB) + 2
+
+
+def test_an_overdue_answer_is_overtaken_too() -> None:
+    late = frozenset({20, 21, 22, 23})
+    links = {"a": Link(8 * MB, late_numbers=late), "b": Link(8 * MB)}
+    run = Simulation(links, chunks(60)).run()
+    assert sum(run.sent[number] for number in late) > len(late)
     assert run.now < 1.3 * sum(run.chunks.values()) / (16 * MB) + 2
 
 
