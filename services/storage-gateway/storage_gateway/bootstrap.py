@@ -23,6 +23,7 @@ from storage_gateway.service.chunks import ChunkDispatcher
 from storage_gateway.service.closing import Closer
 from storage_gateway.service.edges import Edges
 from storage_gateway.service.housekeeping import Housekeeping
+from storage_gateway.service.multipart import Multipart
 from storage_gateway.service.objects import ObjectRemover
 from storage_gateway.service.quota import Quota
 from storage_gateway.service.sessions import Sessions
@@ -77,6 +78,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             timeout_seconds=config.chunk_timeout_seconds,
         )
         remover = ObjectRemover(pool=pool, repository=repository, storage=storage)
+        multipart = Multipart(pool=pool, repository=repository, storage=storage)
         closer = Closer(pool=pool, repository=repository, storage=storage, remover=remover)
         uploads = Uploads(
             pool=pool,
@@ -85,6 +87,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             spool=spool,
             dispatcher=dispatcher,
             closer=closer,
+            multipart=multipart,
             chunk_size_bytes=config.chunk_size_bytes,
             chunks_in_flight=config.chunks_in_flight_per_upload,
             lease_seconds=config.upload_lease_seconds,
@@ -103,6 +106,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             repository=repository,
             storage=storage,
             closer=closer,
+            multipart=multipart,
             tokens=EdgeTokens(signing_key),
             enabled=config.jettyspeed_enabled,
             direct=config.jettyspeed_direct,

@@ -32,6 +32,7 @@ from storage_gateway.domain import ChunkPlan, Tenant, UploadOptions
 from storage_gateway.repository import NewUpload, Repository, Row
 from storage_gateway.service import SOURCE
 from storage_gateway.service.closing import Closer, Received, Result
+from storage_gateway.service.multipart import Multipart
 from storage_gateway.service.reserving import quota_exceeded
 
 _OPEN = ("created", "receiving")
@@ -81,6 +82,7 @@ class Sessions:
         repository: Repository,
         storage: Storage,
         closer: Closer,
+        multipart: Multipart,
         tokens: EdgeTokens,
         enabled: bool,
         direct: bool,
@@ -92,6 +94,7 @@ class Sessions:
         self._repository = repository
         self._storage = storage
         self._closer = closer
+        self._multipart = multipart
         self._tokens = tokens
         self._enabled = enabled
         self._direct = direct
@@ -172,8 +175,7 @@ class Sessions:
         if not room["granted"]:
             raise quota_exceeded(room, wanted.size_bytes)
         try:
-            s3_upload_id = await self._storage.create_multipart(s3_key, content_type=content_type)
-            await self._repository.set_multipart(self._pool, upload_id=upload_id, s3_upload_id=s3_upload_id)
+            await self._multipart.begin(upload_id, s3_key=s3_key, content_type=content_type)
         except BaseException as error:
             code = error.code if isinstance(error, JettyThunderError) else JettyThunderError.code
             with suppress(JettyThunderError):

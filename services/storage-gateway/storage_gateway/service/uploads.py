@@ -29,7 +29,6 @@ from jettythunder.errors import (
     MultipleFiles,
     ShuttingDown,
     StorageNotIncluded,
-    StorageUnavailable,
     UploadNotOpen,
 )
 from jettythunder.storage import ObjectMissing, Storage, StoredPart
@@ -40,6 +39,7 @@ from storage_gateway.repository import NewUpload, Repository
 from storage_gateway.service import SOURCE
 from storage_gateway.service.chunks import ChunkDispatcher
 from storage_gateway.service.closing import Closer, Received, Result
+from storage_gateway.service.multipart import Multipart
 from storage_gateway.service.reserving import quota_exceeded
 from storage_gateway.spool import BLOCK_BYTES, Spool, SpooledChunk
 
@@ -84,6 +84,7 @@ class Uploads:
         spool: Spool,
         dispatcher: ChunkDispatcher,
         closer: Closer,
+        multipart: Multipart,
         chunk_size_bytes: int,
         chunks_in_flight: int,
         lease_seconds: int,
@@ -94,6 +95,7 @@ class Uploads:
         self._spool = spool
         self._dispatcher = dispatcher
         self._closer = closer
+        self._multipart = multipart
         self._chunk_size_bytes = chunk_size_bytes
         self._chunks_in_flight = chunks_in_flight
         self._lease_seconds = lease_seconds
@@ -260,17 +262,10 @@ class Uploads:
         return datetime.now(UTC) + timedelta(seconds=self._lease_seconds)
 
     async def _begin_multipart(self, upload: Receiving) -> None:
-        if upload.s3_upload_id is not None:
-            return
-        begun = await self._storage.create_multipart(upload.s3_key, content_type=upload.content_type)
-        try:
-            await self._repository.set_multipart(self._pool, upload_id=upload.upload_id, s3_upload_id=begun)
-        except BaseException:
-            # Without its id in the row nobody would find it again.
-            with suppress(StorageUnavailable):
-                await asyncio.shield(self._storage.abort_multipart(upload.s3_key, begun))
-            raise
-        upload.s3_upload_id = begun
+        if upload.s3_upload_id is None:
+            upload.s3_upload_id = await self._multipart.begin(
+                upload.upload_id, s3_key=upload.s3_key, content_type=upload.content_type
+            )
 
     async def _store(self, upload: Receiving, chunk: SpooledChunk, in_flight: asyncio.Semaphore) -> None:
         assert upload.s3_upload_id is not None  # noqa: S101 - begun before the first chunk is stored
