@@ -176,7 +176,7 @@ def discard(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take dead letters away for good. Events stay in the event log while it keeps them; commands are gone."""
+    """Take dead letters away for good. Events stay in the event log while it keeps them; commands don't."""
     selection = _selection(message_ids, consumer, error_type, fingerprint, of_type, everything)
     if not why.strip():
         raise typer.BadParameter("Say --why.")
