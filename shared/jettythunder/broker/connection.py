@@ -38,10 +38,13 @@ class BrokerLink:
         self._on_open = on_open
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[AbstractChannel] | None = None
 
     async def channel(self) -> AbstractChannel:
         """The open channel; connects where there is none.
+
+        All who ask meanwhile share one attempt and its failure: hundreds of publishes that each tried anew,
+        one after the other, would hold a relay up long after the broker is back.
 
         Raises:
             BrokerUnavailable: if the broker can't be reached within five seconds.
@@ -49,14 +52,27 @@ class BrokerLink:
         channel = self._channel
         if channel is not None and not channel.is_closed:
             return channel
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                await self._open()
-            assert self._channel is not None  # noqa: S101 - set by _open
-            return self._channel
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(self._on_opened)
+        attempt = self._opening
+        try:
+            return await asyncio.shield(attempt)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable from error
+        except asyncio.CancelledError:
+            # The link was closed under a caller who is not cancelled himself.
+            if attempt.cancelled():
+                raise BrokerUnavailable from None
+            raise
 
-    async def _open(self) -> None:
-        await self.close()
+    def _on_opened(self, attempt: asyncio.Task[AbstractChannel]) -> None:
+        self._opening = None
+        if not attempt.cancelled():
+            attempt.exception()
+
+    async def _open(self) -> AbstractChannel:
+        await self._drop()
         try:
             async with asyncio.timeout(5):
                 connection = await aio_pika.connect(
@@ -68,13 +84,14 @@ class BrokerLink:
                     aio_pika.Message(b"", type=topology.LOG_PROBE, expiration=None),
                     routing_key=topology.EVENT_LOG,
                     mandatory=True,
-                    timeout=1,
+                    timeout=2,
                 )
                 if self._on_open is not None:
                     await self._on_open(channel)
                 self._channel = channel
+                return channel
         except CONNECTION_ERRORS as error:
-            await self.close()
+            await self._drop()
             raise BrokerUnavailable from error
 
     async def ping(self) -> None:
@@ -88,6 +105,12 @@ class BrokerLink:
 
     async def close(self) -> None:
         """Close the connection; an open one is made again by the next use."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._drop()
+
+    async def _drop(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(*CONNECTION_ERRORS, asyncio.CancelledError):

@@ -77,6 +77,7 @@ class Relay:
         Raises:
             BrokerUnavailable: nothing left the outbox.
         """
+        await self._link.channel()
         async with self._pool.acquire() as connection, connection.transaction():
             taken = [
                 row
