@@ -60,6 +60,11 @@ class Load:
                 group.create_task(self._use(random.Random(number)))
             group.create_task(self._announce())
 
+    @property
+    def acknowledged(self) -> int:
+        """How many calls were answered well."""
+        return sum(count for what, count in self.counts.items() if not what.startswith("failed"))
+
     def stop(self) -> None:
         """Let calls under way end, and begin no others."""
         self._stopping.set()

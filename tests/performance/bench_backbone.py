@@ -6,6 +6,7 @@ servers of its own, or uses those that `--environment FILE`, an env file of a ru
 - relay: how many events a second one relay moves from the outbox to the broker, each confirmed by it.
 - flow: events committed one by one at a fixed rate; the time from the commit to the end of the consumer's
   transaction, with the consumer in a process of its own and its inbox in the same transaction.
+- replay: how many events a second one replay moves from the log to a consumer's queue.
 - saturated: how many events a second go all the way when the outbox is full.
 """
 
@@ -25,10 +26,14 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 from uuid import UUID, uuid4
 
+import uvloop
+
 from jettythunder import database, outbox
 from jettythunder.backbone import open_backbone
 from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
+from jettythunder.event_log import EventFilter
+from jettythunder.operations import open_operations
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings, load
 from jettythunder.topology import USAGE_METER_EVENTS
@@ -44,6 +49,7 @@ class Figures:
     events: int
     relay_events_per_second: float
     saturated_events_per_second: float
+    replay_events_per_second: float
     rate_events_per_second: float
     p50_ms: float
     p99_ms: float
@@ -83,7 +89,7 @@ async def measure_relay(settings: ServiceSettings, count: int) -> float:
 
 def consume(pipe: Pipe) -> None:
     """The consumer's process: sends the time at which each event was processed, and ends when it is told."""
-    asyncio.run(_consume(pipe))
+    uvloop.run(_consume(pipe))
 
 
 async def _consume(pipe: Pipe) -> None:
@@ -180,6 +186,20 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
     return [consumed[event_id] - at for event_id, at in committed.items()]
 
 
+async def measure_replay(settings: ServiceSettings) -> float:
+    """Events a second from the log to a consumer's queue, each confirmed by it."""
+    pool = await database.connect(str(settings.database_url), size=2, name="bench")
+    try:
+        async with open_operations(pool, settings.rabbitmq_url.get_secret_value()) as operations:
+            replays = operations.replays
+            begun = await replays.begin(USAGE_METER_EVENTS.name, EventFilter(), who="bench", rate=None)
+            began = time.perf_counter()
+            done = await replays.run(begun)
+            return done.replayed_count / (time.perf_counter() - began)
+    finally:
+        await pool.close()
+
+
 async def measure(count: int, *, rate: float, seconds: float) -> Figures:
     """All figures, one after the other."""
     settings = load(ServiceSettings)
@@ -188,12 +208,14 @@ async def measure(count: int, *, rate: float, seconds: float) -> Figures:
         saturated = await measure_saturated(settings, pipe, count)
     # The consumer is gone now, so that what is measured last is the relay alone.
     relay = await measure_relay(settings, count)
+    replay = await measure_replay(settings)
     await _empty_queue(settings)
     percentiles = statistics.quantiles(latencies, n=100)
     return Figures(
         events=count,
         relay_events_per_second=round(relay),
         saturated_events_per_second=round(saturated),
+        replay_events_per_second=round(replay),
         rate_events_per_second=rate,
         p50_ms=round(percentiles[49] * 1000, 1),
         p99_ms=round(percentiles[98] * 1000, 1),
@@ -214,6 +236,7 @@ def table(figures: Figures) -> str:
     rows = [
         ("relay, outbox to confirmed", f"{figures.relay_events_per_second:,.0f} events/s"),
         ("outbox to consumer's inbox, saturated", f"{figures.saturated_events_per_second:,.0f} events/s"),
+        ("replay, log to consumer's queue", f"{figures.replay_events_per_second:,.0f} events/s"),
         (f"commit to consumed at {figures.rate_events_per_second:.0f} events/s, p50", f"{figures.p50_ms} ms"),
         ("  p99", f"{figures.p99_ms} ms"),
         ("  longest", f"{figures.max_ms} ms"),
@@ -233,7 +256,7 @@ def main() -> None:
 
     def run(environment: dict[str, str]) -> None:
         os.environ.update(environment)
-        figures = asyncio.run(measure(given.events, rate=given.rate, seconds=given.seconds))
+        figures = uvloop.run(measure(given.events, rate=given.rate, seconds=given.seconds))
         print(json.dumps(asdict(figures), indent=2) if given.json else table(figures))
 
     if given.environment:
