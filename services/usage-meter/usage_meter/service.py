@@ -37,7 +37,7 @@ log = telemetry.logger(__name__)
 
 SOURCE = "/usage-meter"
 
-_SWEEP_BATCH_SIZE = 500
+_BATCH_SIZE = 500
 _SAME_ADJUSTMENT = ("account_id", "kind", "used_delta_bytes", "reason", "author")
 
 _facts = Counter("jettythunder_meter_facts_total", "Facts by what became of them", ["outcome"])
@@ -106,8 +106,14 @@ class Meter:
 
     async def sweep(self) -> int:
         """Release reservations that nobody will settle any more; how many were."""
+        count = 0
+        while released := await self._sweep_some():
+            count += released
+        return count
+
+    async def _sweep_some(self) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            keys = await self._repository.find_expired_holds(connection, batch_size=_SWEEP_BATCH_SIZE)
+            keys = await self._repository.find_expired_holds(connection, batch_size=_BATCH_SIZE)
             if not keys:
                 return 0
             accounts = await self._lock(connection, {key.account_id for key in keys})
@@ -122,8 +128,14 @@ class Meter:
 
     async def begin_periods(self) -> int:
         """Begin the month for accounts whose period is over, and say what that restores; how many were."""
+        count = 0
+        while begun := await self._begin_some_periods():
+            count += begun
+        return count
+
+    async def _begin_some_periods(self) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            due = await self._repository.find_due_periods(connection, batch_size=_SWEEP_BATCH_SIZE)
+            due = await self._repository.find_due_periods(connection, batch_size=_BATCH_SIZE)
             if due:
                 await self.book(connection, [], await self._lock(connection, due))
         return len(due)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -17,12 +18,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -141,28 +139,31 @@ class Model:
         self.past.append(event)
 
 
-sizes = st.integers(0, GB)
+sizes = st.integers(0, GB // 3)
+shares = st.integers(0, 100)
+numbers = st.integers(0, 1_000)
+endings = st.sampled_from(["complete", "complete", "abort", "wait"])
 ages = st.sampled_from([0, 0, 0, 30, 3_700, 86_400, 40 * 86_400])
 
 
 class LedgerMachine(RuleBasedStateMachine):
     """One account, whose events may be delivered whenever it pleases."""
 
-    uploads = Bundle("uploads")
-    downloads = Bundle("downloads")
-    waiting = Bundle("waiting")
-
     database: Database
 
-    @initialize(quota_gb=st.integers(0, 3))
+    @initialize(quota_gb=st.sampled_from([0, 1, 1, 2, 3]))
     def begin(self, quota_gb: int) -> None:
         tenants = Tenants(self.database.pool, wire=None)  # type: ignore[arg-type]
         self.tenant: Tenant = self.database.run(tenants.new(storage_gb=quota_gb, bandwidth_gb=quota_gb))
         self.model = Model(quota_gb * GB, quota_gb * GB)
+        self.uploads: list[UUID] = []
+        self.downloads: list[UUID] = []
+        self.stored: list[UploadCompletedV1] = []
+        self.waiting: list[Event[Any]] = []
 
-    def _event(self, payload: Payload, age_seconds: int) -> Event[Any]:
+    def _say(self, payload: Payload, age_seconds: int) -> None:
         at = datetime.now(UTC) - timedelta(seconds=age_seconds)
-        return Event[Any](source="/test", type=payload.TYPE, time=at, data=payload)
+        self.waiting.append(Event[Any](source="/test", type=payload.TYPE, time=at, data=payload))
 
     def _reserve_storage(self, size: int, upload_id: UUID) -> bool:
         used, reserved = self.model.storage_used, self.model.reserved("storage")
@@ -173,13 +174,20 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.holds[key] = self.model.holds.get(key, 0) + size
         return granted
 
-    @rule(target=uploads, size=sizes)
-    def begin_upload(self, size: int) -> Any:
-        upload_id = uuid4()
-        return upload_id if self._reserve_storage(size, upload_id) else multiple()
+    # Rules do much at a time: each example leaves some of them out, and should say something nevertheless.
 
-    @rule(target=uploads, size=sizes, count=st.integers(2, 6))
-    def race_for_room(self, size: int, count: int) -> Any:
+    @rule(size=sizes, more=st.lists(sizes, max_size=2), ending=endings, share=shares, age=ages)
+    def upload(self, size: int, more: list[int], ending: str, share: int, age: int) -> None:
+        """An upload begins, may grow, and may come to an end."""
+        upload_id = uuid4()
+        if self._reserve_storage(size, upload_id):
+            for step in more:
+                self._reserve_storage(step, upload_id)
+            self.uploads.append(upload_id)
+            self._end_upload(len(self.uploads) - 1, ending, share, age)
+
+    @rule(size=sizes, count=st.integers(2, 6))
+    def race_for_room(self, size: int, count: int) -> None:
         """Several uploads ask at once: as many are let in as fit, not one more."""
 
         async def race() -> list[UUID | None]:
@@ -187,22 +195,31 @@ class LedgerMachine(RuleBasedStateMachine):
 
         room = self.model.storage_quota - self.model.storage_used - self.model.reserved("storage")
         granted = [upload_id for upload_id in self.database.run(race()) if upload_id is not None]
-        fitting = count if size == 0 and room >= 0 else max(0, room) // size if size else 0
-        assert len(granted) == min(count, fitting)
+        fitting = sum((number + 1) * size <= room for number in range(count))
+        assert len(granted) == fitting
         for upload_id in granted:
             self.model.holds[upload_id, "storage"] = size
-        return multiple(*granted)
+        self.uploads += granted
 
-    @rule(upload_id=uploads, size=sizes)
-    def grow(self, upload_id: UUID, size: int) -> None:
-        if (upload_id, "storage") in self.model.holds:
-            self._reserve_storage(size, upload_id)
+    @precondition(lambda self: self.uploads)
+    @rule(number=numbers, size=sizes, ending=endings, share=shares, age=ages)
+    def go_on(self, number: int, size: int, ending: str, share: int, age: int) -> None:
+        """An upload of before grows and may come to an end; it may have expired meanwhile."""
+        place = number % len(self.uploads)
+        if (self.uploads[place], "storage") in self.model.holds:
+            self._reserve_storage(size, self.uploads[place])
+        self._end_upload(place, ending, share, age)
 
-    @rule(target=waiting, upload_id=consumes(uploads), share=st.integers(0, 100), age=ages)
-    def complete(self, upload_id: UUID, share: int, age: int) -> Any:
-        held = self.model.holds.get((upload_id, "storage"), GB)
-        stored = held * share // 100
-        payload = UploadCompletedV1(
+    def _end_upload(self, place: int, ending: str, share: int, age: int) -> None:
+        if ending == "wait":
+            return
+        upload_id = self.uploads.pop(place)
+        if ending == "abort":
+            aborted = UploadAbortedV1(account_id=self.tenant.id, upload_id=upload_id, code="expired")
+            self._say(aborted, age)
+            return
+        stored = self.model.holds.get((upload_id, "storage"), GB) * share // 100
+        completed = UploadCompletedV1(
             account_id=self.tenant.id,
             upload_id=upload_id,
             asset_id=uuid4(),
@@ -212,61 +229,59 @@ class LedgerMachine(RuleBasedStateMachine):
             deduplicated=False,
             duration_seconds=0,
         )
-        return self._event(payload, age)
+        self.stored.append(completed)
+        self._say(completed, age)
 
-    @rule(target=waiting, upload_id=consumes(uploads), age=ages)
-    def give_up(self, upload_id: UUID, age: int) -> Any:
-        payload = UploadAbortedV1(account_id=self.tenant.id, upload_id=upload_id, code="expired")
-        return self._event(payload, age)
-
-    @rule(target=waiting, completed=waiting, age=ages)
-    def delete(self, completed: Event[Any], age: int) -> Any:
+    @precondition(lambda self: self.stored)
+    @rule(number=numbers, age=ages)
+    def delete(self, number: int, age: int) -> None:
         """The event of the deletion may come before that of the upload."""
-        if not isinstance(completed.data, UploadCompletedV1):
-            return multiple()
+        asset = self.stored.pop(number % len(self.stored))
         payload = AssetDeletedV1(
             account_id=self.tenant.id,
-            asset_id=completed.data.asset_id,
-            size_bytes=completed.data.stored_bytes,
+            asset_id=asset.asset_id,
+            size_bytes=asset.stored_bytes,
             reason="request",
         )
-        return self._event(payload, age)
+        self._say(payload, age)
 
-    @rule(target=downloads, size=sizes)
-    def begin_download(self, size: int) -> Any:
+    @rule(size=sizes, ending=endings, share=shares, age=ages)
+    def download(self, size: int, ending: str, share: int, age: int) -> None:
+        """A download begins, and may be over: streamed in part, or signed."""
         used, reserved = self.model.bandwidth_used, self.model.reserved("bandwidth")
         reservation_id = self.database.run(self.tenant.reserve_bandwidth(size))
         assert (reservation_id is not None) is (used + reserved + size <= self.model.bandwidth_quota)
-        if reservation_id is None:
-            return multiple()
-        self.model.holds[reservation_id, "bandwidth"] = size
-        return reservation_id
+        if reservation_id is not None:
+            self.model.holds[reservation_id, "bandwidth"] = size
+            self.downloads.append(reservation_id)
+            self._end_download(len(self.downloads) - 1, ending, share, age)
 
-    @rule(target=waiting, reservation_id=consumes(downloads), share=st.integers(0, 100), age=ages)
-    def stream(self, reservation_id: UUID, share: int, age: int) -> Any:
-        held = self.model.holds.get((reservation_id, "bandwidth"), GB)
-        payload = AssetStreamedV1(
-            account_id=self.tenant.id,
-            asset_id=uuid4(),
-            reservation_id=reservation_id,
-            sent_bytes=held * share // 100,
-        )
-        return self._event(payload, age)
+    @precondition(lambda self: self.downloads)
+    @rule(number=numbers, ending=endings, share=shares, age=ages)
+    def finish_download(self, number: int, ending: str, share: int, age: int) -> None:
+        """A download of before is over; its reservation may have expired meanwhile."""
+        self._end_download(number % len(self.downloads), ending, share, age)
 
-    @rule(target=waiting, reservation_id=consumes(downloads), age=ages)
-    def sign(self, reservation_id: UUID, age: int) -> Any:
-        held = self.model.holds.get((reservation_id, "bandwidth"), GB)
-        payload = AssetDownloadedV1(
-            account_id=self.tenant.id, asset_id=uuid4(), reservation_id=reservation_id, size_bytes=held
-        )
-        return self._event(payload, age)
+    def _end_download(self, place: int, ending: str, share: int, age: int) -> None:
+        if ending == "wait":
+            return
+        reservation_id = self.downloads.pop(place)
+        size = self.model.holds.get((reservation_id, "bandwidth"), GB)
+        about = {"account_id": self.tenant.id, "asset_id": uuid4(), "reservation_id": reservation_id}
+        if ending == "abort":
+            self._say(AssetStreamedV1(**about, sent_bytes=size * share // 100), age)
+        else:
+            self._say(AssetDownloadedV1(**about, size_bytes=size), age)
 
-    @rule(events=st.lists(consumes(waiting), max_size=6), copies=st.integers(1, 3), batches=st.integers(1, 3))
-    def deliver(self, events: list[Event[Any]], copies: int, batches: int) -> None:
+    @precondition(lambda self: self.waiting)
+    @rule(order=st.randoms(use_true_random=False), copies=st.integers(1, 3), batches=st.integers(1, 3))
+    def deliver(self, order: Random, copies: int, batches: int) -> None:
         """Events come in any order, each several times, in batches that are booked at the same time."""
+        order.shuffle(self.waiting)
+        count = order.randint(1, len(self.waiting))
+        events, self.waiting = self.waiting[:count], self.waiting[count:]
         for event in events:
-            if event not in self.model.past:
-                self.model.book(event, month_start=self._month_start())
+            self.model.book(event, month_start=self._month_start())
         arriving = events * copies
         self._record(*(arriving[number::batches] for number in range(batches)))
 
@@ -275,13 +290,22 @@ class LedgerMachine(RuleBasedStateMachine):
     def replay_everything(self) -> None:
         self._record(self.model.past, list(reversed(self.model.past)))
 
-    @rule(quota_gb=st.integers(0, 3))
-    def change_tier(self, quota_gb: int) -> None:
+    # One rule for what is rare: rules are chosen alike, and these would crowd out the others.
+    @rule(what=st.sampled_from(["tier", "adjustment", "expiry"]), quota_gb=st.integers(0, 3), size=sizes)
+    def work_behind_the_scenes(self, what: str, quota_gb: int, size: int) -> None:
+        match what:
+            case "tier":
+                self._change_tier(quota_gb)
+            case "adjustment":
+                self._adjust(size - GB // 6)
+            case _:
+                self._expire_everything()
+
+    def _change_tier(self, quota_gb: int) -> None:
         self.database.run(self.tenant.change_quota(storage_gb=quota_gb))
         self.model.storage_quota = quota_gb * GB
 
-    @rule(size=st.integers(-GB, GB))
-    def adjust(self, size: int) -> None:
+    def _adjust(self, size: int) -> None:
         adjustment = Adjustment(
             id=uuid4(),
             account_id=self.tenant.id,
@@ -294,13 +318,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert booked == [True, False]
         self.model.storage_used += size
 
-    @rule()
-    def expire_everything(self) -> None:
+    def _expire_everything(self) -> None:
         """Whoever held something is gone for hours; their events may still come."""
         expire = "UPDATE usage_reservations SET expires_at = now() - interval '2 hours' WHERE account_id = $1"
         self.database.run(self.tenant.pool.execute(expire, self.tenant.id))
-        while self.database.run(self.database.meter.sweep()):
-            pass
+        self.database.run(self.database.meter.sweep())
         self.model.holds.clear()
 
     def _record(self, *batches: list[Event[Any]]) -> None:
@@ -331,6 +353,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "model"):
             return
+        while self.waiting:
+            self.deliver(Random(len(self.waiting)), copies=2, batches=3)
+        self.replay_everything()
+        self.counters_are_what_they_must_be()
+        self.the_ledger_proves_the_counters()
         self.database.run(self.database.rollups.roll_up_all())
         pool = self.database.pool
         assert self.database.run(pool.fetchval(_ROWS_ARE_THE_LEDGER, self.tenant.id)) == 0
