@@ -63,12 +63,16 @@ def payload() -> AssetDownloadedV1:
     )
 
 
-async def fill(pool: database.Pool, count: int) -> None:
-    """Commit ``count`` events to the outbox, many in a transaction."""
+async def fill(pool: database.Pool, count: int) -> set[UUID]:
+    """Commit ``count`` events to the outbox, many in a transaction; their ids."""
+    event_ids: set[UUID] = set()
     for begin in range(0, count, WRITE_BATCH):
         async with pool.acquire() as connection, connection.transaction():
             size = min(WRITE_BATCH, count - begin)
-            await outbox.write(connection, *(payload() for _ in range(size)), source=SOURCE)
+            rows = outbox.rows(*(payload() for _ in range(size)), source=SOURCE)
+            await outbox.write_rows(connection, rows)
+            event_ids.update(rows.event_ids)
+    return event_ids
 
 
 async def measure_relay(settings: ServiceSettings, count: int) -> float:
@@ -133,11 +137,11 @@ def running_consumer() -> Iterator[Pipe]:
         process.kill()
 
 
-async def collect(pipe: Pipe, count: int, *, timeout_seconds: float) -> dict[UUID, float]:
-    """When each of the next ``count`` events was consumed."""
+async def collect(pipe: Pipe, wanted: set[UUID], *, timeout_seconds: float) -> dict[UUID, float]:
+    """When each of the events was consumed."""
     consumed: dict[UUID, float] = {}
     async with asyncio.timeout(timeout_seconds):
-        while len(consumed) < count:
+        while not wanted <= consumed.keys():
             while pipe.poll():
                 consumed.update(pipe.recv())
             await asyncio.sleep(0.01)
@@ -149,10 +153,10 @@ async def measure_saturated(settings: ServiceSettings, pipe: Pipe, count: int) -
     pool = await database.connect(str(settings.database_url), size=4, name="bench")
     relay = Relay(pool, settings.rabbitmq_url.get_secret_value(), name="bench")
     try:
-        await fill(pool, count)
+        event_ids = await fill(pool, count)
         began = time.perf_counter()
         relay.start()
-        await collect(pipe, count, timeout_seconds=300)
+        await collect(pipe, event_ids, timeout_seconds=300)
         return count / (time.perf_counter() - began)
     finally:
         await relay.close()
@@ -179,7 +183,7 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
             for number in range(count):
                 await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
                 writers.create_task(commit_one())
-        consumed = await collect(pipe, count, timeout_seconds=120)
+        consumed = await collect(pipe, set(committed), timeout_seconds=120)
     finally:
         await relay.close()
         await pool.close()
