@@ -33,12 +33,6 @@ BEGIN
         t.rate_limit_per_minute, allowed, remaining, reset_seconds;
 END $$;
 
-CREATE FUNCTION public.bandwidth_cost(p_bytes numeric, p_month timestamp with time zone) RETURNS numeric
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT p_bytes * usage_price('bandwidth', p_month) / 1000000000
-$$;
-
 CREATE FUNCTION public.carry_quota() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -171,15 +165,6 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION public.storage_cost(p_byte_seconds numeric, p_month timestamp with time zone) RETURNS numeric
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT p_byte_seconds * usage_price('storage', p_month)
-        / (1000000000 * extract(epoch FROM
-            (date_trunc('month', p_month, 'UTC') AT TIME ZONE 'UTC' + interval '1 month')
-            - date_trunc('month', p_month, 'UTC') AT TIME ZONE 'UTC'))
-$$;
-
 CREATE FUNCTION public.take_request(p_subject text, p_limit integer, p_window_seconds double precision, OUT allowed boolean, OUT remaining integer, OUT reset_seconds double precision) RETURNS record
     LANGUAGE plpgsql
     AS $$
@@ -220,6 +205,14 @@ CREATE FUNCTION public.usage_price(p_resource text, p_at timestamp with time zon
     SELECT coalesce((SELECT usd_per_gb FROM usage_prices
                      WHERE resource = p_resource AND effective_from <= p_at
                      ORDER BY effective_from DESC LIMIT 1), 0)
+$$;
+
+CREATE FUNCTION public.usage_rates(p_month timestamp with time zone) RETURNS TABLE(month_seconds numeric, storage_usd_per_gb numeric, bandwidth_usd_per_gb numeric)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT extract(epoch FROM m.month + interval '1 month' - m.month),
+        usage_price('storage', p_month), usage_price('bandwidth', p_month)
+    FROM (SELECT date_trunc('month', p_month AT TIME ZONE 'UTC') AS month) AS m
 $$;
 
 CREATE TABLE public.account_usage (

@@ -141,14 +141,16 @@ WITH work AS (
     SELECT account_id, hour, bandwidth_bytes, request_count, storage_delta, changed_byte_seconds,
         (opening_bytes + sum(storage_delta) OVER (PARTITION BY account_id ORDER BY hour))::bigint AS storage_bytes
     FROM sums
-), priced AS (
-    SELECT account_id, hour, bandwidth_bytes, request_count, storage_bytes,
+), weighed AS (
+    SELECT account_id, hour, date_trunc('month', hour, 'UTC') AS month, bandwidth_bytes, request_count, storage_bytes,
         (storage_bytes - storage_delta) * 3600 + changed_byte_seconds AS byte_seconds
     FROM figures
+), rates AS MATERIALIZED (
+    SELECT m.month, r.* FROM (SELECT DISTINCT month FROM weighed) AS m CROSS JOIN LATERAL usage_rates(m.month) AS r
 ), costed AS (
-    SELECT *, round(storage_cost(byte_seconds, hour), 4) AS storage_cost,
-        round(bandwidth_cost(bandwidth_bytes, hour), 4) AS bandwidth_cost
-    FROM priced
+    SELECT w.*, round(w.byte_seconds * r.storage_usd_per_gb / (1000000000 * r.month_seconds), 4) AS storage_cost,
+        round(w.bandwidth_bytes * r.bandwidth_usd_per_gb / 1000000000, 4) AS bandwidth_cost
+    FROM weighed w JOIN rates r USING (month)
 )
 INSERT INTO storage_usage AS s (account_id, period_start, period_end, storage_bytes, storage_byte_seconds,
     bandwidth_bytes, request_count, storage_cost, bandwidth_cost, total_cost)
@@ -239,15 +241,20 @@ FROM usage_ledger WHERE source_event_id = :source_event_id AND resource = :resou
 -- Usage per account and hour, day or month (UTC), from the hourly rows. Between them the bytes stored stay as
 -- they were, so a bucket's byte-seconds are: bytes at its start x its length, and for each hour in it what
 -- the hour changed within itself, and its change x the time from its end to the bucket's.
+WITH rates AS MATERIALIZED (
+    SELECT m.at_utc AT TIME ZONE 'UTC' AS month, r.*
+    FROM generate_series(date_trunc('month', :from_at::timestamptz AT TIME ZONE 'UTC'),
+                         :to_at::timestamptz AT TIME ZONE 'UTC', interval '1 month') AS m (at_utc)
+    CROSS JOIN LATERAL usage_rates(m.at_utc AT TIME ZONE 'UTC') AS r
+)
 SELECT a.id AS account_id, a.agentcache_user_ref AS agentcache_user_id, b.starts_at AS period_start, b.ends_at AS period_end,
     coalesce(h.closing_bytes, b.opening_bytes) AS storage_bytes,
     c.byte_seconds / 3600 AS storage_byte_hours,
     coalesce(h.bandwidth_bytes, 0) AS bandwidth_bytes,
     coalesce(h.request_count, 0) AS request_count,
-    round(storage_cost(c.byte_seconds, b.starts_at), 4) AS storage_cost,
-    round(bandwidth_cost(coalesce(h.bandwidth_bytes, 0), b.starts_at), 4) AS bandwidth_cost,
-    round(storage_cost(c.byte_seconds, b.starts_at) + bandwidth_cost(coalesce(h.bandwidth_bytes, 0), b.starts_at), 4)
-        AS total_cost
+    round(d.storage_cost, 4) AS storage_cost,
+    round(d.bandwidth_cost, 4) AS bandwidth_cost,
+    round(d.storage_cost + d.bandwidth_cost, 4) AS total_cost
 FROM agentcache_accounts a
 CROSS JOIN LATERAL (
     SELECT s.starts_at,
@@ -282,6 +289,11 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT b.opening_bytes * extract(epoch FROM b.ends_at - b.starts_at) + coalesce(h.changed_byte_seconds, 0) AS byte_seconds
 ) AS c
+JOIN rates r ON r.month = date_trunc('month', b.starts_at, 'UTC')
+CROSS JOIN LATERAL (
+    SELECT c.byte_seconds * r.storage_usd_per_gb / (1000000000 * r.month_seconds) AS storage_cost,
+        coalesce(h.bandwidth_bytes, 0) * r.bandwidth_usd_per_gb / 1000000000 AS bandwidth_cost
+) AS d
 WHERE (:account_id::uuid IS NULL OR a.id = :account_id)
   AND (h.closing_bytes IS NOT NULL OR b.opening_bytes <> 0)
 ORDER BY a.id, b.starts_at;

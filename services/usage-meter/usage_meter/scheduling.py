@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from zlib import crc32
@@ -14,6 +15,9 @@ from jettythunder.database import CONNECTION_ERRORS, Pool, queries
 log = telemetry.logger(__name__)
 
 _queries = queries("usage_meter")
+
+# After a run of a minute a job rests for four.
+_REST = 4
 _runs = Counter("jettythunder_meter_job_runs_total", "Runs of scheduled work", ["job", "outcome"])
 
 
@@ -23,7 +27,8 @@ class Job:
 
     Args:
         name: names the advisory lock too.
-        interval_seconds: from the end of one run to the start of the next.
+        interval_seconds: from the end of one run to the start of the next; longer after a long run, so that
+            scheduled work leaves most of the database's time to the events.
         at_start: whether the first run is at once instead of after the first interval.
     """
 
@@ -69,6 +74,7 @@ class Schedule:
         if not job.at_start:
             await asyncio.sleep(job.interval_seconds)
         while True:
+            began = time.monotonic()
             try:
                 async with only_runner(self._pool, job.name) as is_mine:
                     if is_mine:
@@ -82,4 +88,5 @@ class Schedule:
             except Exception as error:
                 _runs.labels(job.name, "failed").inc()
                 log.error("job failed", job=job.name, exc_info=error)
-            await asyncio.sleep(job.interval_seconds)
+            took = time.monotonic() - began
+            await asyncio.sleep(max(job.interval_seconds, _REST * took))

@@ -142,17 +142,15 @@ CREATE FUNCTION usage_price(p_resource TEXT, p_at TIMESTAMPTZ) RETURNS NUMERIC L
                      ORDER BY effective_from DESC LIMIT 1), 0)
 $$;
 
--- Dollars for bytes stored over time. Seconds per month are those of the month itself, so that a GB kept
--- for a whole month costs exactly the price of a GB-month, in February as in March.
-CREATE FUNCTION storage_cost(p_byte_seconds NUMERIC, p_month TIMESTAMPTZ) RETURNS NUMERIC LANGUAGE sql STABLE AS $$
-    SELECT p_byte_seconds * usage_price('storage', p_month)
-        / (1000000000 * extract(epoch FROM
-            (date_trunc('month', p_month, 'UTC') AT TIME ZONE 'UTC' + interval '1 month')
-            - date_trunc('month', p_month, 'UTC') AT TIME ZONE 'UTC'))
-$$;
-
-CREATE FUNCTION bandwidth_cost(p_bytes NUMERIC, p_month TIMESTAMPTZ) RETURNS NUMERIC LANGUAGE sql STABLE AS $$
-    SELECT p_bytes * usage_price('bandwidth', p_month) / 1000000000
+-- What a month's costs are computed with: byte-seconds x price / (10^9 x month_seconds), bytes x price / 10^9.
+-- Seconds are those of the month itself, so that a GB kept for a whole month costs exactly the price of a
+-- GB-month, in February as in March.
+CREATE FUNCTION usage_rates(p_month TIMESTAMPTZ)
+RETURNS TABLE (month_seconds NUMERIC, storage_usd_per_gb NUMERIC, bandwidth_usd_per_gb NUMERIC)
+LANGUAGE sql STABLE AS $$
+    SELECT extract(epoch FROM m.month + interval '1 month' - m.month),
+        usage_price('storage', p_month), usage_price('bandwidth', p_month)
+    FROM (SELECT date_trunc('month', p_month AT TIME ZONE 'UTC') AS month) AS m
 $$;
 
 -- The quota in force is a column of the row that a reservation locks, so a tier change
