@@ -55,12 +55,17 @@ async def test_one_correlation_id_leads_from_the_request_to_the_worker(
     answer = await tenant.upload(os.urandom(12 * MEGABYTE), headers={"X-Correlation-ID": correlation})
     assert answer.headers["x-correlation-id"] == correlation
     upload_id = answer.json()["upload_id"]
-    stored = [
-        line
-        for name in ("chunk-worker-1", "chunk-worker-2")
-        for line in lines(services, name, correlation_id=correlation, event="chunk stored")
-    ]
-    assert sorted((line["upload_id"], line["number"]) for line in stored) == [(upload_id, 1), (upload_id, 2)]
+
+    def stored() -> bool:
+        # The process manager writes a service's lines to its log a moment after the service has.
+        found = [
+            (line["upload_id"], line["number"])
+            for name in ("chunk-worker-1", "chunk-worker-2")
+            for line in lines(services, name, correlation_id=correlation, event="chunk stored")
+        ]
+        return sorted(found) == [(upload_id, 1), (upload_id, 2)]
+
+    await eventually(stored, timeout_seconds=30)
 
     async def told() -> bool:
         types = [event["type"] for event in await event_log(infrastructure, correlation)]
