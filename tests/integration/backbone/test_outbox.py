@@ -86,6 +86,7 @@ async def test_backlog_and_lag_are_measured(bench: Bench) -> None:
     assert REGISTRY.get_sample_value("jettythunder_outbox_lag_seconds") is not None
 
 
+@pytest.mark.chaos
 async def test_everything_committed_arrives_although_the_broker_is_killed(
     own_infrastructure: Infrastructure,
 ) -> None:
@@ -100,6 +101,7 @@ async def test_everything_committed_arrives_although_the_broker_is_killed(
         assert set(committed) <= logged
 
 
+@pytest.mark.chaos
 async def test_everything_committed_arrives_although_the_database_is_killed(
     own_infrastructure: Infrastructure,
 ) -> None:

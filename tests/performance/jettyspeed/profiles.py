@@ -32,7 +32,7 @@ class Profile:
     links: tuple[Shape, ...]
     uplink: float | None = None
     size_factor: int = 1
-    """Fast networks get larger files, so that the start of a program does not count for much."""
+    """A larger file, where the beginning and the end would count for too much."""
 
     @property
     def shaped(self) -> bool:
@@ -55,9 +55,9 @@ PROFILES = (
     ),
     Profile(
         "unequal",
-        "5 edges of 3, 2.5, 2, 1.5 and 1 MB/s, 30 ms, 1 MB/s a connection; one stalls, one dies",
+        "5 edges of 3, 2.5, 2, 1.5 and 1 MB/s, 30 ms, 2 MB/s a connection; one stalls, one dies",
         rtt_seconds=0.030,
-        per_connection=1.0 * MB,
+        per_connection=2.0 * MB,
         links=(
             Shape(3 * MB),
             Shape(2.5 * MB),
@@ -65,6 +65,7 @@ PROFILES = (
             Shape(1.5 * MB, stalls_at=8.0),
             Shape(1 * MB, dies_at=12.0),
         ),
+        size_factor=2,
     ),
     Profile(
         "long",
