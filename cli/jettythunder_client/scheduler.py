@@ -371,7 +371,8 @@ class Scheduler:
             if chunk is None:
                 continue
             expected = edge.expected_seconds(chunk.size_bytes)
-            if expected > max(remaining_seconds, 0.5) and self._sooner_elsewhere(edge, chunk, expected, now):
+            late = bool(self._attempts) and expected > max(remaining_seconds, 0.5)
+            if late and self._sooner_elsewhere(edge, chunk, expected, now):
                 continue
             self._waiting.remove(chunk)
             return chunk, edge
@@ -380,7 +381,9 @@ class Scheduler:
     def _sooner_elsewhere(self, edge: Edge, chunk: Chunk, expected: float, now: float) -> bool:
         """Whether waiting for another edge's next free connection brings the chunk through sooner."""
         for other in self.edges.values():
-            if other is edge or not other.healthy(now) or other.failures or other.chunk_rate == 0:
+            if other is edge or other.id == chunk.failed_on or not other.healthy(now):
+                continue
+            if other.failures or other.chunk_rate == 0:
                 continue
             rests = (
                 self._rest_seconds(attempt, now)

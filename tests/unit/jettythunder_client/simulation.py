@@ -25,6 +25,8 @@ class Link:
     late_numbers: frozenset[int] = frozenset()
     """Chunks whose first attempt is answered half a minute late."""
     refuses_until: float = 0.0
+    spoils: frozenset[int] = frozenset()
+    """Chunks that arrive here with other bytes, every time."""
 
     def dead(self, now: float) -> bool:
         return self.dies_at <= now < self.returns_at
@@ -114,6 +116,9 @@ class Simulation:
         late = attempt.number in self.links[attempt.edge].late_numbers and not attempt.hedge
         answer_seconds = 30.0 if late else self.latency_seconds
         if sent >= attempt.size_bytes and self.now - attempt.started_at >= answer_seconds:
+            if attempt.number in self.links[attempt.edge].spoils:
+                self._fail(attempt)
+                return
             del self._sending[attempt.id]
             self.acknowledged[attempt.number] += 1
             self.by_edge[attempt.edge] += attempt.size_bytes

@@ -150,6 +150,13 @@ def test_a_chunk_that_failed_on_an_edge_goes_to_another() -> None:
     assert second.edge != first.edge
 
 
+def test_a_chunk_that_the_fastest_edge_spoils_goes_over_a_slower_one() -> None:
+    links = {"fast": Link(8 * MB, spoils=frozenset({3})), "slow": Link(1 * MB), "slower": Link(0.9 * MB)}
+    for count in range(3, 12):
+        run = Simulation(links, chunks(count)).run(until_seconds=120)
+        assert run.acknowledged == dict.fromkeys(run.chunks, 1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_links_do_every_chunk_is_acknowledged_once_and_limits_hold(data: st.DataObject) -> None:
@@ -165,6 +172,7 @@ def test_whatever_links_do_every_chunk_is_acknowledged_once_and_limits_hold(data
             dies_at=dies_at,
             returns_at=dies_at + away_seconds,
             refuses_until=data.draw(st.floats(0, 3)),
+            spoils=data.draw(st.frozensets(st.integers(1, 40))),
         )
     sizes = data.draw(st.lists(st.integers(1, 8 * MB), min_size=1, max_size=40))
     limits = Limits(max_parallel=data.draw(st.integers(1, 32)))
