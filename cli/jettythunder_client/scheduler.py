@@ -143,6 +143,8 @@ class Edge:
     latency_seconds: float
     in_flight: int = 0
     moved_bytes: int = 0
+    moved_at: float = -math.inf
+    """When it last took a byte or acknowledged a chunk."""
     acknowledged_bytes: int = 0
     goodput: float = 0.0
     chunk_rate: float = 0.0
@@ -257,8 +259,10 @@ class Scheduler:
     def progressed(self, attempt: Attempt, sent_bytes: int, now: float) -> None:
         """The connection has taken so many bytes of the chunk."""
         if attempt.id in self._attempts and sent_bytes > attempt.sent_bytes:
-            self.edges[attempt.edge].moved_bytes += sent_bytes - attempt.sent_bytes
-            attempt.sent_bytes, attempt.moved_at = sent_bytes, now
+            edge = self.edges[attempt.edge]
+            edge.moved_bytes += sent_bytes - attempt.sent_bytes
+            edge.moved_at = attempt.moved_at = now
+            attempt.sent_bytes = sent_bytes
 
     def succeeded(self, attempt: Attempt, now: float) -> list[Attempt]:
         """The chunk is acknowledged; returns the attempts that lost the race and are to be cancelled."""
@@ -270,6 +274,7 @@ class Scheduler:
         edge.chunk_rate = rate if edge.chunk_rate == 0 else 0.7 * edge.chunk_rate + 0.3 * rate
         edge.moved_bytes += attempt.size_bytes - attempt.sent_bytes
         edge.failures = 0
+        edge.moved_at = now
         self.last_success_at = now
         chunk = self._open.pop(attempt.number, None)
         if chunk is None:
@@ -280,7 +285,7 @@ class Scheduler:
         losers = list(chunk.attempts)
         for loser in losers:
             self._end(loser)
-            if self._is_silent(loser, now):
+            if now - self.edges[loser.edge].moved_at > self.limits.stall_seconds / 2:
                 # Overtaken before the stall was certain: without this the edge would get the next chunk.
                 self._penalise(self.edges[loser.edge], loser, now, None)
         return losers
@@ -440,7 +445,7 @@ class Scheduler:
         edge = self.edges[attempt.edge]
         elapsed = now - attempt.started_at
         if len(self._pace) < 5 or edge.chunk_rate == 0:
-            return self._is_silent(attempt, now)
+            return now - attempt.moved_at > self.limits.stall_seconds / 2
         paces = sorted(self._pace)
         bound = max(2.0, 1.5 * paces[min(len(paces) - 1, math.ceil(0.95 * len(paces)) - 1)])
         return elapsed > max(1.0, bound * attempt.size_bytes / edge.chunk_rate)

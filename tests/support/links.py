@@ -129,7 +129,8 @@ class Link:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._forward(reader, upstream))
                 pumps.create_task(self._back(answers, writer))
-        except* (OSError, _Ended):
+        except* (OSError, _Ended, asyncio.CancelledError):
+            # `die` cancels: that is an end like any other, and nobody waits for it.
             pass
         finally:
             self._connections.discard(task)

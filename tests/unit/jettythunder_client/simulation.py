@@ -19,6 +19,8 @@ class Link:
     rate: float
     per_connection: float = math.inf
     stalls_at: float = math.inf
+    buffer_bytes: int = 0
+    """What it still takes of each chunk, though nothing comes through any more, once it stalls."""
     dies_at: float = math.inf
     returns_at: float = math.inf
     slow_numbers: frozenset[int] = frozenset()
@@ -99,6 +101,9 @@ class Simulation:
             elif self.now < link.refuses_until:
                 self._fail(attempt, retry_after_seconds=1.0)
             else:
+                stalled = self.now >= link.stalls_at and sent + link.buffer_bytes >= attempt.size_bytes
+                if stalled:
+                    self.scheduler.progressed(attempt, attempt.size_bytes, link.stalls_at)
                 rate = granted * link.demand(len(mine), self.now) / len(mine)
                 rate = rate / 50 if attempt.number in link.slow_numbers else rate
                 self._advance(attempt, sent + rate * STEP_SECONDS)
