@@ -25,7 +25,6 @@ from jettythunder_client.retry import backoff_seconds
 
 _SMOOTHING_SECONDS = 3.0
 _TICK_SECONDS = 0.25
-_FIRST_PER_EDGE = 2
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Limits:
 
     max_parallel: int = 32
     """Chunks in flight at once, over all edges."""
-    first_parallel: int = 10
-    """Chunks in flight at the beginning, over all edges, which get three each at least."""
+    first_parallel: int = 9
+    """Chunks in flight at the beginning, over all edges, which get one each at least."""
     hedge_share: float = 0.1
     """Bytes that may be sent a second time to overtake stragglers, as a share of the file."""
     stall_seconds: float = 5.0
@@ -193,8 +192,7 @@ class Scheduler:
         spread: Callable[[], float],
     ) -> None:
         edge_count = max(1, len(edges))
-        wanted = max(_FIRST_PER_EDGE, limits.first_parallel // edge_count)
-        first = max(1, min(wanted, limits.max_parallel // edge_count))
+        first = max(1, min(limits.first_parallel, limits.max_parallel) // edge_count)
         self.limits = limits
         self._first_window = first
         self.edges: dict[str, Edge] = {}
