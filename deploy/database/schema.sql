@@ -62,7 +62,7 @@ CREATE FUNCTION public.notify_outbox() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    NOTIFY jettythunder_outbox;
+    PERFORM pg_notify('jettythunder_outbox', current_setting('application_name'));
     RETURN NULL;
 END $$;
 
@@ -758,7 +758,7 @@ ALTER TABLE ONLY public.uploads
 ALTER TABLE ONLY public.usage_reservations
     ADD CONSTRAINT usage_reservations_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0006');
+INSERT INTO public.alembic_version (version_num) VALUES ('0007');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

@@ -36,10 +36,14 @@ _lag = Gauge("jettythunder_outbox_lag_seconds", "Age of the oldest event not yet
 
 
 class Relay:
-    """Publishes the outbox until it is closed; any number of relays may run at once."""
+    """Publishes the outbox until it is closed; any number of relays may run at once.
+
+    It wakes at once for what connections named ``name`` commit, and finds what others left by polling.
+    """
 
     def __init__(self, pool: Pool, broker_url: str, *, name: str) -> None:
         self._pool = pool
+        self._name = name
         self._link = BrokerLink(broker_url, name=f"{name} relay")
         self._publisher = Publisher(self._link)
         self._wake = asyncio.Event()
@@ -118,7 +122,8 @@ class Relay:
         while True:
             self._wake.clear()
             try:
-                while await self.publish_batch():
+                # What is committed meanwhile wakes it again, so an unfilled batch was the last one.
+                while await self.publish_batch() == _BATCH_SIZE:
                     pass
                 await self._measure()
             except BrokerUnavailable:
@@ -145,8 +150,9 @@ class Relay:
         _lag.set(backlog["lag_seconds"])
 
     async def _listen_forever(self) -> None:
-        def wake(*_: Any) -> None:
-            self._wake.set()
+        def wake(_connection: Any, _pid: int, _channel: str, writer: object) -> None:
+            if writer == self._name:
+                self._wake.set()
 
         while True:
             lost = asyncio.Event()
