@@ -96,14 +96,18 @@ class SpooledChunk:
     def md5(self) -> str:
         return self._md5.hexdigest()
 
+    def keeps_in_memory(self, block: bytes | bytearray) -> bool:
+        """Whether the chunk, with this block, still needs no file."""
+        return self._file is None and not self._memory and len(block) < BLOCK_BYTES
+
     def append(self, block: bytes | bytearray) -> None:
-        """Add bytes; blocks, so call it in a thread.
+        """Add bytes. It writes to disk unless :meth:`keeps_in_memory`: call it in a thread then.
 
         Raises:
             SpoolFull: the disk is full.
         """
         self._md5.update(block)
-        if self._file is None and not self._memory and len(block) < BLOCK_BYTES:
+        if self.keeps_in_memory(block):
             self._memory = bytes(block)
         else:
             try:

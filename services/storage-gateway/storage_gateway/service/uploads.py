@@ -51,6 +51,9 @@ _TRAILING_FIELDS_BYTES = 65_536
 
 _LAST_PARTS_SECONDS = 5.0
 
+# Hashing this little takes less time than handing it to a thread.
+_INLINE_BYTES = 64 * 1024
+
 
 @dataclass
 class Receiving:
@@ -225,7 +228,10 @@ class Uploads:
             raise _too_large(upload.tenant)
         if size > upload.reserved_bytes:
             await self._grow(upload, size)
-        await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
+        if len(block) <= _INLINE_BYTES and chunk.keeps_in_memory(block):
+            _take_in(upload.sha256, chunk, block)
+        else:
+            await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
         upload.size_bytes = size
         if time.monotonic() - upload.lease_renewed_at > self._lease_seconds / 3:
             await self._renew_lease(upload)
