@@ -12,6 +12,10 @@ from jettythunder_cli.stack.programs import Program
 
 GATEWAY = "storage-gateway"
 GRACEFUL_SHUTDOWN_SECONDS = 20
+
+# Longer than clients and load balancers keep an idle connection: a server that closes first may do so just
+# when the next request is on its way, which is then lost.
+KEEP_ALIVE_SECONDS = 75
 SERVICE_PRIORITY = 50
 
 
@@ -56,6 +60,7 @@ def service_command(kind: ServiceKind, port: int) -> list[str]:
         "--http": "httptools",
         "--log-level": "warning",
         "--timeout-graceful-shutdown": str(GRACEFUL_SHUTDOWN_SECONDS),
+        "--timeout-keep-alive": str(KEEP_ALIVE_SECONDS),
     }
     flat = [part for option in options.items() for part in option]
     return [sys.executable, "-m", "uvicorn", kind.application, "--no-access-log", *flat]
