@@ -2,7 +2,8 @@
 
 The scheme is https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
 signature is HMAC-SHA-256 over ``id.timestamp.body``. A webhook is sent at least once: retries wait in the
-broker, and the receiver tells repetitions by ``webhook-id``, which is the event's id.
+broker, and the receiver tells repetitions by ``webhook-id``, which is the event's id. One that was taken is
+noted in the inbox and not sent again, so replaying the event log sends only what was never delivered.
 """
 
 import base64
@@ -20,8 +21,11 @@ from jettythunder.contracts.envelope import CONTENT_TYPE, Event
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from jettythunder.database import Pool
 from jettythunder.errors import WebhookRefused, WebhookUndelivered
+from jettythunder.outbox import inbox
+from jettythunder.topology import USAGE_METER_WEBHOOKS
 from usage_meter.repository import AccountRepository
 
+_CONSUMER = USAGE_METER_WEBHOOKS.name
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 # Besides failures of the server, what HTTP says to try again: time-out, too early, too many requests.
@@ -71,14 +75,18 @@ class Webhooks:
             consumer.on(payload, self.send)
 
     async def send(self, event: Event[Any]) -> None:
-        """Send one event, with the user's id as AgentCache knows it.
+        """Send one event, with the user's id as AgentCache knows it, unless the receiver has taken it before.
 
         Raises:
             WebhookUndelivered: the receiver can't be reached or failed; try again later.
             WebhookRefused: the receiver would refuse it again.
         """
-        if self._url is None:
+        if self._url is None or await inbox.seen(self._pool, consumer=_CONSUMER, event_id=event.id):
             return
+        await self._post(self._url, event)
+        await inbox.note(self._pool, consumer=_CONSUMER, event_id=event.id)
+
+    async def _post(self, url: str, event: Event[Any]) -> None:
         body = await self._body(event)
         timestamp = int(time.time())
         headers = {
@@ -91,7 +99,7 @@ class Webhooks:
         }
         try:
             async with self._http.post(
-                self._url, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+                url, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
             ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from jettythunder.database import Connection, queries
+from jettythunder.database import Connection, Runner, queries
 
 _queries = queries("jettythunder.outbox")
 _duplicates = Counter("jettythunder_duplicates_total", "Events seen before and passed over", ["consumer"])
@@ -20,3 +20,20 @@ async def first_time(connection: Connection, *, consumer: str, event_id: UUID) -
         return True
     _duplicates.labels(consumer).inc()
     return False
+
+
+async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
+    """Whether this consumer has processed the event.
+
+    For effects outside the database, which no transaction covers: ask, have the effect, then :func:`note` it.
+    A crash in between repeats the effect, so whoever it reaches must be able to tell repetitions.
+    """
+    if not await _queries.is_in_inbox(on, consumer=consumer, event_id=event_id):
+        return False
+    _duplicates.labels(consumer).inc()
+    return True
+
+
+async def note(on: Runner, *, consumer: str, event_id: UUID) -> None:
+    """Note an event as processed, after its effect."""
+    await _queries.insert_inbox(on, consumer=consumer, event_id=event_id)

@@ -28,3 +28,7 @@ FROM outbox;
 -- name: insert_inbox(consumer, event_id)$
 -- Notes that a consumer processes an event; no row comes back for one it has processed before.
 INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING RETURNING true;
+
+-- name: is_in_inbox(consumer, event_id)$
+-- Whether a consumer has processed an event.
+SELECT EXISTS (SELECT FROM inbox WHERE consumer = :consumer AND event_id = :event_id);

@@ -99,18 +99,18 @@ class Wire:
         """The events of a type about an account that the event log holds at this moment."""
         fence = uuid4().hex
         held: list[AbstractIncomingMessage] = []
+        arriving: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         async with asyncio.timeout(WAIT_SECONDS), self.connection.channel() as channel:
             await channel.set_qos(100)
             await channel.default_exchange.publish(
                 aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
             )
             log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
-            async with log.iterator(arguments={"x-stream-offset": "first"}) as arriving:
-                async for message in arriving:
-                    await message.ack()
-                    if message.message_id == fence:
-                        break
-                    held.append(message)
+            # Not by an iterator: at its end it gives back what is left, and streams take nothing back.
+            await log.consume(arriving.put, arguments={"x-stream-offset": "first"})
+            while (message := await arriving.get()).message_id != fence:
+                await message.ack()
+                held.append(message)
         model = Event[payload]  # type: ignore[valid-type]
         events: list[Event[Any]] = [model.model_validate_json(m.body) for m in held if m.type == payload.TYPE]
         return [event for event in events if event.subject == str(account_id)]
@@ -250,14 +250,16 @@ class Tenant:
 
         await eventually(same, timeout_seconds=WAIT_SECONDS)
 
-    async def processed(self, *event_ids: UUID) -> None:
+    async def processed(
+        self, *event_ids: UUID, by: topology.ConsumerQueue = topology.USAGE_METER_EVENTS
+    ) -> None:
         """Wait until the usage-meter has processed events."""
 
         async def all_are() -> bool:
             return bool(
                 await self.pool.fetchval(
                     "SELECT count(*) = $2 FROM inbox WHERE consumer = $1 AND event_id = ANY ($3::uuid[])",
-                    topology.USAGE_METER_EVENTS.name,
+                    by.name,
                     len(event_ids),
                     list(event_ids),
                 )

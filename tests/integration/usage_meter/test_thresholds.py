@@ -3,14 +3,19 @@
 import base64
 import hashlib
 import hmac
+import json
+from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import aio_pika
+import httpx
 from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.accounts import AccountTierChangedV1
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
+from jettythunder.topology import USAGE_METER_WEBHOOKS
 
 from .conftest import GB, WAIT_SECONDS, Receiver, Tenant, Tenants, Wire
 
@@ -161,3 +166,40 @@ async def test_a_webhook_that_fails_is_sent_again_under_its_id(tenants: Tenants,
     await tenant.store(8 * GB)
     sent = await webhooks(receiver, tenant, 4)
     assert len({headers["webhook-id"] for headers, _ in sent}) == 1
+
+
+async def replayed(wire: Wire, *events: Mapping[str, Any]) -> None:
+    """Give events to the webhooks' consumer again, as a replay of the event log does."""
+    exchange = await wire.channel.get_exchange(USAGE_METER_WEBHOOKS.replay_exchange)
+    for event in events:
+        message = aio_pika.Message(json.dumps(event).encode(), type=event["type"], message_id=event["id"])
+        await exchange.publish(message, routing_key=event["type"])
+
+
+async def passed_over(ops: httpx.AsyncClient) -> float:
+    """How many webhooks were not sent because they had been taken before."""
+    wanted = f'jettythunder_duplicates_total{{consumer="{USAGE_METER_WEBHOOKS.name}"}} '
+    lines = (await ops.get("/metrics")).text.splitlines()
+    return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+
+
+async def test_a_replay_sends_what_was_refused_and_not_what_was_taken(
+    tenants: Tenants, receiver: Receiver, wire: Wire, ops: httpx.AsyncClient
+) -> None:
+    tenant = await tenants.new(storage_gb=10)
+    await tenant.store(8 * GB)
+    ((_, taken),) = await webhooks(receiver, tenant, 1)
+    receiver.answers.append(400)
+    await tenant.store(2 * GB - GB // 10)
+    _, (_, refused) = await webhooks(receiver, tenant, 2)
+    await tenant.processed(UUID(taken["id"]), by=USAGE_METER_WEBHOOKS)
+    before = await passed_over(ops)
+    await replayed(wire, taken, refused, taken)
+
+    async def both_were_passed_over() -> bool:
+        assert await passed_over(ops) == before + 2
+        return True
+
+    await eventually(both_were_passed_over, timeout_seconds=WAIT_SECONDS)
+    sent = [event["id"] for _, event in await webhooks(receiver, tenant, 3)]
+    assert sent == [taken["id"], refused["id"], refused["id"]]
