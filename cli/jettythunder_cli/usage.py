@@ -340,7 +340,7 @@ def reconcile(
 ) -> None:
     """Compare the bucket, the assets, the ledger and the counters; changes nothing without --fix.
 
-    Ends with 2 where there is drift that was not mended.
+    Ends with 2 where there is drift that was not mended, or not all of it.
     """
     with _told_errors(as_json=as_json):
         meter = UsageMeter(url, token)
@@ -359,7 +359,7 @@ def reconcile(
         output.print(
             f"{len(found):,} accounts, {len(drifting):,} with drift, {drift_bytes:,} bytes", highlight=False
         )
-    if any(not line["findings"]["mended"] for line in drifting):
+    if any(line["needs_a_person"] for line in drifting):
         raise typer.Exit(2)
 
 
@@ -375,9 +375,11 @@ def _show_findings(lines: list[dict[str, Any]]) -> None:
             "assets the ledger has wrong": len(findings["ledger_drift"]),
             "counters that differ": len(findings["counter_drift"]),
         }
-        what = [f"{count} {name}" for name, count in counts.items() if count] + list(findings["mended"])
+        what = [f"{count} {name}" for name, count in counts.items() if count]
+        what += [f"mended: {done}" for done in findings["mended"]]
+        what += [f"left alone: {rest}" for rest in findings["left_alone"]]
         table.add_row(
-            escape(findings["agentcache_user_id"]),
+            escape(findings["agentcache_user_id"] or f"account {findings['account_id']} is gone"),
             *(f"{findings[f'{name}_bytes']:,}" for name in ("bucket", "assets", "ledger", "adjusted")),
             f"{line['drift_bytes']:,}",
             escape("\n".join(what)),

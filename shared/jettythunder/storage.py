@@ -300,6 +300,18 @@ class Storage:
                 return found
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
+    async def list_folders(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
+        """What stands under a prefix up to the next slash, which is included, page by page."""
+        token: dict[str, str] = {}
+        while True:
+            page = await self._call(
+                self._client.list_objects_v2, Prefix=prefix, Delimiter="/", MaxKeys=page_size, **token
+            )
+            yield [item["Prefix"] for item in page.get("CommonPrefixes", ())]
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
     def presign_download(self, key: str, *, content_disposition: str, content_type: str, seconds: int) -> str:
         """A URL that gives the object to whoever has it, for ``seconds``, under these two headers."""
         headers = {

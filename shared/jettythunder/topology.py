@@ -75,6 +75,9 @@ PROVISIONING_COMMANDS = ConsumerQueue(
     exchange=COMMANDS,
     payloads=(accounts.ProvisionAccountV1, accounts.ChangeTierV1, accounts.RotateCredentialsV1),
 )
+STORAGE_GATEWAY_EVENTS = ConsumerQueue(
+    name="storage-gateway.events", exchange=EVENTS, payloads=(assets.AssetObjectMissingV1,)
+)
 CHUNK_WORKER_COMMANDS = ConsumerQueue(
     name="chunk-worker.commands", exchange=COMMANDS, payloads=(uploads.UploadChunkV1,)
 )
@@ -100,6 +103,7 @@ USAGE_METER_WEBHOOKS = ConsumerQueue(
 CONSUMER_QUEUES = (
     PROVISIONING_EVENTS,
     PROVISIONING_COMMANDS,
+    STORAGE_GATEWAY_EVENTS,
     CHUNK_WORKER_COMMANDS,
     USAGE_METER_EVENTS,
     USAGE_METER_WEBHOOKS,

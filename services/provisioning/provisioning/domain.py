@@ -154,11 +154,6 @@ def check_tier_name(tier: str) -> None:
         raise UnknownTier
 
 
-def prefix_of(account_id: UUID) -> str:
-    """Where an account's objects are. The object of this very name is the account's folder."""
-    return f"accounts/{account_id}/"
-
-
 def status_in_tier(status: str, usage: Usage, tier: Tier) -> str:
     """An account's status after a move to ``tier``: a suspension stays, else what is used decides.
 

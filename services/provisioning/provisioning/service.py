@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from jettythunder import outbox, telemetry
+from jettythunder import folders, outbox, telemetry
 from jettythunder.contracts.accounts import (
     AccountCredentialsRotatedV1,
     AccountProvisionedV1,
@@ -136,7 +136,7 @@ class Provisioning:
             tier=tier,
             credentials=self._derive(account_id, version=1),
             s3_bucket=self._storage.bucket,
-            s3_prefix=domain.prefix_of(account_id),
+            s3_prefix=folders.folder_of(account_id),
         )
         if inserted:
             provisioned = AccountProvisionedV1(

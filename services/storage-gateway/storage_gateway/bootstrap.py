@@ -12,6 +12,7 @@ from jettythunder.backbone import open_backbone
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.storage import Storage
+from storage_gateway import consumers
 from storage_gateway.access import RATE_LIMIT_STATE, Access
 from storage_gateway.api import accounts, internal
 from storage_gateway.api import storage as storage_api
@@ -23,6 +24,7 @@ from storage_gateway.service.chunks import ChunkDispatcher
 from storage_gateway.service.closing import Closer
 from storage_gateway.service.edges import Edges
 from storage_gateway.service.housekeeping import Housekeeping
+from storage_gateway.service.lost import LostObjects
 from storage_gateway.service.multipart import Multipart
 from storage_gateway.service.objects import ObjectRemover
 from storage_gateway.service.quota import Quota
@@ -128,6 +130,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             interval_seconds=config.housekeeping_interval_seconds,
         )
         stack.push_async_callback(housekeeping.close)
+        consumers.subscribe(backbone, LostObjects(pool=pool, repository=repository, storage=storage))
         state = app.state
         state.access = Access(
             pool=pool,

@@ -12,7 +12,8 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
 from jettythunder.web import ops_only
 from usage_meter.domain import Adjustment, Resource
-from usage_meter.reconciliation import Findings, Reconciliation
+from usage_meter.findings import Findings
+from usage_meter.reconciliation import Reconciliation
 from usage_meter.reports import Reports
 from usage_meter.service import Meter
 
@@ -81,6 +82,7 @@ class _Line(BaseModel):
     findings: Findings
     drift_bytes: int
     is_clean: bool
+    needs_a_person: bool
 
 
 _row = TypeAdapter(dict[str, Any])
@@ -188,5 +190,10 @@ async def _findings(first: Findings | None, rest: AsyncIterator[Findings]) -> As
 
 
 def _line(findings: Findings) -> bytes:
-    line = _Line(findings=findings, drift_bytes=findings.drift_bytes, is_clean=findings.is_clean)
+    line = _Line(
+        findings=findings,
+        drift_bytes=findings.drift_bytes,
+        is_clean=findings.is_clean,
+        needs_a_person=findings.needs_a_person,
+    )
     return line.model_dump_json().encode() + b"\n"

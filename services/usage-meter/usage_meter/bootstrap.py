@@ -106,5 +106,5 @@ def _jobs(settings: Settings, backbone: Backbone, meter: Meter, reconciliation: 
         Job("close-hours", settings.usage_close_seconds, rollups.close_hours),
         Job("sweep", settings.usage_sweep_seconds, meter.sweep),
         Job("begin-periods", settings.usage_sweep_seconds, meter.begin_periods),
-        Job("reconcile", settings.usage_reconcile_seconds, reconciliation.watch, at_start=False),
+        Job("measure-drift", settings.usage_reconcile_seconds, reconciliation.watch, at_start=False),
     ]

@@ -363,6 +363,21 @@ FROM (
 FULL JOIN (SELECT id, size_bytes FROM agentcache_assets WHERE account_id = :account_id) AS a ON a.id = l.asset_id
 WHERE coalesce(l.bytes, 0) <> coalesce(a.size_bytes, 0);
 
+-- name: without_account(account_ids)
+-- Which ids belong to no account.
+SELECT g.account_id FROM unnest(:account_ids::uuid[]) AS g (account_id)
+WHERE NOT EXISTS (SELECT FROM agentcache_accounts a WHERE a.id = g.account_id)
+ORDER BY g.account_id;
+
+-- name: booked_bytes(account_id)$
+-- What an account stores by its ledger.
+SELECT coalesce(sum(used_delta_bytes), 0)::bigint FROM usage_ledger
+WHERE account_id = :account_id AND resource = 'storage';
+
+-- name: is_in_ledger(account_id)$
+-- Whether the ledger has an entry of an account.
+SELECT EXISTS (SELECT FROM usage_ledger WHERE account_id = :account_id);
+
 -- name: want_deleted(s3_bucket, s3_keys)!
 -- Asks the storage-gateway's housekeeping to delete objects.
 INSERT INTO object_deletions (s3_bucket, s3_key) SELECT :s3_bucket, unnest(:s3_keys::text[])

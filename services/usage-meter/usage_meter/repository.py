@@ -273,6 +273,18 @@ class ReconciliationRepository:
         """Assets whose ledger entries don't add up to their size."""
         return [dict(row) async for row in _queries.list_ledger_drift(connection, account_id=account_id)]
 
+    async def without_account(self, on: Runner, account_ids: Sequence[UUID]) -> list[UUID]:
+        """Which of these are no accounts."""
+        return [row["account_id"] async for row in _queries.without_account(on, account_ids=account_ids)]
+
+    async def booked_bytes(self, on: Runner, account_id: UUID) -> int:
+        """What an account stores by its ledger, also where the account is gone."""
+        return int(await _queries.booked_bytes(on, account_id=account_id))
+
+    async def is_in_ledger(self, on: Runner, account_id: UUID) -> bool:
+        """Whether anything was ever booked for an account."""
+        return bool(await _queries.is_in_ledger(on, account_id=account_id))
+
     async def want_deleted(self, on: Runner, *, bucket: str, keys: Sequence[str]) -> None:
         """Ask the gateway's housekeeping to delete objects."""
         await _queries.want_deleted(on, s3_bucket=bucket, s3_keys=keys)

@@ -51,7 +51,10 @@ class AssetStreamedV1(_AboutAccount):
 
 
 class AssetDeletedV1(_AboutAccount):
-    """An asset was deleted and no longer counts. ``reason`` is ``request`` or ``expired``."""
+    """An asset was deleted and no longer counts.
+
+    ``reason`` is ``request``, ``expired`` or ``object_missing``.
+    """
 
     TYPE: ClassVar[str] = "jettythunder.asset.deleted.v1"
 

@@ -6,12 +6,11 @@ import os
 from typing import Any
 from uuid import uuid4
 
-import aio_pika
 from tests.support.gateway import MEGABYTE, Tenant, World, problem
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.waiting import eventually
 
-from jettythunder import topology
+from jettythunder.event_log import open_event_log
 
 SERVICES = ("storage-gateway", "provisioning", "usage-meter", "chunk-worker-1", "chunk-worker-2")
 
@@ -28,24 +27,9 @@ def lines(services: Services, name: str, **values: str) -> list[dict[str, Any]]:
 
 async def event_log(infrastructure: Infrastructure, correlation: str) -> list[dict[str, Any]]:
     """The logged events with this correlation id."""
-    found: list[dict[str, Any]] = []
-    fence = uuid4().hex
-    async with await aio_pika.connect(infrastructure.rabbitmq_url) as connection:
-        channel = await connection.channel(publisher_confirms=True)
-        await channel.set_qos(prefetch_count=500)
-        await channel.default_exchange.publish(
-            aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
-        )
-        log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
-        async with asyncio.timeout(20), log.iterator(arguments={"x-stream-offset": "first"}) as arriving:
-            async for message in arriving:
-                await message.ack()
-                if message.message_id == fence:
-                    return found
-                if message.type != topology.LOG_PROBE:
-                    event: dict[str, Any] = json.loads(message.body)
-                    found += [event] if event.get("correlationid") == correlation else []
-    raise AssertionError("the event log ended")
+    async with asyncio.timeout(20), open_event_log(infrastructure.rabbitmq_url) as log:
+        events = [json.loads(logged.body) async for logged in log.read()]
+    return [event for event in events if event.get("correlationid") == correlation]
 
 
 async def test_one_correlation_id_leads_from_the_request_to_the_worker(

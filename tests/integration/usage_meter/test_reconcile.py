@@ -1,10 +1,13 @@
 """Reconciliation: what it finds, what it mends, and what it leaves alone."""
 
 import json
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+from zlib import crc32
 
 import httpx
+from tests.support.infrastructure import Infrastructure, ServiceStarter
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.assets import AssetObjectMissingV1
@@ -152,6 +155,95 @@ async def test_an_adjustment_by_hand_is_no_drift(ops: httpx.AsyncClient, tenant:
     )
     found = await reconcile(ops, tenant)
     assert (found["is_clean"], found["findings"]["adjusted_bytes"]) == (True, 77)
+
+
+async def look_at_folder(ops: httpx.AsyncClient, account_id: UUID, *, fix: bool = False) -> dict[str, Any]:
+    """What a run over everything says about the folder of an account that is gone."""
+    answer = await ops.post("/usage/reconcile", json={"fix": fix})
+    assert answer.status_code == 200, answer.text
+    lines: list[dict[str, Any]] = [json.loads(line) for line in answer.text.splitlines()]
+    found = [line for line in lines if line["findings"]["account_id"] == str(account_id)]
+    assert len(found) <= 1
+    return found[0] if found else {"is_clean": True}
+
+
+async def test_objects_of_an_account_that_is_gone_are_handed_over_for_deletion(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await put_asset(tenant, storage, 60)
+    await tenant.pool.execute("DELETE FROM agentcache_accounts WHERE id = $1", tenant.id)
+    key = f"accounts/{tenant.id}/{asset_id}"
+    found = await look_at_folder(ops, tenant.id)
+    assert found["findings"]["orphans"] == [{"s3_key": key, "size_bytes": 60}]
+    assert (found["findings"]["agentcache_user_id"], found["findings"]["ledger_bytes"]) == (None, 60)
+    assert (found["drift_bytes"], found["needs_a_person"]) == (60, True)
+    mended = await look_at_folder(ops, tenant.id, fix=True)
+    assert not mended["needs_a_person"]
+    assert await tenant.pool.fetchval("SELECT true FROM object_deletions WHERE s3_key = $1", key)
+    assert (await look_at_folder(ops, tenant.id))["is_clean"]
+
+
+async def test_objects_of_an_account_that_never_was_are_left_alone(
+    ops: httpx.AsyncClient, storage: Storage, tenant: Tenant
+) -> None:
+    stranger = uuid4()
+    key = f"accounts/{stranger}/file"
+    await storage.put(key, b"12345", content_type="text/plain")
+    found = await look_at_folder(ops, stranger, fix=True)
+    assert (found["drift_bytes"], found["needs_a_person"], found["findings"]["mended"]) == (5, True, [])
+    assert not await tenant.pool.fetchval("SELECT true FROM object_deletions WHERE s3_key = $1", key)
+    await storage.delete(key)
+
+
+async def test_an_object_of_another_size_needs_a_person(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await put_asset(tenant, storage, 40)
+    await storage.put(f"accounts/{tenant.id}/{asset_id}", b"123", content_type="text/plain")
+    found = await reconcile(ops, tenant, fix=True)
+    assert (found["drift_bytes"], found["needs_a_person"], found["findings"]["mended"]) == (37, True, [])
+
+
+async def measured(url: str, ops: httpx.AsyncClient) -> tuple[float, float]:
+    """How often a usage-meter has measured the drift, and the drift."""
+    lines = (await ops.get(f"{url}/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    runs = values.get('jettythunder_meter_job_runs_total{job="measure-drift",outcome="done"}', "0")
+    return float(runs), float(values["jettythunder_meter_drift_bytes"])
+
+
+async def test_drift_is_measured_on_a_schedule(
+    servers: Infrastructure, ops: httpx.AsyncClient, tenant: Tenant, storage: Storage, tmp_path: Path
+) -> None:
+    starter = ServiceStarter(servers, tmp_path)
+    url = starter("usage-meter", {"USAGE_RECONCILE_SECONDS": "0.1"}).url
+    try:
+
+        async def has_measured() -> float | None:
+            runs, drift_bytes = await measured(url, ops)
+            return drift_bytes + 1 if runs else None
+
+        before = await eventually(has_measured, timeout_seconds=WAIT_SECONDS)
+        await storage.put(f"accounts/{tenant.id}/{uuid4()}", b"x" * 12_345, content_type="text/plain")
+
+        async def has_risen() -> bool:
+            _, drift_bytes = await measured(url, ops)
+            return drift_bytes + 1 == before + 12_345
+
+        await eventually(has_risen, timeout_seconds=WAIT_SECONDS)
+    finally:
+        starter.end()
+
+
+async def test_one_reconciles_at_a_time(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    async with tenant.pool.acquire() as elsewhere:
+        # What another usage-meter holds while it reconciles.
+        lock = crc32(b"usage-meter/reconcile")
+        assert await elsewhere.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+        refused = await ops.post("/usage/reconcile", json={"account": str(tenant.id)})
+        await elsewhere.execute("SELECT pg_advisory_unlock($1)", lock)
+    assert (refused.status_code, refused.json()["code"]) == (409, "reconciliation_running")
+    assert (await reconcile(ops, tenant))["is_clean"]
 
 
 async def test_an_unknown_account_is_refused(ops: httpx.AsyncClient) -> None:

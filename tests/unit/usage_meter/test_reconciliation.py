@@ -1,11 +1,12 @@
 """What bucket, assets, ledger and counters disagree on."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from usage_meter.reconciliation import Findings, LedgerDrift, Missing, Orphan, compare
+from usage_meter.findings import Findings, LedgerDrift, Missing, Orphan, compare, compare_ownerless
 from usage_meter.repository import Account
 
 ACCOUNT = Account(UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10"), "test-123", "accounts/a/")
@@ -79,6 +80,29 @@ def test_only_what_two_looks_see_is_left() -> None:
     both = first.seen_again(second)
     assert both.orphans == (Orphan("accounts/a/2", 2),)
     assert both.ledger_drift == (steady,)
+
+
+def test_all_that_lies_in_a_gone_account_s_folder_is_an_orphan() -> None:
+    deleting = {"s3_key": "accounts/a/2", "kind": "deletion", "asset_id": None, "size_bytes": 0}
+    listing = {"accounts/a/": 0, "accounts/a/1": 10, "accounts/a/2": 20}
+    findings = compare_ownerless(ACCOUNT.id, listing=listing, known=[deleting], ledger_bytes=30)
+    assert findings.orphans == (Orphan("accounts/a/", 0), Orphan("accounts/a/1", 10))
+    assert (findings.drift_bytes, findings.agentcache_user_id) == (10, None)
+
+
+@pytest.mark.parametrize(
+    ("mended", "left_alone", "needed"),
+    [((), (), True), (("all",), (), False), (("some",), ("the rest",), True)],
+)
+def test_what_is_not_mended_whole_needs_a_person(
+    mended: tuple[str, ...], left_alone: tuple[str, ...], needed: bool
+) -> None:
+    drifting = look({"accounts/a/1": 10}, [])
+    assert replace(drifting, mended=mended, left_alone=left_alone).needs_a_person is needed
+
+
+def test_what_is_clean_needs_nobody() -> None:
+    assert not look({}, []).needs_a_person
 
 
 def _with(findings: Findings, *drift: LedgerDrift) -> Findings:
