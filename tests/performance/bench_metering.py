@@ -245,9 +245,10 @@ async def measure(
     unique = total - month.duplicates
     begun_at, begun_with, begun_cpu = time.perf_counter(), await booked(pool), sum(process.cpu_times()[:2])
     peak_bytes = 0
-    while (done := await booked(pool)) < unique or await waiting_messages(servers.rabbitmq_url):
+    # The queue's length is cheap to ask for, and the inbox's is not: it is asked for at the end.
+    while (waiting := await waiting_messages(servers.rabbitmq_url)) or await booked(pool) < unique:
         peak_bytes = max(peak_bytes, process.memory_info().rss)
-        progress.print(f"  {done:,} of {unique:,} booked", end="\r", highlight=False)
+        progress.print(f"  {waiting:,} messages wait", end="\r", highlight=False)
         await asyncio.sleep(POLL_SECONDS)
     booked_at, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
     measured = total * (1 - begun_with / unique)

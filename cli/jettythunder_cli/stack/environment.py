@@ -33,6 +33,7 @@ PASSED_ON = (
     "RECEIVE_",
     "RETRY_",
     "SENTRY_",
+    "SESSION_",
     "SHUTDOWN_",
     "SPOOL_BUDGET_",
     "STORAGE_",

@@ -202,18 +202,15 @@ class Reading:
 
 
 def read_gauge(gauge: Gauge, thresholds_percent: Sequence[int]) -> Reading:
-    """Compare use with thresholds; a threshold is crossed when use reaches it from below.
+    """Compare use with thresholds, which ascend; one is crossed when use reaches it from below.
 
     An account that uses nothing has reached nothing, also where its quota is 0.
     """
-    reached = [t for t in sorted(thresholds_percent) if _reaches(gauge, t)]
+    used, quota = gauge.used_bytes * 100, gauge.quota_bytes
+    reached = [t for t in thresholds_percent if used >= quota * t] if used > 0 else []
     return Reading(
         gauge=gauge,
-        level_percent=max(reached, default=0),
-        exceeded=_reaches(gauge, 100),
+        level_percent=reached[-1] if reached else 0,
+        exceeded=0 < used >= quota * 100,
         crossed_percents=[t for t in reached if t > gauge.level_percent],
     )
-
-
-def _reaches(gauge: Gauge, percent: int) -> bool:
-    return gauge.used_bytes > 0 and gauge.used_bytes * 100 >= gauge.quota_bytes * percent

@@ -391,6 +391,6 @@ SET storage_used_bytes = :storage_used, storage_reserved_bytes = :storage_reserv
     request_count = :requests, updated_at = now()
 WHERE account_id = :account_id;
 
--- name: outbox_backlog()$
--- How many events are committed and not published yet.
-SELECT count(*) FROM outbox;
+-- name: outbox_backlog(types)$
+-- How many events of some types are committed and not published yet.
+SELECT count(*) FROM outbox WHERE routing_key = ANY (:types::text[]);

@@ -22,6 +22,7 @@ from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.database import Pool
 from jettythunder.errors import AccountNotFound, ReconciliationRunning
 from jettythunder.storage import ObjectMissing, Storage
+from jettythunder.topology import USAGE_METER_EVENTS
 from usage_meter.domain import Adjustment, Resource
 from usage_meter.findings import Findings, compare, compare_ownerless
 from usage_meter.repository import (
@@ -248,4 +249,5 @@ class Reconciliation:
 
     async def _waiting(self) -> int:
         depths = await self._depths(*self._queues)
-        return sum(depths.values()) + await self._repository.outbox_backlog(self._pool)
+        booked = [payload.TYPE for payload in USAGE_METER_EVENTS.payloads]
+        return sum(depths.values()) + await self._repository.outbox_backlog(self._pool, booked)

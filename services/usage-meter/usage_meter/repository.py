@@ -303,6 +303,6 @@ class ReconciliationRepository:
             requests=sources["ledger_request_count"],
         )
 
-    async def outbox_backlog(self, on: Runner) -> int:
-        """How many events are committed and not published yet."""
-        return int(await _queries.outbox_backlog(on))
+    async def outbox_backlog(self, on: Runner, types: Sequence[str]) -> int:
+        """How many events of some types are committed and not published yet."""
+        return int(await _queries.outbox_backlog(on, types=types))

@@ -54,7 +54,7 @@ class Meter:
     ) -> None:
         self._pool = pool
         self._repository = repository
-        self._thresholds_percent = thresholds_percent
+        self._thresholds_percent = sorted(thresholds_percent)
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """Book the facts that are new, all or none of them.

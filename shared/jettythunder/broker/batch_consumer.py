@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -41,6 +42,26 @@ _sizes = Histogram(
     ["queue"],
     buckets=(1, 5, 20, 50, 100, 200, 500, 1000),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded(Generic[Item]):
+    """A message, and the item it became."""
+
+    message: DeliveredMessage
+    event: Event[Any]
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class _Malformed:
+    """A message that became nothing."""
+
+    message: DeliveredMessage
+    error: MalformedEvent
+
+
+_Arrived: TypeAlias = _Decoded[Item] | _Malformed
 
 
 class BatchConsumer(Generic[Item]):
@@ -72,7 +93,7 @@ class BatchConsumer(Generic[Item]):
         self._linger_seconds = linger_seconds
         self._settler = Settler(publisher, queue, retry_delays_ms=retry_delays_ms)
         self._routes = Routes[Item](queue)
-        self._arrived: list[DeliveredMessage] = []
+        self._arrived: list[_Arrived[Item]] = []
         self._changed = asyncio.Event()
         self._closing = False
         self._consuming = False
@@ -135,7 +156,8 @@ class BatchConsumer(Generic[Item]):
             await connection.close()
 
     async def _on_message(self, message: DeliveredMessage) -> None:
-        self._arrived.append(message)
+        # Decoded as it arrives, while the batch before it is with the database.
+        self._arrived.append(self._decoded(message))
         if len(self._arrived) in (1, self._batch_size):
             self._changed.set()
 
@@ -152,39 +174,44 @@ class BatchConsumer(Generic[Item]):
         if batch and not channel.is_closed:
             await self._process(batch)
             # Everything up to the last delivery of this batch was applied or set aside.
-            await channel.basic_ack(_tag(batch[-1]), multiple=True)
+            await channel.basic_ack(_tag(batch[-1].message), multiple=True)
 
-    async def _process(self, batch: list[DeliveredMessage]) -> None:
+    def _decoded(self, message: DeliveredMessage) -> _Arrived[Item]:
+        try:
+            event, parse = self._routes.decode(message.body)
+            return _Decoded(message, event, parse(event))
+        except MalformedEvent as error:
+            return _Malformed(message, error)
+
+    async def _process(self, batch: list[_Arrived[Item]]) -> None:
         _sizes.labels(self._queue.name).observe(len(batch))
-        items: list[tuple[DeliveredMessage, Event[Any], Item]] = []
-        for message in batch:
-            try:
-                event, parse = self._routes.decode(message.body)
-                items.append((message, event, parse(event)))
-            except MalformedEvent as error:
-                await self._settle(message, str(message.header.properties.message_type or ""), error)
+        for arrived in batch:
+            if isinstance(arrived, _Malformed):
+                event_type = str(arrived.message.header.properties.message_type or "")
+                await self._settle(arrived.message, event_type, arrived.error)
+        items = [arrived for arrived in batch if isinstance(arrived, _Decoded)]
         if items:
             with telemetry.correlated(None):
                 await self._apply_items(items)
 
-    async def _apply_items(self, items: list[tuple[DeliveredMessage, Event[Any], Item]]) -> None:
+    async def _apply_items(self, items: list[_Decoded[Item]]) -> None:
         failure = await self._try(items)
         if failure is None:
-            for event_type, count in Counter(event.type for _, event, _ in items).items():
+            for event_type, count in Counter(each.event.type for each in items).items():
                 count_messages(self._queue, event_type, "processed", count)
         elif len(items) == 1:
-            message, event, _ = items[0]
-            with telemetry.correlated(event.correlationid or str(event.id)):
-                await self._settle(message, event.type, failure)
+            (failed,) = items
+            with telemetry.correlated(failed.event.correlationid or str(failed.event.id)):
+                await self._settle(failed.message, failed.event.type, failure)
         else:
             middle = len(items) // 2
             await self._apply_items(items[:middle])
             await self._apply_items(items[middle:])
 
-    async def _try(self, items: list[tuple[DeliveredMessage, Event[Any], Item]]) -> Exception | None:
+    async def _try(self, items: list[_Decoded[Item]]) -> Exception | None:
         while True:
             try:
-                await self._apply([item for _, _, item in items])
+                await self._apply([each.item for each in items])
             except DATABASE_ERRORS as error:
                 if self._closing:
                     raise BrokerUnavailable from error

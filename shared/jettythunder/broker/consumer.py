@@ -24,10 +24,11 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from faststream.rabbit.message import RabbitMessage
 from prometheus_client import Counter, Histogram
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from jettythunder import telemetry, topology
 from jettythunder.broker.publisher import Publisher, Unroutable
-from jettythunder.contracts.envelope import Event, Payload, RawEvent
+from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.database import CONNECTION_ERRORS
 from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable, JettyThunderError, MalformedEvent
@@ -74,12 +75,18 @@ class Routes(Generic[Handled]):
             MalformedEvent: it is no CloudEvent of a type and version that the queue takes.
         """
         try:
-            raw = RawEvent.model_validate_json(body)
-            route = self._routes.get(raw.type)
-            if route is None:
-                raise MalformedEvent(f"{self._queue.name} takes no messages of type {raw.type[:100]!r}.")
-            model, handler = route
-            return model.model_validate_json(body), handler
+            raw = from_json(body)
+        except ValueError:
+            raise MalformedEvent("Not a CloudEvent: no JSON") from None
+        event_type = raw.get("type") if isinstance(raw, dict) else None
+        if not isinstance(event_type, str):
+            raise MalformedEvent("Not a CloudEvent: it has no type")
+        route = self._routes.get(event_type)
+        if route is None:
+            raise MalformedEvent(f"{self._queue.name} takes no messages of type {event_type[:100]!r}.")
+        model, handler = route
+        try:
+            return model.model_validate(raw), handler
         except ValidationError as error:
             # The values are left out: a malformed message may hold anything.
             places = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors()[:5])
