@@ -28,6 +28,7 @@ output = Console()
 errors = Console(stderr=True)
 
 GB = 1_000_000_000
+_COSTS = ("storage_cost", "bandwidth_cost", "total_cost")
 _TIMEOUT = httpx.Timeout(30, read=600)
 
 
@@ -187,34 +188,56 @@ def _show_quotas(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, default=str))
         return
-    table = Table("User", "Tier", "Status", "Storage", "of", "Bandwidth", "of", "Requests", "Resets")
+    table = _table("User", "Tier", "Status", *("Storage", "%", "Bandwidth", "%", "Requests", "Resets"))
     for row in rows:
         table.add_row(
             escape(str(row["agentcache_user_id"])),
             row["tier"],
             row["status"],
-            _gb(row["storage_used_bytes"]) + _reserved(row["storage_reserved_bytes"]),
-            _gb(row["storage_quota_bytes"]),
-            _gb(row["bandwidth_used_bytes"]) + _reserved(row["bandwidth_reserved_bytes"]),
-            _gb(row["bandwidth_quota_bytes"]),
+            *_gauge(row, Resource.STORAGE),
+            *_gauge(row, Resource.BANDWIDTH),
             f"{row['request_count']:,}",
             row["period_end"][:10],
         )
     output.print(table)
 
 
+def _gauge(row: dict[str, Any], resource: Resource) -> tuple[str, str]:
+    """Used of allowed, with what is reserved on top, and the share that both take."""
+    used, reserved, quota = (row[f"{resource}_{name}_bytes"] for name in ("used", "reserved", "quota"))
+    taken = used + reserved
+    percent = f"{Decimal(100 * taken) / quota:.1f}" if quota else ("-" if taken <= 0 else "over")
+    return f"{_gb(used)}{_reserved(reserved)} of {_gb(quota)}", percent
+
+
+def _table(*titles: str, caption: str | None = None) -> Table:
+    """A table whose figures stand to the right."""
+    table = Table(caption=caption, caption_justify="left")
+    for title in titles:
+        words = title in ("User", "Tier", "Status", "From", "When", "Resource", "Kind", "Source", "What")
+        table.add_column(title, justify="left" if words else "right")
+    return table
+
+
 def _show_entries(entries: list[dict[str, Any]]) -> None:
-    table = Table("When", "Resource", "Kind", "Used", "Reserved", "Source")
+    table = _table("When", "Resource", "Kind", "Used", "Reserved", "Source", caption="Bytes; times in UTC.")
     for entry in entries:
         table.add_row(
-            entry["occurred_at"][:19],
+            entry["occurred_at"][:19].replace("T", " "),
             entry["resource"],
             entry["kind"],
             f"{entry['used_delta_bytes']:+,}",
             f"{entry['reserved_delta_bytes']:+,}",
-            escape(entry["reason"] or entry["source_event_id"]),
+            escape(_source(entry)),
         )
     output.print(table)
+
+
+def _source(entry: dict[str, Any]) -> str:
+    """Where an entry comes from: a person and a reason, or an event."""
+    if entry["author"]:
+        return f"{entry['author']}: {entry['reason']}"
+    return str(entry["reason"] or entry["source_event_id"])
 
 
 @app.command()
@@ -242,7 +265,7 @@ def report(
         if as_json:
             print(json.dumps(rows, default=str))
         elif not plot:
-            _show_rows(rows)
+            _show_rows(rows, by)
 
 
 def _rows(
@@ -263,25 +286,31 @@ def _rows(
     return meter.lines("GET", "/usage/report", params=params)
 
 
-def _show_rows(rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        "User", "From", "Stored", "GB-hours", "Sent", "Requests", "Storage $", "Bandwidth $", "Total $"
+def _show_rows(rows: list[dict[str, Any]], by: Bucket) -> None:
+    table = _table(
+        *("User", "From", "Stored", "GB-hours", "Sent", "Requests", "Storage $", "Bandwidth $", "Total $"),
+        caption=f"By {by}, in UTC. Stored: at the {by}'s end, or now. A GB is 10^9 bytes.",
     )
     for row in rows:
         table.add_row(
             escape(str(row["agentcache_user_id"])),
             row["period_start"][:16].replace("T", " "),
             _gb(row["storage_bytes"]),
-            f"{Decimal(row['storage_byte_hours']) / GB:,.2f}",
+            _gb_hours(Decimal(row["storage_byte_hours"])),
             _gb(row["bandwidth_bytes"]),
             f"{row['request_count']:,}",
-            *(str(row[name]) for name in ("storage_cost", "bandwidth_cost", "total_cost")),
+            *(str(row[name]) for name in _COSTS),
         )
-    total = sum((Decimal(row["total_cost"]) for row in rows), Decimal(0))
-    sent = sum(row["bandwidth_bytes"] for row in rows)
-    requests = sum(row["request_count"] for row in rows)
     table.add_section()
-    table.add_row("All", "", "", "", _gb(sent), f"{requests:,}", "", "", str(total))
+    table.add_row(
+        "All",
+        "",
+        "",
+        _gb_hours(sum((Decimal(row["storage_byte_hours"]) for row in rows), Decimal(0))),
+        _gb(sum(row["bandwidth_bytes"] for row in rows)),
+        f"{sum(row['request_count'] for row in rows):,}",
+        *(str(sum((Decimal(row[name]) for row in rows), Decimal(0))) for name in _COSTS),
+    )
     output.print(table)
 
 
@@ -366,7 +395,7 @@ def reconcile(
 def _show_findings(lines: list[dict[str, Any]]) -> None:
     if not lines:
         return
-    table = Table("User", "Bucket", "Assets", "Ledger", "Adjusted", "Drift", "What")
+    table = _table("User", "Bucket", "Assets", "Ledger", "Adjusted", "Drift", "What", caption="Bytes.")
     for line in lines:
         findings = line["findings"]
         counts = {
@@ -394,6 +423,14 @@ def adjust(
     size_bytes: Annotated[int, typer.Argument(metavar="BYTES", help="What to add; negative takes away.")],
     reason: Annotated[str, typer.Option(help="Why; it stays in the ledger.")],
     author: Annotated[str, typer.Option(help="Who; it stays in the ledger.", envvar="USER")],
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Which hour it corrects, UTC.",
+            show_default="now",
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"],
+        ),
+    ] = None,
     identity: Annotated[
         str | None,
         typer.Option("--id", help="A UUID that makes repeating the command safe.", show_default="a new one"),
@@ -411,6 +448,7 @@ def adjust(
             "bytes": size_bytes,
             "reason": reason,
             "author": author,
+            "occurred_at": at.replace(tzinfo=UTC).isoformat() if at else None,
         }
         answer = UsageMeter(url, token).call("POST", "/usage/adjustments", json=wanted)
     if as_json:
@@ -458,10 +496,13 @@ def prices(
 
 
 def _price_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("Resource", "From", "$ per GB", "Source")
+    table = _table("Resource", "From", "$ per GB", "Source")
     for row in rows:
         table.add_row(
-            row["resource"], row["effective_from"][:10], str(row["usd_per_gb"]), escape(row["source"])
+            row["resource"],
+            row["effective_from"][:10],
+            f"{Decimal(row['usd_per_gb']).normalize():f}",
+            escape(row["source"]),
         )
     return table
 
@@ -477,6 +518,10 @@ def _show(
 
 def _gb(size_bytes: int) -> str:
     return f"{Decimal(size_bytes) / GB:,.3f} GB"
+
+
+def _gb_hours(byte_hours: Decimal) -> str:
+    return f"{byte_hours / GB:,.3f}"
 
 
 def _reserved(size_bytes: int) -> str:

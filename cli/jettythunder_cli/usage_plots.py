@@ -14,17 +14,23 @@ GB = 1_000_000_000
 
 
 def _series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[datetime], list[float], list[float]]:
-    """Times, GB stored and GB sent of all accounts together; floats, since these are pixels."""
+    """Times, GB stored and GB sent of all accounts together; floats, since these are pixels.
+
+    The last figures stand at the end of their time too, so that it has a width, be it the only one.
+    """
     stored: dict[str, int] = defaultdict(int)
     sent: dict[str, int] = defaultdict(int)
+    end = ""
     for row in rows:
         stored[row["period_start"]] += row["storage_bytes"]
         sent[row["period_start"]] += row["bandwidth_bytes"]
+        end = max(end, row["period_end"])
     times = sorted(stored)
+    values = [*times, *times[-1:]]
     return (
-        [datetime.fromisoformat(time) for time in times],
-        [stored[time] / GB for time in times],
-        [sent[time] / GB for time in times],
+        [datetime.fromisoformat(time) for time in (*times, *([end] if end else []))],
+        [stored[time] / GB for time in values],
+        [sent[time] / GB for time in values],
     )
 
 
@@ -59,7 +65,7 @@ def plot_to_png(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(times, stored, drawstyle="steps-post")
     above.set_ylabel("GB stored")
-    below.plot(times, sent, drawstyle="steps-mid")
+    below.plot(times, sent, drawstyle="steps-post")
     below.set_ylabel("GB sent")
     for axes in (above, below):
         axes.set_ylim(bottom=0)
