@@ -206,7 +206,7 @@ def _gauge(row: dict[str, Any], resource: Resource) -> tuple[str, str]:
     """Used of allowed, with what is reserved on top, and the share that both take."""
     used, reserved, quota = (row[f"{resource}_{name}_bytes"] for name in ("used", "reserved", "quota"))
     taken = used + reserved
-    percent = f"{Decimal(100 * taken) / quota:.1f}" if quota else ("-" if taken <= 0 else "over")
+    percent = f"{Decimal(100 * taken) / quota:.1f}" if quota else ("0.0" if taken <= 0 else "100.0")
     return f"{_gb(used)}{_reserved(reserved)} of {_gb(quota)}", percent
 
 

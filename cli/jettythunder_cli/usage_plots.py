@@ -13,24 +13,22 @@ from jettythunder_cli.usage_files import MissingPackage
 GB = 1_000_000_000
 
 
-def _series(rows: Iterable[Mapping[str, Any]]) -> tuple[list[datetime], list[float], list[float]]:
+def _steps(rows: Iterable[Mapping[str, Any]]) -> tuple[list[datetime], list[float], list[float]]:
     """Times, GB stored and GB sent of all accounts together; floats, since these are pixels.
 
-    The last figures stand at the end of their time too, so that it has a width, be it the only one.
+    Each figure stands at the beginning and at the end of its time, so a line through them has steps.
     """
-    stored: dict[str, int] = defaultdict(int)
-    sent: dict[str, int] = defaultdict(int)
-    end = ""
+    stored: dict[tuple[str, str], int] = defaultdict(int)
+    sent: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:
-        stored[row["period_start"]] += row["storage_bytes"]
-        sent[row["period_start"]] += row["bandwidth_bytes"]
-        end = max(end, row["period_end"])
-    times = sorted(stored)
-    values = [*times, *times[-1:]]
+        period = row["period_start"], row["period_end"]
+        stored[period] += row["storage_bytes"]
+        sent[period] += row["bandwidth_bytes"]
+    periods = sorted(stored)
     return (
-        [datetime.fromisoformat(time) for time in (*times, *([end] if end else []))],
-        [stored[time] / GB for time in values],
-        [sent[time] / GB for time in values],
+        [datetime.fromisoformat(time) for period in periods for time in period],
+        [stored[period] / GB for period in periods for _ in period],
+        [sent[period] / GB for period in periods for _ in period],
     )
 
 
@@ -40,7 +38,7 @@ def plot_in_terminal(rows: Iterable[Mapping[str, Any]]) -> None:
         import plotext  # noqa: PLC0415 - part of the extra `reports`
     except ImportError:
         raise MissingPackage("plotext") from None
-    times, stored, sent = _series(rows)
+    times, stored, sent = _steps(rows)
     if not times:
         print("There is no usage in this time.")
         return
@@ -48,8 +46,10 @@ def plot_in_terminal(rows: Iterable[Mapping[str, Any]]) -> None:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.date_form("Y-m-d H:M")
-    plotext.plot(labels, stored, label="GB stored")
-    plotext.plot(labels, sent, label="GB sent")
+    plotext.plot(labels, stored, label="GB stored", marker="sd")
+    plotext.plot(labels, sent, label="GB sent", marker="dot")
+    # Room above for the legend.
+    plotext.ylim(min(0, *stored, *sent), 1.25 * max(*stored, *sent) or 1)
     # Colours are left out, so that it looks the same in a file or a pipe.
     print(plotext.uncolorize(plotext.build()))
 
@@ -60,12 +60,12 @@ def plot_to_png(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
         from matplotlib.figure import Figure  # noqa: PLC0415 - part of the extra `reports`
     except ImportError:
         raise MissingPackage("matplotlib") from None
-    times, stored, sent = _series(rows)
+    times, stored, sent = _steps(rows)
     figure = Figure(figsize=(10, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(times, stored, drawstyle="steps-post")
+    above.plot(times, stored)
     above.set_ylabel("GB stored")
-    below.plot(times, sent, drawstyle="steps-post")
+    below.plot(times, sent)
     below.set_ylabel("GB sent")
     for axes in (above, below):
         axes.set_ylim(bottom=0)

@@ -117,6 +117,18 @@ async def test_adjust_books_once(cli: UsageCli, tenant: Tenant) -> None:
     assert (await tenant.quota())["storage_used_bytes"] == -5_000
 
 
+async def test_adjust_may_correct_an_hour_that_is_over(cli: UsageCli, tenant: Tenant) -> None:
+    why = ("--reason", "a test", "--author", "ops", "--at", f"{YESTERDAY:%Y-%m-%dT%H:%M}")
+    adjusted = await cli("adjust", *why, str(tenant.id), "bandwidth", "5000")
+    assert adjusted.code == 0, adjusted.errors
+
+    async def rolled_up() -> bool:
+        hours = [(hour["period_start"], hour["bandwidth_bytes"]) for hour in await tenant.hours()]
+        return hours == [(YESTERDAY, 5_000)]
+
+    await eventually(rolled_up, timeout_seconds=WAIT_SECONDS)
+
+
 async def test_reconcile_ends_with_2_where_there_is_drift(
     cli: UsageCli, tenant: Tenant, storage: Storage
 ) -> None:
