@@ -63,12 +63,11 @@ def plot_to_png(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
     times, stored, sent = _steps(rows)
     figure = Figure(figsize=(10, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(times, stored)
-    above.set_ylabel("GB stored")
-    below.plot(times, sent)
-    below.set_ylabel("GB sent")
-    for axes in (above, below):
-        axes.set_ylim(bottom=0)
+    for axes, name, values in ((above, "GB stored", stored), (below, "GB sent", sent)):
+        axes.plot(times, values)
+        axes.set_ylabel(name)
+        axes.set_ylim(bottom=min(0, *values) if values else 0)
         axes.grid(alpha=0.3)
+    below.set_xlabel("UTC")
     figure.autofmt_xdate()
     figure.savefig(file, format="png", dpi=120)
