@@ -8,6 +8,8 @@ from jettythunder.settings import ServiceSettings, StorageSettings
 class Settings(ServiceSettings, StorageSettings):
     """What the usage-meter needs from the environment."""
 
+    # Each scheduled job holds a connection for its lock while it works on another.
+    database_pool_size: int = Field(default=10, ge=10, description="Connections to the database at most")
     usage_meter_batch_size: int = Field(default=1000, ge=1, description="Events booked in one transaction")
     usage_meter_linger_seconds: float = Field(
         default=0.005, ge=0, description="How long the first event of a batch waits for others"

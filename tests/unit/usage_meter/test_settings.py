@@ -31,3 +31,9 @@ def test_webhooks_are_never_sent_unsigned(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AGENTCACHE_WEBHOOK_URL", "https://agentcache.example/webhooks")
     with pytest.raises(SystemExit, match="AGENTCACHE_WEBHOOK_SECRET"):
         load(Settings)
+
+
+def test_jobs_never_wait_for_each_other_s_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "9")
+    with pytest.raises(SystemExit, match="DATABASE_POOL_SIZE"):
+        load(Settings)
