@@ -83,9 +83,22 @@ class Backbone:
         )
 
     async def start(self) -> None:
-        """Let messages flow, in and out."""
-        await self.broker.start()
+        """Let messages flow, in and out.
+
+        Raises:
+            SystemExit: with a sentence, if the broker stays away for half a minute.
+        """
+        await patiently("the broker (RABBITMQ_URL)", self._start_consumers)
         self.relay.start()
+
+    async def _start_consumers(self) -> None:
+        try:
+            await self.broker.start()
+        except BROKER_ERRORS as error:
+            # Only a stopped one can be started anew.
+            with contextlib.suppress(*BROKER_ERRORS):
+                await self.broker.stop()
+            raise BrokerUnavailable from error
 
     @property
     def pings(self) -> dict[str, Ping]:

@@ -38,7 +38,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             master_key=settings.jettythunder_master_key.get_secret_value(),
             environment=settings.jettythunder_environment,
         )
-        await service.check_master_key()
+        await patiently("the database (DATABASE_URL)", service.check_master_key)
         operations = OperationsDoor(backbone.pool, settings.rabbitmq_url.get_secret_value())
         stack.push_async_callback(operations.close)
         consumers.subscribe(backbone, service)

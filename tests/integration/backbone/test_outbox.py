@@ -8,11 +8,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
-from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted, opened_bench
+from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted, opened_bench, settings_for
 from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
+from jettythunder.backbone import open_backbone
 from jettythunder.event_log import open_event_log
 from jettythunder.outbox.relay import Relay
 
@@ -84,6 +85,17 @@ async def test_backlog_and_lag_are_measured(bench: Bench) -> None:
     await eventually(lambda: len(bench.seen) == 1)
     assert REGISTRY.get_sample_value("jettythunder_outbox_backlog") is not None
     assert REGISTRY.get_sample_value("jettythunder_outbox_lag_seconds") is not None
+
+
+async def test_a_service_that_starts_while_the_broker_is_away_waits_for_it(
+    own_infrastructure: Infrastructure,
+) -> None:
+    async with open_backbone(settings_for(own_infrastructure), name="backbone-test") as backbone:
+        await asyncio.to_thread(own_infrastructure.kill, "rabbitmq")
+        starting = asyncio.create_task(backbone.start())
+        await asyncio.to_thread(own_infrastructure.start, "rabbitmq")
+        await starting
+        await backbone.pings["broker"]()
 
 
 @pytest.mark.chaos
