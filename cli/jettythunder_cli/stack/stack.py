@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from jettythunder_cli.stack.environment import new_secret, passed_on, read_envir
 from jettythunder_cli.stack.errors import StackError
 from jettythunder_cli.stack.external import VARIABLES, ExternalRole
 from jettythunder_cli.stack.layout import REPOSITORY, find_layout, link_default_folder
+from jettythunder_cli.stack.locks import one_at_a_time
 from jettythunder_cli.stack.packages import POSTGRES, RABBITMQ, find_postgres, find_rabbitmq, install
 from jettythunder_cli.stack.ports import PortBook, require_free
 from jettythunder_cli.stack.postgres import NativePostgres
@@ -209,21 +211,25 @@ class Stack:
         wanted = [name for name in ROLE_NAMES if external[name] is None]
         in_docker = self._docker_roles(wanted, state, book)
         native = [name for name in wanted if name not in in_docker]
-        missing = [
-            package
-            for name, package, found in (
-                ("postgres", POSTGRES, find_postgres),
-                ("rabbitmq", RABBITMQ, find_rabbitmq),
-            )
-            if name in native and found() is None
-        ]
-        if missing:
-            with self._report.step(f"Install {' and '.join(package.title for package in missing)}"):
-                install(missing, self._report.note)
+        self._install_missing(native)
         return [
             external[name] or in_docker.get(name) or self._native_role(name, state, book)
             for name in ROLE_NAMES
         ]
+
+    def _install_missing(self, native: list[str]) -> None:
+        with one_at_a_time(Path(tempfile.gettempdir()) / f"jettythunder-install-{os.getuid()}.lock"):
+            missing = [
+                package
+                for name, package, found in (
+                    ("postgres", POSTGRES, find_postgres),
+                    ("rabbitmq", RABBITMQ, find_rabbitmq),
+                )
+                if name in native and found() is None
+            ]
+            if missing:
+                with self._report.step(f"Install {' and '.join(package.title for package in missing)}"):
+                    install(missing, self._report.note)
 
     def _external_role(self, name: str, state: StackState) -> Role | None:
         """The user's own server, where the environment names one that answers."""

@@ -13,6 +13,7 @@ from string import Template
 from jettythunder_cli.stack.clients import list_buckets
 from jettythunder_cli.stack.errors import StackError
 from jettythunder_cli.stack.layout import TEMPLATES, Layout, current_user, read_template, write_private
+from jettythunder_cli.stack.locks import one_at_a_time
 from jettythunder_cli.stack.programs import Program
 
 ACCOUNT = "jetty"
@@ -65,10 +66,12 @@ class NativeSwift:
 
     def install(self) -> None:
         """Make the virtual environment with the pinned Swift; the name carries the pins' digest."""
-        if (self._venv / "complete").exists():
-            return
+        with one_at_a_time(self._venv.with_name(f"{self._venv.name}.lock")):
+            if not (self._venv / "complete").exists():
+                self._make_environment()
+
+    def _make_environment(self) -> None:
         shutil.rmtree(self._venv, ignore_errors=True)
-        self._venv.parent.mkdir(parents=True, exist_ok=True)
         self._run_step([sys.executable, "-m", "venv", str(self._venv)])
         pip = [str(self._venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
         self._run_step(
