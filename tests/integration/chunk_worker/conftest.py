@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiohttp import web
 from pydantic import TypeAdapter
+from tests.support.event_log import logged_events
 from tests.support.infrastructure import Infrastructure
 from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
 from tests.support.waiting import eventually
@@ -57,7 +54,7 @@ class Gateway:
     spool: Spool
     uploads: Uploads
     rpc: RpcClient
-    channel: AbstractChannel
+    rabbitmq_url: str
 
     def command(self, upload: Upload, data: bytes, *, number: int = 1, **other: Any) -> UploadChunkV1:
         """Spool a chunk; the command that has it stored."""
@@ -105,28 +102,8 @@ class Gateway:
         return found[0]
 
     async def _events(self, event_type: str, upload: Upload) -> list[dict[str, Any]]:
-        fence = uuid4().hex
-        await self.channel.default_exchange.publish(
-            aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
-        )
-        log = await self.channel.declare_queue(topology.EVENT_LOG, passive=True)
-        found: list[dict[str, Any]] = []
-        read = asyncio.Event()
-
-        # A stream takes no nack, which an iterator would send for what it prefetched.
-        async def on_message(message: AbstractIncomingMessage) -> None:
-            await message.ack()
-            if message.message_id == fence:
-                read.set()
-            elif message.type == event_type:
-                data = json.loads(message.body)["data"]
-                found.extend([data] if data["upload_id"] == str(upload.id) else [])
-
-        tag = await log.consume(on_message, arguments={"x-stream-offset": "first"})
-        async with asyncio.timeout(WAIT_SECONDS):
-            await read.wait()
-        await log.cancel(tag)
-        return found
+        events = await logged_events(self.rabbitmq_url, event_type)
+        return [event.data for event in events if event.data["upload_id"] == str(upload.id)]
 
 
 @contextlib.asynccontextmanager
@@ -142,13 +119,8 @@ async def opened_gateway(infrastructure: Infrastructure) -> AsyncIterator[Gatewa
     spool.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     rpc = RpcClient(infrastructure.rabbitmq_url, name="test gateway")
     try:
-        async with (
-            opened_uploads(infrastructure) as uploads,
-            await aio_pika.connect(infrastructure.rabbitmq_url) as connection,
-        ):
-            channel = await connection.channel(publisher_confirms=True)
-            await channel.set_qos(prefetch_count=500)
-            yield Gateway(spool, uploads, rpc, channel)
+        async with opened_uploads(infrastructure) as uploads:
+            yield Gateway(spool, uploads, rpc, infrastructure.rabbitmq_url)
     finally:
         await rpc.close()
         await runner.cleanup()

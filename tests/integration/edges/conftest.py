@@ -120,19 +120,19 @@ def content_md5(data: bytes) -> str:
     return base64.b64encode(bytes.fromhex(md5_of(data))).decode()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def uploads(infrastructure: Infrastructure) -> AsyncIterator[Uploads]:
     async with opened_uploads(infrastructure) as opened:
         yield opened
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def client(infrastructure: Infrastructure) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as http:
         yield Client(http, EdgeTokens(infrastructure.environment["JETTYTHUNDER_SIGNING_KEY"]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def edges(
     uploads: Uploads, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[RunningService]]:

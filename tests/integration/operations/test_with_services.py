@@ -38,7 +38,7 @@ BUSINESS_TABLES = (
 )
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def world(infrastructure: Infrastructure, services: Services) -> AsyncIterator[World]:
     async with opened_world(infrastructure, services) as opened:
         yield opened

@@ -178,7 +178,7 @@ def storage_of(environment: Mapping[str, str]) -> Storage:
     return Storage(StorageSettings.model_validate(values))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def provisioning(
     infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningService]:
@@ -188,13 +188,13 @@ def provisioning(
     starter.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(infrastructure: Infrastructure, provisioning: RunningService) -> Mapping[str, str]:
     """What leads to the servers that the service under test uses."""
     return infrastructure.environment
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def pool(environment: Mapping[str, str]) -> AsyncIterator[Pool]:
     async with asyncpg.create_pool(environment["DATABASE_URL"], min_size=1, max_size=4) as opened:
         yield opened
@@ -223,7 +223,7 @@ def broker(connection: AbstractConnection, channel: AbstractChannel) -> Broker:
     return Broker(connection, channel)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def gateway(environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
     rpc = RpcClient(environment["RABBITMQ_URL"], name="provisioning tests")
     yield Gateway(rpc)
@@ -235,7 +235,7 @@ def doorkeeper(pool: Pool) -> Doorkeeper:
     return Doorkeeper(pool)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def storage(environment: Mapping[str, str]) -> AsyncIterator[Storage]:
     opened = storage_of(environment)
     await opened.open()

@@ -17,7 +17,7 @@ Opener = Callable[..., AbstractAsyncContextManager[Storage]]
 Misbehave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def open_storage(infrastructure: Infrastructure) -> Opener:
     """Opens a storage client; keyword arguments are settings other than the stack's."""
 
@@ -34,7 +34,7 @@ def open_storage(infrastructure: Infrastructure) -> Opener:
     return opened
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def storage(open_storage: Opener) -> AsyncIterator[Storage]:
     async with open_storage() as opened:
         await opened.ensure_bucket()

@@ -8,13 +8,13 @@ from tests.support.gateway import Backstage, Tenant, World, opened_world
 from tests.support.infrastructure import Infrastructure, RunningService, Services, ServiceStarter
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def world(infrastructure: Infrastructure, services: Services) -> AsyncIterator[World]:
     async with opened_world(infrastructure, services) as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backstage(world: World) -> Backstage:
     return world.backstage
 
@@ -25,7 +25,7 @@ async def tenant(world: World) -> Tenant:
     return await world.tenant()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def impatient_gateway(
     infrastructure: Infrastructure, services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningService]:

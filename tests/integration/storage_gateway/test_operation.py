@@ -1,16 +1,14 @@
 """What ops sees: one correlation id from the request to the worker, no secrets, doors for health and docs."""
 
-import asyncio
 import json
 import os
 from typing import Any
 from uuid import uuid4
 
+from tests.support.event_log import logged_events
 from tests.support.gateway import MEGABYTE, Tenant, World, problem
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.waiting import eventually
-
-from jettythunder.event_log import open_event_log
 
 SERVICES = ("storage-gateway", "provisioning", "usage-meter", "chunk-worker-1", "chunk-worker-2")
 
@@ -23,13 +21,6 @@ def lines(services: Services, name: str, **values: str) -> list[dict[str, Any]]:
             logged: dict[str, Any] = json.loads(line)
             found += [logged] if values.items() <= logged.items() else []
     return found
-
-
-async def event_log(infrastructure: Infrastructure, correlation: str) -> list[dict[str, Any]]:
-    """The logged events with this correlation id."""
-    async with asyncio.timeout(20), open_event_log(infrastructure.rabbitmq_url) as log:
-        events = [json.loads(logged.body) async for logged in log.read()]
-    return [event for event in events if event.get("correlationid") == correlation]
 
 
 async def test_one_correlation_id_leads_from_the_request_to_the_worker(
@@ -52,8 +43,8 @@ async def test_one_correlation_id_leads_from_the_request_to_the_worker(
     await eventually(stored, timeout_seconds=30)
 
     async def told() -> bool:
-        types = [event["type"] for event in await event_log(infrastructure, correlation)]
-        assert sorted(types) == [
+        events = await logged_events(infrastructure.rabbitmq_url)
+        assert sorted(event.type for event in events if event.correlationid == correlation) == [
             "jettythunder.asset.stored.v1",
             "jettythunder.chunk.uploaded.v1",
             "jettythunder.chunk.uploaded.v1",

@@ -13,8 +13,9 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiohttp import web
+from tests.support.event_log import logged_events
 from tests.support.infrastructure import (
     Infrastructure,
     RunningService,
@@ -69,7 +70,7 @@ VALUES ($1, $1, $2, 'a@example.com', 'pro', $2, '', $3, $4, 'agentcache-assets',
 class Wire:
     """Publishes events as a gateway's relay does, and reads what was published."""
 
-    connection: AbstractConnection
+    rabbitmq_url: str
     channel: AbstractChannel
 
     async def publish(
@@ -97,23 +98,12 @@ class Wire:
 
     async def logged(self, payload: type[Payload], account_id: UUID) -> list[Event[Any]]:
         """The events of a type about an account that the event log holds at this moment."""
-        fence = uuid4().hex
-        held: list[AbstractIncomingMessage] = []
-        arriving: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        async with asyncio.timeout(WAIT_SECONDS), self.connection.channel() as channel:
-            await channel.set_qos(100)
-            await channel.default_exchange.publish(
-                aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG
-            )
-            log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
-            # Not by an iterator: at its end it gives back what is left, and streams take nothing back.
-            await log.consume(arriving.put, arguments={"x-stream-offset": "first"})
-            while (message := await arriving.get()).message_id != fence:
-                await message.ack()
-                held.append(message)
         model = Event[payload]  # type: ignore[valid-type]
-        events: list[Event[Any]] = [model.model_validate_json(m.body) for m in held if m.type == payload.TYPE]
-        return [event for event in events if event.subject == str(account_id)]
+        return [
+            model.model_validate(event.model_dump())
+            for event in await logged_events(self.rabbitmq_url, payload.TYPE)
+            if event.subject == str(account_id)
+        ]
 
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
@@ -301,7 +291,7 @@ class Tenants:
         return Tenant(account_id, self.pool, self.wire)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers() -> Iterator[Infrastructure]:
     """Servers of the usage-meter's own, so that no other one hears its events."""
     with running_infrastructure() as running:
@@ -326,7 +316,7 @@ class Receiver:
         return [(headers, event) for headers, event in taken if event["subject"] == str(account_id)]
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
     app = web.Application()
@@ -340,7 +330,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(receiver: Receiver) -> Mapping[str, str]:
     """What the usage-meter is started with; the schedule is quick, so that tests wait shortly."""
     return {
@@ -355,7 +345,7 @@ def environment(receiver: Receiver) -> Mapping[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def meter(
     servers: Infrastructure, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningService]:
@@ -365,7 +355,7 @@ def meter(
     starter.end()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def ops(servers: Infrastructure, meter: RunningService) -> AsyncIterator[httpx.AsyncClient]:
     """Calls the usage-meter as ops."""
     headers = {"Authorization": f"Bearer {servers.environment['JETTYTHUNDER_OPS_TOKEN']}"}
@@ -373,7 +363,7 @@ async def ops(servers: Infrastructure, meter: RunningService) -> AsyncIterator[h
         yield client
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
     """The bucket."""
     names = {name.upper() for name in StorageSettings.model_fields}
@@ -385,19 +375,19 @@ async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
     await opened.close()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
     async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=10) as opened:
         yield opened
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def wire(servers: Infrastructure, meter: RunningService) -> AsyncIterator[Wire]:
     async with await aio_pika.connect(servers.rabbitmq_url) as connection:
-        yield Wire(connection, await connection.channel())
+        yield Wire(servers.rabbitmq_url, await connection.channel())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tenants(pool: Pool, wire: Wire) -> Tenants:
     return Tenants(pool, wire)
 

@@ -20,7 +20,7 @@ from .conftest import GB, WAIT_SECONDS, Tenant
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cli(servers: Infrastructure, meter: RunningService) -> UsageCli:
     return UsageCli(
         {
