@@ -1,7 +1,9 @@
 # `make` alone lists the targets. Variables: WORKERS (chunk-workers), GATEWAY_PORT, JETTYTHUNDER_DATA_DIR,
-# PYTHON (which Python makes the virtual environment), ARGS (handed on to the command behind a target).
+# PYTHON (which Python makes the virtual environment), TEST_PROCESSES (how many share the tests), ARGS (handed on
+# to the command behind a target).
 
 PYTHON ?=
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/python -m jettythunder_cli.main stack
@@ -56,7 +58,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos" --ignore tests/performance $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers

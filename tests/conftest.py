@@ -10,11 +10,14 @@
 - `eventually` (session): `await eventually(condition, timeout_seconds=10)`; also importable, with a sync
   twin, from tests.support.waiting.
 
+With `-n` each process has servers of its own, and tests of one folder run in the same process.
+
 A failed test's report shows what the servers and services wrote to their logs while it ran.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ from tests.support import waiting
 from tests.support.logs import watched_logs
 
 if TYPE_CHECKING:
+    from tests.support.distribution import ByFolder
     from tests.support.infrastructure import Infrastructure, Services, ServiceStarter
 
 
@@ -74,6 +78,21 @@ def empty_database(infrastructure: Infrastructure) -> Iterator[str]:
 def eventually() -> Callable[..., Any]:
     """Wait for a condition: `value = await eventually(condition, timeout_seconds=10)`."""
     return waiting.eventually
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    from tests.support.distribution import ByFolder
+
+    config.option.loadscopereorder = False
+    return ByFolder(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.support.distribution import put_long_ones_first
+
+        put_long_ones_first(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from tests.support.infrastructure import PORT_RANGE, Infrastructure, temporary_folder
+from tests.support.infrastructure import Infrastructure, choose_first_port, temporary_folder
 from tests.support.waiting import eventually_sync
 
 from jettythunder_cli.stack.layout import find_layout
@@ -87,7 +86,7 @@ def fresh_data_folder() -> Iterator[Commands]:
         cache = folder / "stack" / "cache"
         cache.parent.mkdir(mode=0o711)
         cache.symlink_to(find_layout(None, {}).cache)
-        made = Commands((folder / "stack").resolve(), random.choice(PORT_RANGE))
+        made = Commands((folder / "stack").resolve(), choose_first_port())
         try:
             yield made
         finally:

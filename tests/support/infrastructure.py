@@ -7,6 +7,7 @@ servers takes an infrastructure of its own, so that nobody else's test is in the
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -35,9 +36,28 @@ from jettythunder_cli.stack.stack import Stack, StackOptions, is_ready, migrate
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60
 
-# Far below the ports that systems give to outgoing connections; each run starts somewhere else, so that runs
-# side by side seldom meet.
+# Far below the ports that systems give to outgoing connections.
 PORT_RANGE = range(20000, 30000, 40)
+
+
+def _own_first_ports() -> Iterator[int]:
+    """Each stack of a run starts in a range of its own, so that nobody takes the port of a killed server.
+
+    Each process of a run has a quarter of all ranges, and begins somewhere in it, so that runs side by side
+    seldom meet.
+    """
+    process_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = list(PORT_RANGE[process_number % 4 :: 4])
+    begin = random.randrange(len(own))
+    return itertools.cycle([*own[begin:], *own[:begin]])
+
+
+_first_ports = _own_first_ports()
+
+
+def choose_first_port() -> int:
+    """Where the next stack's ports begin."""
+    return next(_first_ports)
 
 
 @dataclass(frozen=True)
@@ -144,7 +164,7 @@ def running_infrastructure() -> Iterator[Infrastructure]:
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
     where /tmp keeps no extended attributes. The shell's DATABASE_URL and the like are never used.
     """
-    first_port = random.choice(PORT_RANGE)
+    first_port = choose_first_port()
     with ExitStack() as running:
         folder = running.enter_context(temporary_folder())
         containers = Containers({}, {})
