@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jettythunder_cli.usage_files import EXPORTS, Format, MissingPackage
 from jettythunder_cli.usage_plots import plot_in_terminal, plot_to_png
+from jettythunder_cli.usage_rebuild import rebuild
 
 app = typer.Typer(
     help="What accounts store and send. Speaks to the usage-meter, as ops.", no_args_is_help=True
@@ -526,3 +527,6 @@ def _gb_hours(byte_hours: Decimal) -> str:
 
 def _reserved(size_bytes: int) -> str:
     return f" (+{_gb(size_bytes)} reserved)" if size_bytes else ""
+
+
+app.command()(rebuild)
