@@ -82,6 +82,10 @@ class Link:
         found = (_CHUNK.search(line) for line in self.requests)
         return [int(match.group(1)) for match in found if match is not None]
 
+    def set_rate(self, rate: float | None) -> None:
+        """Carry so many bytes per second from now on, shared with whoever shares the uplink."""
+        self._uplink.pace.rate = rate
+
     def forget(self) -> None:
         """Forget what passed until now."""
         self.requests.clear()

@@ -48,6 +48,12 @@ class Site:
             link.flow()
             link.flips_left = 0
             link.requests.clear()
+        self.set_rate(LINK_BYTES_PER_SECOND)
+
+    def set_rate(self, bytes_per_second: float) -> None:
+        """What each link carries; the usual rate leaves a test time to act while an upload runs."""
+        for link in self.links:
+            link.set_rate(bytes_per_second)
 
     @property
     def chunk_numbers(self) -> list[int]:

@@ -174,6 +174,7 @@ async def test_bytes_that_are_stored_already_are_not_sent(site: Site, account: A
 
 
 async def test_the_lines_tell_what_was_measured(site: Site, account: Account) -> None:
+    site.set_rate(8e6)
     file = account.file(24 * CHUNK_BYTES)
     outcome = await account.run("upload", "--file", str(file), "--accelerate")
     assert outcome.code == 0, outcome.err

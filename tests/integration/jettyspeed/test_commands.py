@@ -47,7 +47,7 @@ async def test_one_bad_file_does_not_keep_the_others_back(site: Site, account: A
 
 async def test_a_download_is_the_asset_byte_by_byte(site: Site, account: Account) -> None:
     file = account.file(40 * MEGABYTE)
-    stored = await account.done("upload", "--file", str(file), "--accelerate")
+    stored = await account.done("upload", "--file", str(file))
     target = account.folder / "back.bin"
     told = await account.done("download", stored["asset"]["id"], "--output", str(target))
     assert told["received_bytes"] == file.stat().st_size
@@ -57,7 +57,7 @@ async def test_a_download_is_the_asset_byte_by_byte(site: Site, account: Account
 
 async def test_a_killed_download_goes_on_where_it_was(site: Site, account: Account) -> None:
     file = account.file(150 * MEGABYTE)
-    stored = await account.done("upload", "--file", str(file), "--accelerate")
+    stored = await account.done("upload", "--file", str(file))
     target = account.folder / "back.bin"
     journal = account.folder / "back.bin.part.json"
     arguments = ("download", stored["asset"]["id"], "--output", str(target))
