@@ -103,6 +103,10 @@ async def opened_uploads(infrastructure: Infrastructure) -> AsyncIterator[Upload
     try:
         await storage.ensure_bucket()
         async with asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool:
-            yield Uploads(pool, storage)
+            try:
+                yield Uploads(pool, storage)
+            finally:
+                # The provisioning service refuses to start where it did not derive the newest account's key.
+                await pool.execute("DELETE FROM agentcache_accounts WHERE api_key = id::text")
     finally:
         await storage.close()
