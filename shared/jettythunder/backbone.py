@@ -10,7 +10,7 @@ from faststream.rabbit import RabbitBroker
 from jettythunder import database, telemetry
 from jettythunder.broker.batch_consumer import BatchConsumer
 from jettythunder.broker.connection import CONNECTION_ERRORS as BROKER_ERRORS
-from jettythunder.broker.connection import BrokerLink, declare_topology
+from jettythunder.broker.connection import BrokerLink, EventLogLost, declare_topology
 from jettythunder.broker.consumer import Consumer
 from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Pool
@@ -171,12 +171,18 @@ async def patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Open
     """Servers and services start in any order, so a server that is not there yet is waited for.
 
     Raises:
-        SystemExit: with a sentence that names ``what``, if it stays away for half a minute.
+        SystemExit: with a sentence that says what to do, if it stays away for half a minute.
     """
     for _ in range(_START_ATTEMPTS):
         try:
             return await attempt()
         except _NOT_THERE_YET as error:
+            failure = error
             log.warning("waiting", what=what, error_type=type(error).__name__)
             await asyncio.sleep(1)
+    if isinstance(failure, EventLogLost):
+        raise SystemExit(
+            f"{failure.detail} Restart the broker (RABBITMQ_URL); if that does not help, have the stream "
+            "made anew as docs/operations.md says, then start again."
+        )
     raise SystemExit(f"Can't reach {what}: check the address and that the server runs, then start again.")

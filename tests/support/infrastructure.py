@@ -29,7 +29,6 @@ from tests.support.waiting import eventually_sync
 
 from jettythunder_cli.stack.layout import REPOSITORY, find_layout
 from jettythunder_cli.stack.ports import PortBook
-from jettythunder_cli.stack.rabbitmq import NativeRabbitMQ
 from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
 from jettythunder_cli.stack.stack import Stack, StackOptions, is_ready, migrate
 
@@ -106,16 +105,10 @@ class Infrastructure:
         )
 
     def kill(self, role: RoleName) -> None:
-        """SIGKILL the server's processes and wait until they are gone. It stays away until `start`.
-
-        A broker may keep what it was told: losing a stream in the first moments is its weakness, not ours.
-        """
+        """SIGKILL the server's processes and wait until they are gone. It stays away until `start`."""
         if role in self.containers:
             self.containers[role].kill()
             return
-        server = self.stack.roles[role]
-        if isinstance(server, NativeRabbitMQ):
-            server.write_out()
         for program in self.stack.roles[role].programs():
             kill_program(self.stack, program.name)
 

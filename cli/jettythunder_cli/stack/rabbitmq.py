@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -17,9 +16,6 @@ from jettythunder_cli.stack.packages import find_rabbitmq
 from jettythunder_cli.stack.programs import Program
 
 USER = "jettythunder"
-
-# Erlang: have every table that is kept on disk written out now.
-_WRITE_OUT = "lists:foreach(fun dets:sync/1, dets:all())."
 
 
 class NativeRabbitMQ:
@@ -58,22 +54,6 @@ class NativeRabbitMQ:
         write_private(self._folder / "enabled_plugins", "[].\n")
         link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
 
-    @property
-    def _environment(self) -> dict[str, str]:
-        """What leads RabbitMQ's own scripts to the node."""
-        return {
-            "HOME": str(self._folder / "home"),
-            "RABBITMQ_SCRIPTS_DIR": str(self._folder / "server" / "sbin"),
-            "RABBITMQ_NODENAME": self._node,
-            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
-            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "rabbitmq-env.conf"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-        }
-
     def programs(self) -> list[Program]:
         epmd = Program(
             name="epmd",
@@ -87,9 +67,18 @@ class NativeRabbitMQ:
             command=[str(self._folder / "server" / "sbin" / "rabbitmq-server")],
             directory=self._folder,
             environment={
-                **self._environment,
+                "HOME": str(self._folder / "home"),
+                "RABBITMQ_SCRIPTS_DIR": str(self._folder / "server" / "sbin"),
+                "RABBITMQ_NODENAME": self._node,
                 "RABBITMQ_DIST_PORT": str(self._distribution_port),
+                "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
+                "RABBITMQ_CONF_ENV_FILE": str(self._folder / "rabbitmq-env.conf"),
+                "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "enabled_plugins"),
+                "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+                "RABBITMQ_LOG_BASE": str(self._folder / "log"),
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+                "ERL_EPMD_PORT": str(self._epmd_port),
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
                 # Makes the script become the server instead of its parent, so that signals reach the server.
                 "RUNNING_UNDER_SYSTEMD": "true",
             },
@@ -103,21 +92,6 @@ class NativeRabbitMQ:
 
     def complete(self) -> None:
         """The node makes its user by itself."""
-
-    def write_out(self) -> None:
-        """Have the node put on disk what it knows of its queues.
-
-        RabbitMQ 3.10 writes the names of streams out only after half a second without further ones. A node
-        that is killed before that comes back without its event log, and stays so.
-        """
-        subprocess.run(
-            [str(self._folder / "server" / "sbin" / "rabbitmqctl"), "-n", self._node, "eval", _WRITE_OUT],
-            env={"PATH": os.environ["PATH"], **self._environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
 
     def variables(self) -> dict[str, str]:
         return {"RABBITMQ_URL": f"amqp://{USER}:{quote(self._password, safe='')}@127.0.0.1:{self._port}/"}

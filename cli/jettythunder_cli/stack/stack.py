@@ -181,9 +181,6 @@ class Stack:
         self._run_process_manager(programs, running=running)
         self._in_parallel([partial(self._start_role, role, variables) for role in roles])
         self._in_parallel([partial(self._start_service, service) for service in services])
-        broker = self.roles["rabbitmq"]
-        if services and isinstance(broker, NativeRabbitMQ):
-            broker.write_out()
 
         state.processes = {info.name: info.pid for info in self.supervisor.processes()}
         write_state(self.layout.state_file, state)

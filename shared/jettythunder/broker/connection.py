@@ -24,6 +24,15 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
 Opened = Callable[[AbstractChannel], Awaitable[None]]
 
 
+# The broker writes down which quorum queues and streams it has up to a second after it made them. Killed
+# before, it comes back without them.
+_REGISTER_SECONDS = 2.0
+
+
+class EventLogLost(BrokerUnavailable):
+    """The broker runs, but the event log's stream did not come back with it."""
+
+
 class BrokerLink:
     """One AMQP connection with one confirming channel, opened again whenever it is lost.
 
@@ -59,7 +68,7 @@ class BrokerLink:
         try:
             return await asyncio.shield(attempt)
         except BrokerUnavailable as error:
-            raise BrokerUnavailable from error
+            raise type(error) from error
         except asyncio.CancelledError:
             # The link was closed under a caller who is not cancelled himself.
             if attempt.cancelled():
@@ -80,12 +89,7 @@ class BrokerLink:
                 )
                 self._connection = connection
                 channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                await channel.default_exchange.publish(
-                    aio_pika.Message(b"", type=topology.LOG_PROBE, expiration=None),
-                    routing_key=topology.EVENT_LOG,
-                    mandatory=True,
-                    timeout=2,
-                )
+                await _probe(channel)
                 if self._on_open is not None:
                     await self._on_open(channel)
                 self._channel = channel
@@ -93,6 +97,9 @@ class BrokerLink:
         except CONNECTION_ERRORS as error:
             await self._drop()
             raise BrokerUnavailable from error
+        except EventLogLost:
+            await self._drop()
+            raise
 
     async def ping(self) -> None:
         """Raises BrokerUnavailable unless the broker answers now."""
@@ -118,17 +125,33 @@ class BrokerLink:
                     await connection.close()
 
 
+async def _probe(channel: AbstractChannel) -> None:
+    try:
+        await channel.default_exchange.publish(
+            aio_pika.Message(b"", type=topology.LOG_PROBE, expiration=None),
+            routing_key=topology.EVENT_LOG,
+            mandatory=True,
+            timeout=2,
+        )
+    except TimeoutError as error:
+        raise EventLogLost from error
+
+
 async def declare_topology(
     url: str, *, log_max_age: str, log_max_bytes: int, retry_delays_ms: Sequence[int]
 ) -> None:
     """Declare the topology over a connection of its own, which must exist before a :class:`BrokerLink` opens.
 
+    Returns when what was declared outlives a crash of the broker; at the first time that takes two seconds.
+
     Raises:
         BrokerUnavailable: if the broker can't be reached within ten seconds.
+        EventLogLost: if the broker has the log's stream but can't reach it.
         SystemExit: with a sentence, if the broker has one of the queues or exchanges with other settings.
     """
     try:
         async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
+            is_new = not await _has_log(connection)
             channel = await connection.channel()
             await topology.declare(
                 channel,
@@ -136,10 +159,24 @@ async def declare_topology(
                 log_max_bytes=log_max_bytes,
                 retry_delays_ms=retry_delays_ms,
             )
+            if is_new:
+                await asyncio.sleep(_REGISTER_SECONDS)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise SystemExit(
             f"The broker (RABBITMQ_URL) has a queue or exchange of ours with other settings: {error}. "
             "Empty and delete it there, or give JettyThunder a virtual host of its own, then start again."
         ) from None
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        raise EventLogLost from error
     except CONNECTION_ERRORS as error:
         raise BrokerUnavailable from error
+
+
+async def _has_log(connection: AbstractConnection) -> bool:
+    channel = await connection.channel()
+    try:
+        await channel.declare_queue(topology.EVENT_LOG, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True

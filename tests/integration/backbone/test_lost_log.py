@@ -1,0 +1,86 @@
+"""A broker that is killed right after the event log was made: RabbitMQ 3.10 forgets so new a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from tests.integration.backbone.conftest import settings_for
+from tests.support.infrastructure import Infrastructure, running_infrastructure
+from tests.support.waiting import eventually
+
+from jettythunder import topology
+from jettythunder.backbone import open_backbone
+from jettythunder.broker.connection import EventLogLost, declare_topology
+from jettythunder.errors import BrokerUnavailable
+from jettythunder.event_log import open_event_log
+from jettythunder_cli.stack.layout import REPOSITORY
+
+pytestmark = pytest.mark.chaos
+
+LOG: dict[str, Any] = {"log_max_age": "1D", "log_max_bytes": 1_000_000_000, "retry_delays_ms": (1_000,)}
+
+
+@pytest.fixture
+def new_infrastructure() -> Iterator[Infrastructure]:
+    """Servers of the test's own, on which nothing was declared yet."""
+    with running_infrastructure() as running:
+        yield running
+
+
+async def kill_broker(infrastructure: Infrastructure) -> None:
+    """SIGKILL the broker and start it again."""
+    await asyncio.to_thread(infrastructure.kill, "rabbitmq")
+    await asyncio.to_thread(infrastructure.start, "rabbitmq")
+
+
+def documented_command() -> list[str]:
+    """What docs/operations.md tells ops to do about a stream that stays away."""
+    [command] = re.findall(r"^rabbitmqctl eval .*$", (REPOSITORY / "docs/operations.md").read_text(), re.M)
+    return shlex.split(command)[1:]
+
+
+def rabbitmqctl(infrastructure: Infrastructure, arguments: list[str]) -> None:
+    """Run the broker's own tool against the stack's node."""
+    node = next(p for p in infrastructure.stack.roles["rabbitmq"].programs() if p.name == "rabbitmq")
+    tool = Path(node.command[0]).with_name("rabbitmqctl")
+    environment = {**os.environ, **node.environment}
+    subprocess.run([str(tool), *arguments], env=environment, check=True, timeout=60)
+
+
+async def test_a_log_that_was_declared_outlives_the_broker(new_infrastructure: Infrastructure) -> None:
+    url = new_infrastructure.rabbitmq_url
+    async with open_backbone(settings_for(new_infrastructure), name="first"):
+        await kill_broker(new_infrastructure)
+    async with open_backbone(settings_for(new_infrastructure), name="second"), open_event_log(url) as log:
+        assert [logged async for logged in log.read()] == []
+
+
+async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructure: Infrastructure) -> None:
+    url = new_infrastructure.rabbitmq_url
+    async with await aio_pika.connect(url) as connection:
+        await topology.declare(await connection.channel(), **LOG)
+    await kill_broker(new_infrastructure)
+
+    async def is_lost() -> bool:
+        try:
+            await declare_topology(url, **LOG)
+        except EventLogLost:
+            return True
+        except BrokerUnavailable:
+            return False
+        raise RuntimeError("the broker has kept the stream")
+
+    await eventually(is_lost, timeout_seconds=30)
+    await asyncio.to_thread(rabbitmqctl, new_infrastructure, documented_command())
+    await declare_topology(url, **LOG)
+    async with open_event_log(url) as log:
+        assert [logged async for logged in log.read()] == []
