@@ -4,16 +4,24 @@ INSERT INTO outbox (lane, exchange, routing_key, event_id, body)
 SELECT * FROM unnest(:lanes::smallint[], :exchanges::text[], :routing_keys::text[], :event_ids::uuid[], :bodies::text[]);
 
 -- name: take_outbox(lane_count, lock_space, batch_size)
--- Takes the oldest events of the lanes no other relay holds. The lanes stay locked until the transaction ends.
-WITH mine AS MATERIALIZED (
-    SELECT lane FROM generate_series(0, :lane_count - 1) AS lane
-    WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = lane.lane)
-      AND pg_try_advisory_xact_lock(:lock_space, lane.lane)
+-- Takes the oldest events of the lanes no other relay holds, in their order. The lanes stay locked until the
+-- transaction ends. A last row without an event says that there are events in lanes that others hold.
+-- Its form keeps it to the two indexes, however full the outbox and however old its statistics.
+WITH lanes AS MATERIALIZED (
+    SELECT lane, pg_try_advisory_xact_lock(:lock_space, lane) AS is_mine
+    FROM generate_series(0, :lane_count - 1) AS lane
+    CROSS JOIN LATERAL (SELECT FROM outbox o WHERE o.lane = lane.lane LIMIT 1) AS waiting
+), taken AS (
+    DELETE FROM outbox WHERE id IN (
+        SELECT id FROM outbox WHERE lane = ANY (ARRAY(SELECT lane FROM lanes WHERE is_mine)::smallint[])
+        ORDER BY id LIMIT :batch_size FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, lane, exchange, routing_key, event_id, body, created_at
 )
-DELETE FROM outbox WHERE id IN (
-    SELECT o.id FROM outbox o JOIN mine USING (lane) ORDER BY o.id LIMIT :batch_size FOR UPDATE OF o SKIP LOCKED
-)
-RETURNING id, lane, exchange, routing_key, event_id, body, created_at;
+SELECT id, lane, exchange, routing_key, event_id, body, created_at FROM taken
+UNION ALL
+SELECT NULL, lane, NULL, NULL, NULL, NULL, NULL FROM (SELECT lane FROM lanes WHERE NOT is_mine LIMIT 1) AS held
+ORDER BY id NULLS LAST;
 
 -- name: quarantine(id, lane, exchange, routing_key, event_id, body, created_at, reason)*!
 -- Sets an event aside that no queue takes.

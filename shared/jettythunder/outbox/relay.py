@@ -8,6 +8,7 @@ events of one subject keep their order; an event no queue takes is set aside and
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -23,9 +24,11 @@ from jettythunder.outbox.writing import LANE_COUNT
 log = telemetry.logger(__name__)
 
 _CHANNEL = "jettythunder_outbox"
-_LOCK_SPACE = 7_305
+LOCK_SPACE = 7_305
 _BATCH_SIZE = 500
 _POLL_SECONDS = 2.0
+# How soon to look again at lanes that another relay held: its batch takes milliseconds.
+_HELD_SECONDS = 0.02
 _MEASURE_SECONDS = 5.0
 
 _queries = queries("jettythunder.outbox")
@@ -35,14 +38,28 @@ _waiting = Gauge("jettythunder_outbox_backlog", "Events committed and not yet pu
 _lag = Gauge("jettythunder_outbox_lag_seconds", "Age of the oldest event not yet published")
 
 
+@dataclass(frozen=True)
+class Batch:
+    """How many events left the outbox, and whether others are left in lanes that another relay held.
+
+    Those may have been committed after that relay looked, and it is not woken for what others commit.
+    """
+
+    size: int
+    others_left: bool
+
+
 class Relay:
     """Publishes the outbox until it is closed; any number of relays may run at once.
 
     It wakes at once for what connections named ``name`` commit, and finds what others left by polling.
     """
 
-    def __init__(self, pool: Pool, broker_url: str, *, name: str) -> None:
+    def __init__(
+        self, pool: Pool, broker_url: str, *, name: str, poll_seconds: float = _POLL_SECONDS
+    ) -> None:
         self._pool = pool
+        self._poll_seconds = poll_seconds
         self._name = name
         self._link = BrokerLink(broker_url, name=f"{name} relay")
         self._publisher = Publisher(self._link)
@@ -64,7 +81,7 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(BrokerUnavailable, *CONNECTION_ERRORS):
             async with asyncio.timeout(2):
-                while await self.publish_batch():
+                while (await self.publish_batch()).size:
                     pass
         await self._link.close()
 
@@ -72,24 +89,21 @@ class Relay:
         """Raises BrokerUnavailable unless the broker answers now."""
         await self._link.ping()
 
-    async def publish_batch(self) -> int:
+    async def publish_batch(self) -> Batch:
         """Publish up to one batch.
-
-        Returns:
-            how many events left the outbox; 0 means there was none this relay could take.
 
         Raises:
             BrokerUnavailable: nothing left the outbox.
         """
         await self._link.channel()
         async with self._pool.acquire() as connection, connection.transaction():
-            taken = [
+            rows = [
                 row
                 async for row in _queries.take_outbox(
-                    connection, lane_count=LANE_COUNT, lock_space=_LOCK_SPACE, batch_size=_BATCH_SIZE
+                    connection, lane_count=LANE_COUNT, lock_space=LOCK_SPACE, batch_size=_BATCH_SIZE
                 )
             ]
-            taken.sort(key=lambda row: int(row["id"]))
+            taken = [row for row in rows if row["id"] is not None]
             outcomes = await asyncio.gather(*map(self._publish, taken), return_exceptions=True)
             lost = next(
                 (o for o in outcomes if isinstance(o, BaseException) and not isinstance(o, Unroutable)), None
@@ -107,7 +121,7 @@ class Relay:
         _quarantined.inc(len(unroutable))
         for row in unroutable:
             log.error("event quarantined", event_id=str(row["event_id"]), routing_key=row["routing_key"])
-        return len(taken)
+        return Batch(size=len(taken), others_left=len(taken) < len(rows))
 
     async def _publish(self, row: asyncpg.Record) -> None:
         await self._publisher.publish(
@@ -121,13 +135,16 @@ class Relay:
     async def _publish_forever(self) -> None:
         while True:
             self._wake.clear()
+            pause_seconds = self._poll_seconds
             try:
                 # What is committed meanwhile wakes it again, so an unfilled batch was the last one.
-                while await self.publish_batch() == _BATCH_SIZE:
+                while (batch := await self.publish_batch()).size == _BATCH_SIZE:
                     pass
+                if batch.others_left:
+                    pause_seconds = _HELD_SECONDS
                 await self._measure()
-            except BrokerUnavailable:
-                log.warning("outbox waits: the broker can't be reached")
+            except BrokerUnavailable as error:
+                log.warning("outbox waits: the broker can't be reached", error_type=type(error).__name__)
                 await asyncio.sleep(0.5)
                 continue
             except CONNECTION_ERRORS as error:
@@ -138,7 +155,7 @@ class Relay:
                 log.error("outbox batch failed", exc_info=error)
                 await asyncio.sleep(_POLL_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
+                async with asyncio.timeout(pause_seconds):
                     await self._wake.wait()
 
     async def _measure(self) -> None:

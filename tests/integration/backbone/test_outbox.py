@@ -14,8 +14,10 @@ from tests.support.waiting import eventually
 
 from jettythunder import outbox
 from jettythunder.backbone import open_backbone
+from jettythunder.database import Connection
 from jettythunder.event_log import open_event_log
-from jettythunder.outbox.relay import Relay
+from jettythunder.outbox.relay import LOCK_SPACE, Batch, Relay
+from jettythunder.outbox.writing import LANE_COUNT
 
 
 async def test_an_event_is_published_when_its_transaction_commits(bench: Bench) -> None:
@@ -52,6 +54,35 @@ async def test_events_of_one_account_keep_their_order_with_two_relays(
                 sizes_by_account[entry.event.subject].append(entry.event.data["size_bytes"])
         for sizes in sizes_by_account.values():
             assert sizes == list(range(1, 200))
+
+
+async def test_an_event_in_a_lane_that_another_relay_holds_is_published_right_after(
+    backbone_infrastructure: Infrastructure,
+) -> None:
+    async with opened_bench(backbone_infrastructure, relay=False) as bench:
+        # One that does not poll: only having seen what it could not take brings it back.
+        relay = Relay(
+            bench.pool, backbone_infrastructure.rabbitmq_url, name=bench.backbone.name, poll_seconds=3600
+        )
+        async with bench.pool.acquire() as connection, connection.transaction():
+            other = Relay(bench.pool, backbone_infrastructure.rabbitmq_url, name="other")
+            await asyncio.gather(relay.ping(), other.ping())
+            await _hold_all_lanes(connection)
+            committed = await bench.commit(deleted())
+            relay.start()
+            assert await other.publish_batch() == Batch(size=0, others_left=True)
+            await other.close()
+        try:
+            await eventually(lambda: bench.ids() == committed)
+        finally:
+            await relay.close()
+
+
+async def _hold_all_lanes(connection: Connection) -> None:
+    """As a relay does while it waits for the broker's confirms."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock($1, lane) FROM generate_series(0, $2) AS lane", LOCK_SPACE, LANE_COUNT
+    )
 
 
 async def test_an_event_that_no_queue_takes_is_set_aside_and_holds_up_nothing(bench: Bench) -> None:
