@@ -16,7 +16,7 @@ from jettythunder.database import Connection, Pool
 from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier
 from jettythunder.storage import ObjectMissing, Storage
 from provisioning import domain
-from provisioning.domain import Account, Credentials, Delivery, Tier, Usage
+from provisioning.domain import Account, Credentials, Delivery, Tier
 from provisioning.repository import Repository
 
 log = telemetry.logger(__name__)
@@ -68,8 +68,8 @@ class Provisioning:
         user_id = domain.user_id_of(user_ref)
         domain.check_email(email)
         async with self._pool.acquire() as connection, connection.transaction():
-            limits = await self._tier(connection, tier)
             if await self._first_time(connection, delivery):
+                limits = await self._tier(connection, tier)
                 await self._insert(connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits)
             account = await self._account(connection, user_id)
         completed = account.folder_created_at is None and await self._make_folder(account)
@@ -91,16 +91,10 @@ class Provisioning:
         """
         user_id = domain.user_id_of(user_ref)
         async with self._pool.acquire() as connection, connection.transaction():
-            limits = await self._tier(connection, tier)
-            first = await self._first_time(connection, delivery)
-            # Reservations and triggers lock the usage row first and the account second; so does this.
-            usage = await self._repository.lock_usage(connection, user_id)
-            if usage is None:
-                raise AccountNotFound
+            if await self._first_time(connection, delivery):
+                limits = await self._tier(connection, tier)
+                await self._move(connection, user_id, limits, changed_at=changed_at)
             account = await self._account(connection, user_id)
-            if first and not domain.is_overtaken(account, changed_at):
-                await self._move(connection, account, limits, usage=usage, changed_at=changed_at)
-                account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
     async def rotate_credentials(
@@ -165,14 +159,15 @@ class Provisioning:
             ) from error
 
     async def _move(
-        self,
-        connection: Connection,
-        account: Account,
-        tier: Tier,
-        *,
-        usage: Usage,
-        changed_at: datetime | None,
+        self, connection: Connection, user_id: UUID, tier: Tier, *, changed_at: datetime | None
     ) -> None:
+        # Reservations and triggers lock the usage row first and the account second; so does this.
+        usage = await self._repository.lock_usage(connection, user_id)
+        if usage is None:
+            raise AccountNotFound
+        account = await self._account(connection, user_id)
+        if domain.is_overtaken(account, changed_at):
+            return
         # Noted also where the tier stays: an older change that comes later must not undo this one.
         await self._repository.note_tier_change(connection, account_id=account.id, changed_at=changed_at)
         if tier.tier == account.agentcache_tier:
