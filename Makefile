@@ -76,6 +76,7 @@ chaos: install ## Kill servers and services under load, and see what is lost
 bench: install ## Measure uploads against direct S3 clients, then the event backbone and the metering
 	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
 	$(BIN)/python -m tests.performance.bench_backbone
+	$(BIN)/python -m tests.performance.bench_replay
 	$(BIN)/python -m tests.performance.bench_metering
 
 .PHONY: bench-jettyspeed

@@ -63,16 +63,13 @@ def payload() -> AssetDownloadedV1:
     )
 
 
-async def fill(pool: database.Pool, count: int) -> set[UUID]:
-    """Commit ``count`` events to the outbox, many in a transaction; their ids."""
-    event_ids: set[UUID] = set()
+async def fill(pool: database.Pool, count: int) -> None:
+    """Commit ``count`` events to the outbox, many in a transaction."""
     for begin in range(0, count, WRITE_BATCH):
         async with pool.acquire() as connection, connection.transaction():
             size = min(WRITE_BATCH, count - begin)
             rows = outbox.rows(*(payload() for _ in range(size)), source=SOURCE)
             await outbox.write_rows(connection, rows)
-            event_ids.update(rows.event_ids)
-    return event_ids
 
 
 async def measure_relay(settings: ServiceSettings, count: int) -> float:
@@ -83,7 +80,7 @@ async def measure_relay(settings: ServiceSettings, count: int) -> float:
         await relay.ping()
         await fill(pool, count)
         began = time.perf_counter()
-        while await relay.publish_batch():
+        while (await relay.publish_batch()).size:
             pass
         return count / (time.perf_counter() - began)
     finally:
@@ -137,11 +134,11 @@ def running_consumer() -> Iterator[Pipe]:
         process.kill()
 
 
-async def collect(pipe: Pipe, wanted: set[UUID], *, timeout_seconds: float) -> dict[UUID, float]:
-    """When each of the events was consumed."""
+async def collect(pipe: Pipe, count: int, *, timeout_seconds: float) -> dict[UUID, float]:
+    """When each of so many events was consumed."""
     consumed: dict[UUID, float] = {}
     async with asyncio.timeout(timeout_seconds):
-        while not wanted <= consumed.keys():
+        while len(consumed) < count:
             while pipe.poll():
                 consumed.update(pipe.recv())
             await asyncio.sleep(0.01)
@@ -153,10 +150,10 @@ async def measure_saturated(settings: ServiceSettings, pipe: Pipe, count: int) -
     pool = await database.connect(str(settings.database_url), size=4, name="bench")
     relay = Relay(pool, settings.rabbitmq_url.get_secret_value(), name="bench")
     try:
-        event_ids = await fill(pool, count)
+        await fill(pool, count)
         began = time.perf_counter()
         relay.start()
-        await collect(pipe, event_ids, timeout_seconds=300)
+        await collect(pipe, count, timeout_seconds=300)
         return count / (time.perf_counter() - began)
     finally:
         await relay.close()
@@ -168,6 +165,7 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
     pool = await database.connect(str(settings.database_url), size=8, name="bench")
     relay = Relay(pool, settings.rabbitmq_url.get_secret_value(), name="bench")
     relay.start()
+    count = int(rate * seconds)
     committed: dict[UUID, float] = {}
 
     async def commit_one() -> None:
@@ -177,13 +175,14 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
         committed[rows.event_ids[0]] = time.time()
 
     try:
-        count = int(rate * seconds)
+        # Read while events are written: a consumer whose pipe is full would wait for its reader.
+        collecting = asyncio.create_task(collect(pipe, count, timeout_seconds=seconds + 120))
         began = time.perf_counter()
         async with asyncio.TaskGroup() as writers:
             for number in range(count):
                 await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
                 writers.create_task(commit_one())
-        consumed = await collect(pipe, set(committed), timeout_seconds=120)
+        consumed = await collecting
     finally:
         await relay.close()
         await pool.close()
