@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from tests.chaos.accounting import count_bytes, count_messages
 from tests.chaos.load import CHUNK_BYTES, Load
+from tests.support.commands import jettythunder
 from tests.support.infrastructure import (
     Infrastructure,
     RoleName,
@@ -69,6 +72,7 @@ async def test_nothing_is_lost_when_all_are_killed_again_and_again(
 
 
 async def _survive(infrastructure: Infrastructure, services: Services, *, rounds: int) -> dict[str, Any]:
+    began = time.monotonic()
     link = BrokerLink(infrastructure.rabbitmq_url, name="chaos")
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
     try:
@@ -87,7 +91,10 @@ async def _survive(infrastructure: Infrastructure, services: Services, *, rounds
             kills = await _kill_in_random_order(infrastructure, services, load, rounds)
             load.stop()
             await running
-            return await _account(infrastructure, services, load, kills, pool)
+            killed_at = time.monotonic()
+            figures = await _account(infrastructure, services, load, kills, pool)
+            seconds = {"killing": killed_at - began, "accounting": time.monotonic() - killed_at}
+            return {**figures, "seconds": {what: round(spent) for what, spent in seconds.items()}}
     finally:
         await link.close()
 
@@ -95,7 +102,7 @@ async def _survive(infrastructure: Infrastructure, services: Services, *, rounds
 async def _kill_in_random_order(
     infrastructure: Infrastructure, services: Services, load: Load, rounds: int
 ) -> Counter[str]:
-    """Kill and restart each server and service once a round, while the load makes progress.
+    """Kill and restart each server and service once a round, two at once, while the load makes progress.
 
     A service is not waited for: the next kill may find it still starting.
     """
@@ -103,10 +110,12 @@ async def _kill_in_random_order(
     for _ in range(rounds):
         order = [*SERVERS, *services.names]
         random.shuffle(order)
-        for name in order:
+        for pair in zip(order[::2], order[1::2], strict=True):
             acknowledged = load.acknowledged
-            await asyncio.to_thread(_kill_and_restart, infrastructure, services, name)
-            kills[name] += 1
+            await asyncio.gather(
+                *(asyncio.to_thread(_kill_and_restart, infrastructure, services, name) for name in pair)
+            )
+            kills.update(pair)
             await eventually(lambda: load.acknowledged > acknowledged, timeout_seconds=60)  # noqa: B023
     for url in services.urls.values():
         await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=90)  # noqa: B023
@@ -143,11 +152,12 @@ async def _account(
     odd_signups = [user for user, account_id in users.items() if ids_by_user.get(user) != [account_id]]
     odd_signups += [user for user in load.announced_users if len(ids_by_user.get(user, [])) != 1]
     figures = {
-        "kills": dict(kills),
+        "kills": {"all": kills.total(), **kills},
         "load": dict(load.counts),
         "assets read back": checked,
         "messages": [asdict(account) for account in messages],
         "bytes": asdict(amounts),
+        "reconciled": await _reconcile(services),
     }
     assert checked > 0, figures
     assert wrong == [], figures
@@ -158,7 +168,18 @@ async def _account(
     assert amounts.differing_accounts == 0, figures
     assert amounts.reservations == 0, figures
     assert amounts.reserved_bytes == 0, figures
+    assert figures["reconciled"] == {"accounts": amounts.accounts, "drifting": []}, figures
     return figures
+
+
+async def _reconcile(services: Services) -> dict[str, Any]:
+    """What ops are told by `jettythunder usage reconcile`: how many accounts, and which of them drift."""
+    _, told = await jettythunder(
+        {**services.environment, "JETTYTHUNDER_USAGE_METER_URL": services.urls["usage-meter"]},
+        *("usage", "reconcile", "--all", "--json"),
+    )
+    looked_at = json.loads(told)
+    return {"accounts": len(looked_at), "drifting": [line for line in looked_at if not line["is_clean"]]}
 
 
 async def _is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastructure) -> bool:
