@@ -48,7 +48,10 @@ def list_groups(consumer: Consumer = None, as_json: AsJson = False) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for title in ("count", "consumer", "error", "fingerprint", "oldest", "newest", "example", "message"):
-        table.add_column(title, justify="right" if title == "count" else "left", overflow="fold")
+        whole = title in ("fingerprint", "example")
+        table.add_column(
+            title, justify="right" if title == "count" else "left", overflow="fold", no_wrap=whole
+        )
     for group in groups:
         table.add_row(
             str(group.count),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import textwrap
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,11 +12,14 @@ import typer
 from rich.json import JSON
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.tree import Tree
 
 from jettythunder.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.operations import Operations, Replay, ReplayCount, TraceNode, describe
-from jettythunder_cli.operating import AsJson, moment, operating, operator, output, pace, run
+from jettythunder_cli.operating import AsJson, age, moment, operating, operator, output, pace, run
+
+_CELL_CHARACTERS = 200
 
 app = typer.Typer(
     help="Look at the event log, trace what caused what, and replay events to one consumer. "
@@ -33,6 +37,7 @@ Since = Annotated[
     str | None, typer.Option("--since", help="From this time on: ISO 8601, or an age such as 15m, 2h, 3d.")
 ]
 Until = Annotated[str | None, typer.Option("--until", help="Before this time, given as for --since.")]
+Newest = Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="How many, the newest first.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="An event's id; repeatable.")]
 
 
@@ -65,7 +70,7 @@ def tail(
             events = log.follow(start=begin) if follow else log.read(start=begin)
             async with contextlib.aclosing(events):
                 async for logged in events:
-                    if not _is_wanted(logged, wanted):
+                    if not wanted.takes_logged(logged):
                         continue
                     _print_line(logged, as_json=as_json)
                     shown += 1
@@ -184,8 +189,85 @@ def replay(
         output.print(f"[green]✓[/green] {done.replayed_count} events replayed to {done.consumer}.")
 
 
+@app.command()
+def replays(count: Newest = 20, as_json: AsJson = False) -> None:
+    """List the last replays: whose they were, and how far they have come."""
+
+    async def work() -> list[Replay]:
+        async with operating() as operations:
+            return await operations.replays.newest(limit=count)
+
+    found = run(work, as_json=as_json)
+    if as_json:
+        print(json.dumps([entry.model_dump(mode="json") for entry in found], indent=2))
+        return
+    if not found:
+        output.print("No replays.")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for title in ("to", "status", "replayed", "who", "begun", "last progress", "filter"):
+        table.add_column(title, justify="right" if title == "replayed" else "left", overflow="fold")
+    for entry in found:
+        table.add_row(
+            str(entry.id),
+            entry.consumer,
+            entry.status,
+            str(entry.replayed_count),
+            escape(entry.who),
+            f"{age(entry.started_at)} ago",
+            f"{age(entry.updated_at)} ago",
+            escape(_told(entry.filter.model_dump(mode="json", exclude_defaults=True)) or "everything"),
+        )
+    output.print(table)
+
+
+@app.command()
+def audit(count: Newest = 20, as_json: AsJson = False) -> None:
+    """List what was done to events and dead letters last: who, when, what, and what came of it."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with operating() as operations:
+            return await operations.audit.newest(limit=count)
+
+    entries = run(work, as_json=as_json)
+    if as_json:
+        print(json.dumps(entries, indent=2, default=str))
+        return
+    if not entries:
+        output.print("Nothing was done yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("when", "who", "action", "what", "result"):
+        table.add_column(title, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            f"{entry['began_at']:%Y-%m-%d %H:%M:%S}",
+            escape(entry["who"]),
+            entry["action"],
+            escape(_told(entry["filter"])),
+            escape(_told(entry["result"]))
+            if entry["result"] is not None
+            else "[red]cut off, or under way[/red]",
+        )
+    output.print(table)
+
+
+def _told(given: dict[str, Any]) -> str:
+    """A filter or a result in one cell; what is too long for it can be had with --json."""
+    told = ", ".join(
+        f"{name} {value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for name, value in given.items()
+        if value is not None
+    )
+    return textwrap.shorten(told, _CELL_CHARACTERS, placeholder=" …")
+
+
 async def _run_shown(operations: Operations, begun: Replay, *, as_json: bool) -> Replay:
     """Run a replay under a progress bar; where it is cut off, say how to go on."""
+    if not as_json:
+        # Told first: should this process be killed, the id is what brings the replay back.
+        output.print(f"[dim]replay {begun.id}[/dim]", highlight=False)
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -245,12 +327,6 @@ def _offset(start: str | None, wanted: EventFilter, *, follow: bool) -> Offset:
     if start.isdecimal():
         return int(start)
     raise typer.BadParameter(f"{start!r} is no place in the log: give first, last, next or an offset.")
-
-
-def _is_wanted(logged: LoggedEvent, wanted: EventFilter) -> bool:
-    if logged.event is None:
-        return wanted == EventFilter()
-    return wanted.takes(logged.event)
 
 
 def _print_line(logged: LoggedEvent, *, as_json: bool) -> None:

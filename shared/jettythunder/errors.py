@@ -312,7 +312,7 @@ class ReplayNotFound(NotFound):
 
 
 class ReplayNotResumable(JettyThunderError):
-    """The replay runs already or is completed."""
+    """The replay is completed, or runs. One whose process died can be resumed after a minute of silence."""
 
     code, status, retryable = "replay_not_resumable", 409, False
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -13,7 +13,7 @@ from jettythunder import telemetry
 from jettythunder.database import Pool
 from jettythunder.event_log import EventFilter
 from jettythunder.operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
-from jettythunder.operations.replay import Replay, ReplayCount, find_events
+from jettythunder.operations.replay import Replay, ReplayCount
 from jettythunder.operations.service import Operations, describe, open_operations
 from jettythunder.operations.tracing import TraceNode
 from jettythunder.web import ops_only
@@ -73,6 +73,16 @@ async def _open(request: Request) -> AsyncIterator[Operations]:
 Opened = Annotated[Operations, Depends(_open)]
 
 
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class EventPage(BaseModel):
+    """Events of the log, and the offset that the next page begins at."""
+
+    events: list[dict[str, Any]]
+    next_offset: int
+
+
 class ReplayWanted(BaseModel):
     """A replay: to which consumer, of which events."""
 
@@ -119,9 +129,15 @@ async def find(
     correlation_id: str | None = None,
     since: AwareDatetime | None = None,
     until: AwareDatetime | None = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[dict[str, Any]]:
-    """The first events of the log that fit; go on with `since`."""
+    start: Annotated[Literal["first", "last", "next"] | int | None, Query(alias="from")] = None,
+    limit: Limit = 100,
+    wait_seconds: Annotated[float, Query(ge=0, le=30)] = 0,
+) -> EventPage:
+    """The first events of the log that fit; go on with the answer's `next_offset` as `from`.
+
+    To watch events as they come, begin with `from=next` and give `wait_seconds`: where there is nothing to
+    tell yet, the answer waits for the first event that fits.
+    """
     wanted = EventFilter(
         types=tuple(types or ()),
         account=account,
@@ -130,13 +146,8 @@ async def find(
         since=since,
         until=until,
     )
-    found: list[dict[str, Any]] = []
-    async with contextlib.aclosing(find_events(operations.log, wanted)) as events:
-        async for logged in events:
-            found.append(describe(logged))
-            if len(found) == limit:
-                break
-    return found
+    page = await operations.page(wanted, start=start, limit=limit, wait_seconds=wait_seconds)
+    return EventPage(events=[describe(logged) for logged in page.events], next_offset=page.next_offset)
 
 
 @router.get("/events/{event_id}")
@@ -164,6 +175,12 @@ async def begin_replay(wanted: ReplayWanted, operations: Opened, who: Who, reque
     replay = await operations.replays.begin(wanted.to, wanted.filter, who=who, rate=wanted.rate)
     request.app.state.operations.run(replay)
     return replay
+
+
+@router.get("/replays")
+async def list_replays(operations: Opened, limit: Limit = 100) -> list[Replay]:
+    """The last replays, newest first: who, to whom, which events, and how far."""
+    return await operations.replays.newest(limit=limit)
 
 
 @router.get("/replays/{replay_id}")
@@ -212,8 +229,6 @@ async def discard(wanted: DiscardWanted, operations: Opened, who: Who) -> dict[s
 
 
 @router.get("/audit")
-async def audit(
-    operations: Opened, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> list[dict[str, Any]]:
+async def audit(operations: Opened, limit: Limit = 100) -> list[dict[str, Any]]:
     """What was done last, newest first."""
     return await operations.audit.newest(limit=limit)

@@ -22,18 +22,22 @@ SELECT event_id FROM inbox WHERE consumer = :consumer AND event_id = ANY (:event
 -- Begins a replay.
 INSERT INTO replays (id, audit_id, consumer, filter, rate, end_offset)
 VALUES (:replay_id, :audit_id, :consumer, :filter::jsonb, :rate, :end_offset)
-RETURNING *;
+RETURNING *, (SELECT who FROM ops_audit a WHERE a.id = audit_id) AS who;
 
 -- name: fetch_replay(replay_id)^
--- One replay.
-SELECT * FROM replays WHERE id = :replay_id;
+-- One replay, and who began or resumed it last.
+SELECT r.*, a.who FROM replays r JOIN ops_audit a ON a.id = r.audit_id WHERE r.id = :replay_id;
+
+-- name: newest_replays(limit)
+-- The last replays, newest first.
+SELECT r.*, a.who FROM replays r JOIN ops_audit a ON a.id = r.audit_id ORDER BY r.started_at DESC LIMIT :limit;
 
 -- name: claim_replay(replay_id, audit_id, silent_seconds)^
 -- Takes over a replay that was interrupted, or whose process has been silent; nobody else can take it then.
 UPDATE replays SET status = 'running', audit_id = :audit_id, updated_at = now()
 WHERE id = :replay_id AND (status = 'interrupted'
     OR status = 'running' AND updated_at < now() - make_interval(secs => :silent_seconds))
-RETURNING *;
+RETURNING *, (SELECT who FROM ops_audit a WHERE a.id = audit_id) AS who;
 
 -- name: note_progress(replay_id, next_offset, read_count, replayed_count, status)!
 -- Remembers how far a replay has come.

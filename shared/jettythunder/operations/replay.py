@@ -45,6 +45,7 @@ class Replay(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: UUID
+    who: str
     consumer: str
     filter: EventFilter
     rate: float | None
@@ -138,6 +139,10 @@ class Replays:
         if row is None:
             raise ReplayNotFound
         return _replay(row)
+
+    async def newest(self, *, limit: int) -> list[Replay]:
+        """The last replays, newest first."""
+        return [_replay(row) async for row in _queries.newest_replays(self._pool, limit=limit)]
 
     async def resume(self, replay_id: UUID, *, who: str) -> Replay:
         """Take over a replay that was cut off; :meth:`run` carries it out from where it was.

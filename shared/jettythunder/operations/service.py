@@ -15,7 +15,7 @@ from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink
 from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Pool, queries
 from jettythunder.errors import BrokerUnavailable, EventNotFound
-from jettythunder.event_log import EventFilter, EventLog, LoggedEvent
+from jettythunder.event_log import EventFilter, EventLog, LoggedEvent, Offset
 from jettythunder.operations.audit import Audit
 from jettythunder.operations.dead_letters import DeadLetters
 from jettythunder.operations.replay import Replays, find_events
@@ -32,6 +32,14 @@ class Processed(BaseModel):
 
 
 @dataclass(frozen=True)
+class Page:
+    """Events of the log, and the place to go on from."""
+
+    events: list[LoggedEvent]
+    next_offset: int
+
+
+@dataclass(frozen=True)
 class Operations:
     """What ops can do. Make one with :func:`open_operations`."""
 
@@ -40,6 +48,32 @@ class Operations:
     replays: Replays
     dead_letters: DeadLetters
     audit: Audit
+
+    async def page(
+        self, wanted: EventFilter, *, start: Offset | None, limit: int, wait_seconds: float
+    ) -> Page:
+        """The wanted events from a place in the log on, by default from the first that may be wanted.
+
+        Where the log has none of them yet, the first to come is waited for.
+        """
+        end = await self.log.end()
+        begin = end if start == "next" else wanted.begin if start is None else start
+        found: list[LoggedEvent] = []
+        async with contextlib.aclosing(self.log.read(start=begin, end_offset=end)) as events:
+            async for logged in events:
+                if wanted.takes_logged(logged):
+                    found.append(logged)
+                    if len(found) == limit:
+                        return Page(found, logged.offset + 1)
+        if found or not wait_seconds:
+            return Page(found, end)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds), contextlib.aclosing(self.log.follow(start=end)) as news:
+                async for logged in news:
+                    end = logged.offset + 1
+                    if wanted.takes_logged(logged):
+                        return Page([logged], end)
+        return Page([], end)
 
     async def show(self, event_id: UUID) -> tuple[LoggedEvent, list[Processed]]:
         """An event of the log, and the consumers that have processed it.

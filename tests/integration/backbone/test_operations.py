@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from uuid import UUID, uuid4
 
+import aio_pika
 import pytest
 from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted
 from tests.integration.backbone.test_failures import dead_letters
+from tests.support.commands import OPERATOR, jettythunder
 from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
@@ -26,8 +26,6 @@ from jettythunder.errors import (
 )
 from jettythunder.event_log import EventFilter
 from jettythunder.operations import Replay, Selection
-
-WHO = "tester"
 
 
 def of(event_ids: list[UUID]) -> EventFilter:
@@ -47,21 +45,6 @@ async def processed(bench: Bench, count: int) -> list[UUID]:
     return event_ids
 
 
-async def jettythunder(infrastructure: Infrastructure, *arguments: str) -> tuple[int, str]:
-    """Run the command line; its exit code and output."""
-    program = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "jettythunder_cli.main",
-        *arguments,
-        env={**os.environ, **infrastructure.environment, "JETTYTHUNDER_OPERATOR": WHO, "COLUMNS": "300"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await program.communicate()
-    return program.returncode or 0, (out or err).decode()
-
-
 async def test_a_dry_run_tells_what_is_new_to_the_consumer(bench: Bench) -> None:
     event_ids = await processed(bench, 5)
     await bench.pool.execute("DELETE FROM inbox WHERE event_id = ANY ($1)", event_ids[:2])
@@ -75,11 +58,11 @@ async def test_a_replay_gives_the_consumer_what_it_missed_and_repeats_nothing(be
     await bench.pool.execute("DELETE FROM inbox WHERE event_id = ANY ($1)", missed)
     bench.seen.clear()
     replays = bench.operations.replays
-    done = await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=WHO, rate=None))
+    done = await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=OPERATOR, rate=None))
     assert (done.status, done.replayed_count) == ("completed", 20)
     await eventually(lambda: set(bench.ids()) == set(missed))
     log = await bench.operations.audit.newest(limit=1)
-    assert (log[0]["who"], log[0]["action"]) == (WHO, "events replay")
+    assert (log[0]["who"], log[0]["action"]) == (OPERATOR, "events replay")
     assert log[0]["result"]["replayed"] == 20
 
 
@@ -88,7 +71,7 @@ async def test_a_replay_reaches_one_consumer_alone(bench: Bench) -> None:
     other = await bench.channel.declare_queue("other-consumer", exclusive=True)
     await other.bind(topology.EVENTS, "#")
     replays = bench.operations.replays
-    await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=WHO, rate=None))
+    await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=OPERATOR, rate=None))
     [later] = await bench.commit(deleted())
     await eventually(lambda: later in bench.ids())
     message = await other.get(timeout=10)
@@ -98,7 +81,7 @@ async def test_a_replay_reaches_one_consumer_alone(bench: Bench) -> None:
 async def test_a_replay_that_was_cut_off_goes_on_where_it_was(bench: Bench) -> None:
     event_ids = await processed(bench, 30)
     replays = bench.operations.replays
-    begun = await replays.begin(QUEUE.name, of(event_ids), who=WHO, rate=40)
+    begun = await replays.begin(QUEUE.name, of(event_ids), who=OPERATOR, rate=40)
     under_way = asyncio.Event()
 
     def on_progress(now: Replay) -> None:
@@ -112,17 +95,17 @@ async def test_a_replay_that_was_cut_off_goes_on_where_it_was(bench: Bench) -> N
     cut = await replays.fetch(begun.id)
     assert cut.status == "interrupted"
     assert 4 <= cut.replayed_count < 30
-    done = await replays.run(await replays.resume(begun.id, who=WHO))
+    done = await replays.run(await replays.resume(begun.id, who=OPERATOR))
     assert (done.status, done.replayed_count) == ("completed", 30)
     with pytest.raises(ReplayNotResumable):
-        await replays.resume(begun.id, who=WHO)
+        await replays.resume(begun.id, who=OPERATOR)
 
 
 async def test_a_rate_is_kept(bench: Bench) -> None:
     event_ids = await processed(bench, 30)
     replays = bench.operations.replays
     began = asyncio.get_running_loop().time()
-    await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=WHO, rate=30))
+    await replays.run(await replays.begin(QUEUE.name, of(event_ids), who=OPERATOR, rate=30))
     assert asyncio.get_running_loop().time() - began >= 0.9
 
 
@@ -148,6 +131,22 @@ async def test_the_log_is_filtered_by_type_account_and_correlation(bench: Bench)
         assert found == wanted, filter_
     nothing = EventFilter(types=("agentcache.*",), account=str(account_id))
     assert not [e async for e in bench.operations.log.read() if e.event and nothing.takes(e.event)]
+
+
+async def test_the_logs_end_is_found_while_events_come(bench: Bench) -> None:
+    exchange = await bench.channel.get_exchange(topology.EVENTS, ensure=False)
+
+    async def publish_on() -> None:
+        while True:
+            await exchange.publish(aio_pika.Message(b"{}"), "only.the.log.takes.this")
+
+    async with asyncio.TaskGroup() as group:
+        publishing = [group.create_task(publish_on()) for _ in range(5)]
+        async with asyncio.timeout(20):
+            ends = [await bench.operations.log.end() for _ in range(50)]
+        for task in publishing:
+            task.cancel()
+    assert ends == sorted(set(ends))
 
 
 async def test_a_trace_is_the_tree_of_what_caused_what(bench: Bench) -> None:
@@ -184,7 +183,7 @@ async def test_retrying_a_group_leaves_the_others(bench: Bench) -> None:
     assert [(g.count, g.error_code) for g in groups] == [(2, "account_not_found"), (1, "malformed_event")]
     bench.handler = None
     selection = Selection(fingerprint=groups[0].fingerprint)
-    assert await bench.operations.dead_letters.retry(selection, who=WHO) == 2
+    assert await bench.operations.dead_letters.retry(selection, who=OPERATOR) == 2
     await eventually(lambda: set(bench.ids()) == set(event_ids))
     [left] = await dead_letters(bench, 1)
     assert left.message_id == malformed
@@ -197,14 +196,14 @@ async def test_an_edited_dead_letter_is_processed_and_audited(bench: Bench) -> N
     await dead_letters(bench, 1)
     letters = bench.operations.dead_letters
     with pytest.raises(MalformedEvent):
-        await letters.edit_and_retry(str(event_id), json.dumps({**body, "data": {}}), who=WHO)
+        await letters.edit_and_retry(str(event_id), json.dumps({**body, "data": {}}), who=OPERATOR)
     await dead_letters(bench, 1)
     mended = json.dumps({**body, "id": str(event_id), "data": {**data, "size_bytes": 7}})
-    await letters.edit_and_retry(str(event_id), mended, who=WHO)
+    await letters.edit_and_retry(str(event_id), mended, who=OPERATOR)
     await eventually(lambda: [event.data.size_bytes for event in bench.seen] == [7])
     await dead_letters(bench, 0)
     [entry] = [e for e in await bench.operations.audit.newest(limit=5) if "edit" in e["action"]]
-    assert (entry["who"], entry["filter"]["after"]) == (WHO, mended)
+    assert (entry["who"], entry["filter"]["after"]) == (OPERATOR, mended)
     assert "many" in entry["filter"]["before"]
 
 
@@ -215,13 +214,13 @@ async def test_discarding_needs_a_reason_and_keeps_it(
     [event_id] = await bench.commit(deleted())
     await dead_letters(bench, 1)
     without = ("dead-letters", "discard", str(event_id), "--yes", "--json")
-    assert (await jettythunder(backbone_infrastructure, *without))[0] == 2
-    code, told = await jettythunder(backbone_infrastructure, *without, "--why", "a test account")
+    assert (await jettythunder(backbone_infrastructure.environment, *without))[0] == 2
+    code, told = await jettythunder(backbone_infrastructure.environment, *without, "--why", "a test account")
     assert (code, json.loads(told)) == (0, {"discarded": 1})
     await dead_letters(bench, 0)
     [entry] = await bench.operations.audit.newest(limit=1)
     assert (entry["who"], entry["filter"]["why"], entry["result"]["ids"]) == (
-        WHO,
+        OPERATOR,
         "a test account",
         [str(event_id)],
     )
@@ -233,17 +232,34 @@ async def test_the_command_line_replays_and_tells_as_json(
     event_ids = await processed(bench, 3)
     chosen = [part for event_id in event_ids for part in ("--id", str(event_id))]
     command = ("events", "replay", "--to", QUEUE.name, *chosen, "--json")
-    code, told = await jettythunder(backbone_infrastructure, *command, "--dry-run")
+    code, told = await jettythunder(backbone_infrastructure.environment, *command, "--dry-run")
     assert (code, json.loads(told)["events"], json.loads(told)["new"]) == (0, 3, 0)
-    code, told = await jettythunder(backbone_infrastructure, *command, "--rate", "1000/s")
+    code, told = await jettythunder(backbone_infrastructure.environment, *command, "--rate", "1000/s")
     assert (code, json.loads(told)["status"], json.loads(told)["replayed_count"]) == (0, "completed", 3)
+
+
+async def test_the_command_line_tells_who_replayed_what(
+    bench: Bench, backbone_infrastructure: Infrastructure
+) -> None:
+    event_ids = await processed(bench, 2)
+    replays = bench.operations.replays
+    done = await replays.run(await replays.begin(QUEUE.name, of(event_ids), who="somebody", rate=None))
+    for command, audited in (("replays", {"who": "somebody"}), ("audit", {"action": "events replay"})):
+        code, told = await jettythunder(backbone_infrastructure.environment, "events", command, "--json")
+        [entry] = json.loads(told)
+        assert (code, entry) == (0, {**entry, **audited})
+    assert (entry["result"]["replay"], entry["result"]["replayed"]) == (str(done.id), 2)
+    code, told = await jettythunder(backbone_infrastructure.environment, "events", "replays")
+    assert (code, str(done.id) in told, "completed" in told) == (0, True, True)
 
 
 async def test_the_command_line_shows_an_event_and_who_processed_it(
     bench: Bench, backbone_infrastructure: Infrastructure
 ) -> None:
     [event_id] = await processed(bench, 1)
-    code, told = await jettythunder(backbone_infrastructure, "events", "show", str(event_id), "--json")
+    code, told = await jettythunder(
+        backbone_infrastructure.environment, "events", "show", str(event_id), "--json"
+    )
     shown = json.loads(told)
     assert (code, shown["event"]["id"]) == (0, str(event_id))
     assert [entry["consumer"] for entry in shown["processed"]] == [QUEUE.name]
@@ -254,7 +270,7 @@ async def test_the_command_line_tails_the_log(bench: Bench, backbone_infrastruct
     await bench.commit(deleted(account_id), deleted(account_id))
     await eventually(lambda: len(bench.seen) == 2)
     command = ("events", "tail", "--account", str(account_id), "--from", "first", "--no-follow", "--json")
-    code, told = await jettythunder(backbone_infrastructure, *command)
+    code, told = await jettythunder(backbone_infrastructure.environment, *command)
     lines = [json.loads(line) for line in told.splitlines()]
     assert code == 0
     assert sorted(line["event"]["id"] for line in lines) == sorted(map(str, bench.ids()))
@@ -263,7 +279,9 @@ async def test_the_command_line_tails_the_log(bench: Bench, backbone_infrastruct
 async def test_an_event_that_is_not_there_is_said_so(
     bench: Bench, backbone_infrastructure: Infrastructure
 ) -> None:
-    code, told = await jettythunder(backbone_infrastructure, "events", "show", str(uuid4()), "--json")
+    code, told = await jettythunder(
+        backbone_infrastructure.environment, "events", "show", str(uuid4()), "--json"
+    )
     assert (code, json.loads(told)["error"]) == (1, "event_not_found")
 
 

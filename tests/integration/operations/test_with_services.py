@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,8 +11,8 @@ import aio_pika
 import asyncpg
 import httpx
 import pytest
-import pytest_asyncio
-from tests.support.gateway import Tenant, World, opened_world
+from tests.support.gateway import Tenant, World
+from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.waiting import eventually
 
@@ -21,46 +20,11 @@ from jettythunder import topology
 from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.event_log import EventFilter
-from jettythunder.operations import Operations, open_operations
+from jettythunder.operations import Operations
 from jettythunder.operations.rebuilding import rebuild_usage
 
 WHO = {"X-Operator": "tester"}
 REPLAYABLE = (topology.PROVISIONING_EVENTS, topology.USAGE_METER_EVENTS)
-BUSINESS_TABLES = (
-    "agentcache_accounts",
-    "account_usage",
-    "agentcache_assets",
-    "usage_ledger",
-    "usage_reservations",
-    "uploads",
-    "upload_chunks",
-    "object_deletions",
-)
-
-
-@pytest_asyncio.fixture(scope="package")
-async def world(infrastructure: Infrastructure, services: Services) -> AsyncIterator[World]:
-    async with opened_world(infrastructure, services) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def operations(world: World, infrastructure: Infrastructure) -> AsyncIterator[Operations]:
-    async with open_operations(world.backstage.pool, infrastructure.rabbitmq_url) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def admin(services: Services) -> AsyncIterator[httpx.AsyncClient]:
-    """The admin API, as ops."""
-    token = services.environment["JETTYTHUNDER_OPS_TOKEN"]
-    async with httpx.AsyncClient(
-        base_url=f"{services.urls['provisioning']}/admin",
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
-        yield client
 
 
 async def worked(world: World) -> Tenant:
@@ -100,39 +64,24 @@ async def sign_up_by_event(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str
     await eventually(made, timeout_seconds=30)
 
 
-async def is_idle(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) -> bool:
-    """No event waits to be published or processed."""
-    assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
-    async with await aio_pika.connect(rabbitmq_url) as connection:
-        channel = await connection.channel()
-        for queue in topology.CONSUMER_QUEUES:
-            declared = await channel.declare_queue(queue.name, passive=True)
-            assert declared.declaration_result.message_count == 0
-    return True
-
-
-async def checksums(pool: asyncpg.Pool[asyncpg.Record]) -> dict[str, str]:
-    """One checksum per business table, over all its rows."""
-    found = {}
-    for table in BUSINESS_TABLES:
-        rows = await pool.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")  # noqa: S608
-        found[table] = hashlib.sha256("\n".join(row["row"] for row in rows).encode()).hexdigest()
-    return found
-
-
 @pytest.mark.parametrize("queue", REPLAYABLE, ids=lambda queue: queue.name)
 async def test_replaying_the_whole_log_changes_no_row(
-    world: World, operations: Operations, infrastructure: Infrastructure, queue: topology.ConsumerQueue
+    world: World, operations: Operations, services: Services, queue: topology.ConsumerQueue
 ) -> None:
     pool = world.backstage.pool
     await worked(world)
-    await sign_up_by_event(pool, infrastructure.rabbitmq_url)
-    await eventually(lambda: is_idle(pool, infrastructure.rabbitmq_url), timeout_seconds=60)
-    before = await checksums(pool)
+    await sign_up_by_event(pool, services.environment["RABBITMQ_URL"])
+    await eventually(lambda: is_settled(pool), timeout_seconds=60)
+    before, settled_before = await checksums(pool), await count_messages(services, queue.name)
     replays = operations.replays
     done = await replays.run(await replays.begin(queue.name, EventFilter(), who="tester", rate=None))
     assert done.replayed_count > 0
-    await eventually(lambda: is_idle(pool, infrastructure.rabbitmq_url), timeout_seconds=120)
+
+    async def all_passed_over() -> bool:
+        return await count_messages(services, queue.name) >= settled_before + done.replayed_count
+
+    await eventually(all_passed_over, timeout_seconds=120)
+    await eventually(lambda: is_settled(pool), timeout_seconds=60)
     assert await checksums(pool) == before
 
 
@@ -190,6 +139,36 @@ async def test_a_replay_is_counted_begun_and_watched_over_http(
         return bool((now["status"], now["replayed_count"]) == ("completed", counted["events"]))
 
     await eventually(completed, timeout_seconds=60, poll_seconds=0.2)
+    listed = {replay["id"]: replay for replay in (await admin.get("/replays")).json()}
+    assert listed[begun.json()["id"]]["who"] == WHO["X-Operator"]
+
+
+async def test_events_are_watched_over_http_as_they_come(world: World, admin: httpx.AsyncClient) -> None:
+    tenant = await world.tenant()
+    wanted: dict[str, str | float] = {
+        "type": "*.asset.stored.*",
+        "account": str(tenant.account_id),
+        "limit": 1,
+    }
+
+    async def next_from(offset: int) -> tuple[str, int]:
+        told = (await admin.get("/events", params={**wanted, "from": offset, "wait_seconds": 30})).json()
+        [event] = told["events"]
+        return event["event"]["data"]["asset_id"], told["next_offset"]
+
+    now = (await admin.get("/events", params={**wanted, "from": "next"})).json()
+    assert now["events"] == []
+    watching = asyncio.create_task(next_from(now["next_offset"]))
+    stored = [await tenant.store(os.urandom(1000)) for _ in range(2)]
+    first_id, offset = await watching
+    second_id, _ = await next_from(offset)
+    assert [first_id, second_id] == [asset["id"] for asset in stored]
+
+
+async def test_watching_ends_in_time_where_nothing_comes(admin: httpx.AsyncClient) -> None:
+    wanted: dict[str, str | float] = {"subject": uuid4().hex, "from": "next", "wait_seconds": 0.5}
+    told = (await admin.get("/events", params=wanted)).json()
+    assert (told["events"], type(told["next_offset"])) == ([], int)
 
 
 async def test_a_dead_letter_is_shown_and_discarded_over_http(
@@ -231,6 +210,6 @@ async def test_an_uploads_story_is_traced_over_http(world: World, admin: httpx.A
 
     await eventually(whole, timeout_seconds=30, poll_seconds=0.2)
     found = await admin.get("/events", params={"correlation_id": correlation, "type": "*.asset.stored.*"})
-    [stored] = found.json()
+    [stored] = found.json()["events"]
     shown = (await admin.get(f"/events/{stored['event']['id']}")).json()
     assert UUID(shown["event"]["data"]["account_id"]) == tenant.account_id
