@@ -47,11 +47,8 @@ def _show(rebuilt: Rebuilt) -> None:
         f"{rebuilt.pending_events} of them not booked yet.",
         highlight=False,
     )
-    if compared < len(rebuilt.accounts):
-        output.print(
-            f"{len(rebuilt.accounts) - compared} accounts are older than the log and can't be compared.",
-            highlight=False,
-        )
+    if older := len(rebuilt.accounts) - compared:
+        output.print(f"Older than the log, so not compared: {older} of these accounts.", highlight=False)
     if not rebuilt.differing:
         output.print(f"[green]✓[/green] No difference in {compared} accounts.", highlight=False)
         return

@@ -109,6 +109,9 @@ CONSUMER_QUEUES = (
     USAGE_METER_WEBHOOKS,
 )
 
+# Those that hear events: what they took is in the log and can be replayed to them.
+EVENT_QUEUES = tuple(queue for queue in CONSUMER_QUEUES if queue.exchange != COMMANDS)
+
 
 # Who sends what. What receives it is bound above; an event that nobody takes is still in the log.
 SENDERS: Mapping[str, Sequence[type[Payload]]] = {

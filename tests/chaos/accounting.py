@@ -16,9 +16,6 @@ from jettythunder.operations.replay import is_bound
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
 
-# Consumers that note what they process in the inbox. Webhooks are sent at least once, without one.
-ACCOUNTED = (topology.PROVISIONING_EVENTS, topology.USAGE_METER_EVENTS)
-
 
 @dataclass(frozen=True)
 class MessageAccount:
@@ -55,16 +52,16 @@ async def count_messages(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) 
     published: dict[str, set[UUID]] = defaultdict(set)
     async with open_event_log(rabbitmq_url) as log:
         async for logged in log.read():
-            for queue in ACCOUNTED:
+            for queue in topology.EVENT_QUEUES:
                 if logged.event is not None and is_bound(queue, logged):
                     published[queue.name].add(logged.event.id)
     async with open_operations(pool, rabbitmq_url) as operations:
         dead = {
             queue.name: {UUID(letter.message_id) for letter in await operations.dead_letters.all(queue.name)}
-            for queue in ACCOUNTED
+            for queue in topology.EVENT_QUEUES
         }
     figures = []
-    for queue in ACCOUNTED:
+    for queue in topology.EVENT_QUEUES:
         rows = await pool.fetch("SELECT event_id FROM inbox WHERE consumer = $1", queue.name)
         processed = {row["event_id"] for row in rows}
         logged_ids = published[queue.name]

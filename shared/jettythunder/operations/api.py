@@ -13,6 +13,7 @@ from jettythunder import telemetry
 from jettythunder.database import Pool
 from jettythunder.event_log import EventFilter
 from jettythunder.operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
+from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
 from jettythunder.operations.replay import Replay, ReplayCount
 from jettythunder.operations.service import Operations, describe, open_operations
 from jettythunder.operations.tracing import TraceNode
@@ -226,6 +227,12 @@ async def edit_and_retry(message_id: str, wanted: EditWanted, operations: Opened
 async def discard(wanted: DiscardWanted, operations: Opened, who: Who) -> dict[str, int]:
     """Take dead letters away for good."""
     return {"discarded": await operations.dead_letters.discard(wanted.selection, why=wanted.why, who=who)}
+
+
+@router.get("/usage/rebuilt")
+async def rebuild(operations: Opened, account: UUID | None = None) -> Rebuilt:
+    """Used bytes from the event log alone, of one account or all, beside the ledger's. Changes nothing."""
+    return await rebuild_usage(operations.pool, operations.log, account_id=account)
 
 
 @router.get("/audit")

@@ -246,9 +246,9 @@ def find_consumer(name: str) -> topology.ConsumerQueue:
     """
     queue = topology.consumer_queue(name)
     if queue is None:
-        known = ", ".join(q.name for q in topology.CONSUMER_QUEUES if q.exchange != topology.COMMANDS)
+        known = ", ".join(known.name for known in topology.EVENT_QUEUES)
         raise ConsumerNotFound(f"There is no consumer {name[:100]!r}. Events can be replayed to: {known}.")
-    if queue.exchange == topology.COMMANDS:
+    if queue not in topology.EVENT_QUEUES:
         raise ConsumerHasNoLog
     return queue
 

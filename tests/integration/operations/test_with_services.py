@@ -16,15 +16,16 @@ from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.waiting import eventually
 
-from jettythunder import topology
+from jettythunder import outbox, topology
 from jettythunder.contracts.agentcache import UserSignedUpV1
+from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
+from jettythunder.contracts.quota import QuotaThresholdCrossedV1
 from jettythunder.event_log import EventFilter
 from jettythunder.operations import Operations
 from jettythunder.operations.rebuilding import rebuild_usage
 
 WHO = {"X-Operator": "tester"}
-REPLAYABLE = (topology.PROVISIONING_EVENTS, topology.USAGE_METER_EVENTS)
 
 
 async def worked(world: World) -> Tenant:
@@ -43,6 +44,18 @@ async def worked(world: World) -> Tenant:
 
     await eventually(all_sent_is_booked)
     return tenant
+
+
+async def tell_of_alarms(pool: asyncpg.Pool[asyncpg.Record], tenant: Tenant) -> None:
+    """Events that come by themselves seldom: a threshold was crossed, an asset is said to lack its object."""
+    crossed = QuotaThresholdCrossedV1(
+        account_id=tenant.account_id, resource="storage", used_bytes=8, quota_bytes=10, threshold_percent=80
+    )
+    missing = AssetObjectMissingV1(
+        account_id=tenant.account_id, asset_id=uuid4(), s3_bucket="bucket", s3_key="key", size_bytes=1
+    )
+    async with pool.acquire() as connection:
+        await outbox.write(connection, crossed, missing, source="/test")
 
 
 async def sign_up_by_event(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) -> None:
@@ -64,13 +77,14 @@ async def sign_up_by_event(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str
     await eventually(made, timeout_seconds=30)
 
 
-@pytest.mark.parametrize("queue", REPLAYABLE, ids=lambda queue: queue.name)
+@pytest.mark.parametrize("queue", topology.EVENT_QUEUES, ids=lambda queue: queue.name)
 async def test_replaying_the_whole_log_changes_no_row(
     world: World, operations: Operations, services: Services, queue: topology.ConsumerQueue
 ) -> None:
     pool = world.backstage.pool
-    await worked(world)
+    tenant = await worked(world)
     await sign_up_by_event(pool, services.environment["RABBITMQ_URL"])
+    await tell_of_alarms(pool, tenant)
     await eventually(lambda: is_settled(pool), timeout_seconds=60)
     before, settled_before = await checksums(pool), await count_messages(services, queue.name)
     replays = operations.replays
@@ -85,7 +99,9 @@ async def test_replaying_the_whole_log_changes_no_row(
     assert await checksums(pool) == before
 
 
-async def test_usage_rebuilt_from_the_log_equals_the_ledger(world: World, operations: Operations) -> None:
+async def test_usage_rebuilt_from_the_log_equals_the_ledger(
+    world: World, operations: Operations, admin: httpx.AsyncClient
+) -> None:
     tenant = await worked(world)
     rebuilt = await rebuild_usage(operations.pool, operations.log, account_id=tenant.account_id)
     [account] = rebuilt.accounts
@@ -93,6 +109,8 @@ async def test_usage_rebuilt_from_the_log_equals_the_ledger(world: World, operat
     assert (account.log_storage_bytes, account.ledger_storage_bytes) == (5000, 5000)
     assert [(month.log_bytes, month.ledger_bytes) for month in account.months] == [(10_000, 10_000)]
     assert rebuilt.differing == []
+    told = (await admin.get("/usage/rebuilt", params={"account": str(tenant.account_id)})).json()
+    assert told["accounts"] == rebuilt.model_dump(mode="json")["accounts"]
 
 
 async def test_a_ledger_that_tells_otherwise_than_the_log_is_found(
