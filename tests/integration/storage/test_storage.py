@@ -203,6 +203,17 @@ async def test_a_listing_goes_on_over_its_pages(storage: Storage, key: str) -> N
     assert await storage.list_sizes(f"{key}/", page_size=2) == sizes
 
 
+async def test_folders_are_listed_without_what_is_in_them(storage: Storage, key: str) -> None:
+    folders = [f"{key}/{n}/" for n in range(3)]
+    for folder in folders:
+        await storage.put(folder, b"", content_type=TYPE)
+        await storage.put(f"{folder}file", b"1", content_type=TYPE)
+    await storage.put(f"{key}/file", b"1", content_type=TYPE)
+    pages = [page async for page in storage.list_folders(f"{key}/", page_size=2)]
+    assert len(pages) > 1
+    assert [folder for page in pages for folder in page] == folders
+
+
 @pytest.mark.parametrize(
     "filename",
     ['a"b.txt', "a\r\nX-Evil: 1.txt", "naïve 文件.pdf", "a;b=c,d.txt", "100%20.txt", "back\\slash", "🎬.mp4"],

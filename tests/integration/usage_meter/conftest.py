@@ -105,6 +105,12 @@ class Wire:
             if event.subject == str(account_id)
         ]
 
+    async def dead_letters(self) -> int:
+        """How many dead letters the usage-meter has."""
+        name = topology.USAGE_METER_EVENTS.dead_letter_queue
+        dead = await self.channel.declare_queue(name, passive=True)
+        return int(dead.declaration_result.message_count or 0)
+
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
         name = topology.USAGE_METER_EVENTS.dead_letter_queue

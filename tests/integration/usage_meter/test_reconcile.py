@@ -11,6 +11,7 @@ from tests.support.infrastructure import Infrastructure, ServiceStarter
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.assets import AssetObjectMissingV1
+from jettythunder.contracts.uploads import UploadCompletedV1
 from jettythunder.storage import Storage
 
 from .conftest import WAIT_SECONDS, Tenant, Wire
@@ -117,6 +118,21 @@ async def test_an_upload_that_was_never_booked_is_adjusted(
     assert (await tenant.quota())["storage_used_bytes"] == 50
     assert (await reconcile(ops, tenant))["is_clean"]
     await tenant.proves_its_counters()
+
+
+async def test_the_ledger_is_left_alone_while_events_lie_in_the_dead_letters(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage, wire: Wire
+) -> None:
+    await put_asset(tenant, storage, 50, booked=False)
+    message_id = str(uuid4())
+    await wire.send(b"{}", UploadCompletedV1.TYPE, message_id)
+    await eventually(wire.dead_letters, timeout_seconds=WAIT_SECONDS)
+    found = await reconcile(ops, tenant, fix=True)
+    assert (found["needs_a_person"], found["findings"]["mended"]) == (True, [])
+    assert (await tenant.quota())["storage_used_bytes"] == 0
+    await wire.dead_letter(message_id)
+    assert not (await reconcile(ops, tenant, fix=True))["needs_a_person"]
+    assert (await tenant.quota())["storage_used_bytes"] == 50
 
 
 async def test_a_deletion_that_was_never_booked_is_adjusted(
