@@ -26,7 +26,7 @@ from jettythunder.broker.consumer import AnyPayload, Failed, Routes, Settler, co
 from jettythunder.broker.publisher import Publisher, Unroutable
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import CONNECTION_ERRORS as DATABASE_ERRORS
-from jettythunder.errors import BrokerUnavailable, MalformedEvent
+from jettythunder.errors import BrokerUnavailable
 
 log = telemetry.logger(__name__)
 
@@ -54,14 +54,14 @@ class _Decoded(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Malformed:
-    """A message that became nothing."""
+class _Undecoded:
+    """A message that became no item."""
 
     message: DeliveredMessage
-    error: MalformedEvent
+    error: Exception
 
 
-_Arrived: TypeAlias = _Decoded[Item] | _Malformed
+_Arrived: TypeAlias = _Decoded[Item] | _Undecoded
 
 
 class BatchConsumer(Generic[Item]):
@@ -180,13 +180,14 @@ class BatchConsumer(Generic[Item]):
         try:
             event, parse = self._routes.decode(message.body)
             return _Decoded(message, event, parse(event))
-        except MalformedEvent as error:
-            return _Malformed(message, error)
+        except Exception as error:
+            # Whatever it was: a message without a trace here would be acknowledged with those around it.
+            return _Undecoded(message, error)
 
     async def _process(self, batch: list[_Arrived[Item]]) -> None:
         _sizes.labels(self._queue.name).observe(len(batch))
         for arrived in batch:
-            if isinstance(arrived, _Malformed):
+            if isinstance(arrived, _Undecoded):
                 event_type = str(arrived.message.header.properties.message_type or "")
                 await self._settle(arrived.message, event_type, arrived.error)
         items = [arrived for arrived in batch if isinstance(arrived, _Decoded)]
