@@ -146,7 +146,7 @@ async def test_failures_at_one_place_share_a_fingerprint(bench: Bench) -> None:
     assert [(group.count, group.error_code) for group in groups] == [(3, "account_not_found")]
 
 
-async def test_one_poisoned_event_among_ten_thousand(bench: Bench) -> None:
+async def test_one_poisoned_event_among_a_thousand(bench: Bench) -> None:
     fixed = False
 
     async def refuse_poison(event: Event[AssetDeletedV1]) -> None:
@@ -155,11 +155,11 @@ async def test_one_poisoned_event_among_ten_thousand(bench: Bench) -> None:
 
     bench.handler = refuse_poison
     good: list[UUID] = []
-    for batch in range(20):
-        if batch == 10:
+    for batch in range(10):
+        if batch == 5:
             [poisoned] = await bench.commit(deleted(size_bytes=POISON_BYTES))
-        good += await bench.commit(*(deleted() for _ in range(500)))
-    await eventually(lambda: len(bench.seen) == len(good), timeout_seconds=200, poll_seconds=0.5)
+        good += await bench.commit(*(deleted() for _ in range(100)))
+    await eventually(lambda: len(bench.seen) == len(good), timeout_seconds=60)
     assert set(bench.ids()) == set(good)
     [letter] = await dead_letters(bench, 1)
     assert (letter.message_id, letter.error_code) == (str(poisoned), "account_not_found")

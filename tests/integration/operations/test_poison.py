@@ -38,13 +38,14 @@ async def commit(pool: asyncpg.Pool[asyncpg.Record], *payloads: AssetDownloadedV
 
 
 async def restore_account(pool: asyncpg.Pool[asyncpg.Record], account_id: UUID) -> None:
-    """Bring back an account that was lost."""
+    """Bring back an account that was lost; newer ones are there, whose keys the provisioning service made."""
     await pool.execute(
         """
         INSERT INTO agentcache_accounts
             (id, agentcache_user_id, agentcache_user_ref, agentcache_email, agentcache_tier, api_key,
-             api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix)
-        SELECT id, id, id::text, 'lost@example.com', 'pro', id::text, '', 1, 1, 'bucket', id || '/'
+             api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix, created_at)
+        SELECT id, id, id::text, 'lost@example.com', 'pro', id::text, '', 1, 1, 'bucket', id || '/',
+            now() - interval '1 day'
         FROM (SELECT $1::uuid AS id) AS lost
         """,
         account_id,
