@@ -3,11 +3,13 @@
 The transfer tells the scheduler what happened (`progressed`, `succeeded`, `failed`) and asks what to do
 (`assign`, `stalled`). Each time it says what time it is, in seconds of a monotonic clock.
 
-Four rules make up the whole:
+Five rules make up the whole:
 
 - *Work by merit.* Each edge has a window of parallel connections and takes the next chunk as soon as one is
   free, so edges get work in proportion to what they carry. Towards the end an edge gets a chunk only where it
   would not be the last to finish.
+- *The last ones together.* When few chunks are left, all of them begin, so that they end together: no line
+  lies idle because the last connections can't fill it.
 - *Windows grow while that pays.* A window grows by half; where the edge's goodput did not follow, it goes
   back and stays for a while.
 - *A bad edge rests.* An edge that fails, or takes no bytes any more, gives its chunks back, rests for a
@@ -45,6 +47,8 @@ class Limits:
     """How long a window stays after growing did not pay."""
     worthwhile_gain: float = 1.15
     """Growth of an edge's goodput that justifies a larger window."""
+    last_share: float = 2 / 3
+    """Chunks left for each in flight, when all that are left begin at once."""
     rest_cap_seconds: float = 30.0
     """Longest rest of a failing edge."""
 
@@ -127,9 +131,10 @@ class Window:
         self.size += min(spare, math.ceil(self.size / (4 if held_before else 2)))
 
     def shrink(self) -> None:
-        """Halve the window: the edge failed or said that it is busy."""
+        """Halve the window: the edge failed or said that it is busy. It may grow again at once."""
         self.size = self._kept = max(1, self.size // 2)
         self._kept_rate = 0.0
+        self._hold_until = -math.inf
         self._settled_at = self._epoch = None
 
 
@@ -239,7 +244,7 @@ class Scheduler:
         room = room if at_most is None else min(room, at_most)
         started: list[Attempt] = []
         while len(started) < room and self._waiting:
-            choice = self._choose(now)
+            choice = self._choose(now) or self._choose_at_the_end(now)
             if choice is None:
                 break
             started.append(self._start(*choice, now))
@@ -316,9 +321,9 @@ class Scheduler:
         taken = []
         for edge in self.edges.values():
             excess = edge.in_flight - edge.window.size
-            if excess <= 0 or edge.failures or not edge.window.shrank:
+            shrank, edge.window.shrank = edge.window.shrank, False
+            if excess <= 0 or edge.failures or not shrank:
                 continue
-            edge.window.shrank = False
             mine = [attempt for attempt in self._attempts.values() if attempt.edge == edge.id]
             young = [a for a in mine if not a.hedge and a.sent_bytes < a.size_bytes / 8]
             taken += sorted(young, key=lambda attempt: attempt.sent_bytes)[:excess]
@@ -381,6 +386,28 @@ class Scheduler:
             return chunk, edge
         return None
 
+    def _choose_at_the_end(self, now: float) -> tuple[Chunk, Edge] | None:
+        """The last chunks begin together, whatever the windows: so they end together, on all connections.
+
+        Each goes to the edge that will first be through with it and all that it has already. Begun one by
+        one, they would end one by one, and what the connections that are done could carry would be lost.
+        """
+        if len(self._waiting) > self.limits.last_share * len(self._attempts):
+            return None
+        found: tuple[float, Chunk, Edge] | None = None
+        healthy = [edge for edge in self.edges.values() if edge.healthy(now)]
+        for edge in healthy:
+            chunk = self._chunk_for(edge, alone=len(healthy) == 1)
+            if chunk is None or edge.failures or edge.chunk_rate == 0:
+                continue
+            seconds = self._through_seconds(edge, chunk.size_bytes)
+            if found is None or seconds < found[0]:
+                found = (seconds, chunk, edge)
+        if found is None:
+            return None
+        self._waiting.remove(found[1])
+        return found[1], found[2]
+
     def _sooner_elsewhere(self, edge: Edge, chunk: Chunk, expected: float, now: float) -> bool:
         """Whether waiting for another edge's next free connection brings the chunk through sooner."""
         for other in self.edges.values():
@@ -424,11 +451,14 @@ class Scheduler:
             chunk = self._open.get(attempt.number)
             if chunk is None or chunk.hedged or self.hedged_bytes + chunk.size_bytes > budget:
                 continue
-            if not ending and not self._is_late(attempt, now):
+            late = self._is_late(attempt, now) or self._is_silent(attempt, now)
+            if not ending and not late:
                 continue
+            # A straggler goes beyond an edge's window: by one while chunks wait, else however full it is.
+            least_room = 1.0 if not late else -math.inf if ending else 0.0
             rest_seconds = self._rest_seconds(attempt, now)
-            edge = self._hedge_edge(attempt, now, ending=ending)
-            if edge is None or edge.expected_seconds(chunk.size_bytes) * 1.25 + 0.2 > rest_seconds:
+            edge = self._hedge_edge(attempt, now, least_room=least_room)
+            if edge is None or self._through_seconds(edge, chunk.size_bytes) * 1.25 + 0.2 > rest_seconds:
                 continue
             if found is None or rest_seconds > found[0]:
                 found = (rest_seconds, chunk, edge)
@@ -466,23 +496,33 @@ class Scheduler:
             return self.edges[attempt.edge].expected_seconds(attempt.size_bytes)
         return (attempt.size_bytes - attempt.sent_bytes) * elapsed / attempt.sent_bytes
 
-    def _hedge_edge(self, attempt: Attempt, now: float, *, ending: bool) -> Edge | None:
-        """The fastest other edge that carries chunks; while chunks wait, beyond its window by one.
+    def _hedge_edge(self, attempt: Attempt, now: float, *, least_room: float) -> Edge | None:
+        """The other edge that would be through with the chunk first, of those that carry chunks.
 
         With one edge alone the chunk gets a further connection to it.
         """
         proven = [
             edge
             for edge in self.edges.values()
-            if edge.healthy(now)
-            and edge.chunk_rate > 0
-            and not edge.failures
-            and edge.room > (0 if ending else -1)
+            if edge.healthy(now) and edge.chunk_rate > 0 and not edge.failures and edge.room >= least_room
         ]
         others = [edge for edge in proven if edge.id != attempt.edge]
         if not others and len(self.edges) > 1:
             return None
-        return min(others or proven, key=lambda edge: edge.expected_seconds(attempt.size_bytes), default=None)
+        return min(
+            others or proven,
+            key=lambda edge: self._through_seconds(edge, attempt.size_bytes),
+            default=None,
+        )
+
+    def _through_seconds(self, edge: Edge, size_bytes: int) -> float:
+        """When an edge that carries chunks would be through with a further one, after all that it has."""
+        expected = edge.expected_seconds(size_bytes)
+        if edge.goodput == 0:
+            return expected
+        mine = (attempt for attempt in self._attempts.values() if attempt.edge == edge.id)
+        outstanding = sum(attempt.size_bytes - attempt.sent_bytes for attempt in mine)
+        return max(expected, (outstanding + size_bytes) / edge.goodput)
 
     def _start(self, chunk: Chunk, edge: Edge, now: float, *, hedge: bool = False) -> Attempt:
         attempt = Attempt(

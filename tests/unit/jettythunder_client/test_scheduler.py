@@ -50,6 +50,18 @@ def test_an_edge_that_comes_back_is_used_again() -> None:
     assert run.by_edge["b"] > 0.4 * sum(run.chunks.values())
 
 
+def test_a_window_grows_again_after_a_failure() -> None:
+    link = Link(6 * MB, per_connection=1 * MB, dies_at=8.0, returns_at=8.1)
+    run = Simulation({"a": link}, chunks(40), limits=Limits(first_parallel=6))
+    edge = run.scheduler.edges["a"]
+    while run.now < 8.2:
+        run.step()
+    assert edge.window.size == 3
+    while run.now < 20:
+        run.step()
+    assert edge.window.size >= 6
+
+
 def test_all_edges_gone_for_a_while_lose_nothing() -> None:
     links = {name: Link(5 * MB, dies_at=2.0, returns_at=9.0) for name in "ab"}
     run = Simulation(links, chunks(30)).run(until_seconds=60)
@@ -94,7 +106,13 @@ def test_connections_that_carried_no_more_are_taken_back() -> None:
 def test_edges_behind_one_uplink_fill_it_to_the_end() -> None:
     links = {name: Link(6 * MB, per_connection=1.5 * MB) for name in "abc"}
     run = Simulation(links, chunks(41), uplink=6 * MB).run()
-    assert sum(run.chunks.values()) / run.available_bytes() > 0.95
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.98
+
+
+def test_a_line_that_takes_many_connections_is_full_until_the_end() -> None:
+    links = {name: Link(10 * MB, per_connection=1.5 * MB) for name in "abc"}
+    run = Simulation(links, chunks(41), uplink=10 * MB, latency_seconds=0.3).run()
+    assert sum(run.chunks.values()) / run.available_bytes() > 0.98
 
 
 def test_a_straggler_is_overtaken() -> None:
