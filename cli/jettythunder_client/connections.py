@@ -1,6 +1,8 @@
 """The HTTP client's connections, tuned for a progress that tells the truth."""
 
 import socket
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -8,16 +10,51 @@ import aiohttp
 from jettythunder_client.api import USER_AGENT
 
 _UNSENT_BYTES = 128 * 1024
+# Shorter than servers and load balancers keep an idle connection (60 to 75 s).
+_KEPT_SECONDS = 45
+
+
+@dataclass
+class Route:
+    """How a request went; give it as ``trace_request_ctx``."""
+
+    kept: bool = False
+    """Whether it took a connection that an earlier request had left: the server may have closed it since."""
 
 
 def open_http(*, max_connections: int) -> aiohttp.ClientSession:
     """A client session for calls and chunks; close it."""
     connector = aiohttp.TCPConnector(
-        limit=max_connections + 8, keepalive_timeout=60, socket_factory=_socket, ttl_dns_cache=60
+        limit=max_connections + 8, keepalive_timeout=_KEPT_SECONDS, socket_factory=_socket, ttl_dns_cache=60
     )
     return aiohttp.ClientSession(
-        connector=connector, headers={"User-Agent": USER_AGENT}, auto_decompress=False, trust_env=True
+        connector=connector,
+        headers={"User-Agent": USER_AGENT},
+        auto_decompress=False,
+        trust_env=True,
+        trace_configs=[_routes()],
     )
+
+
+def _routes() -> aiohttp.TraceConfig:
+    """Notes on each request's Route what connection it took."""
+
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+        _note(context, kept=True)
+
+    async def made(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+        _note(context, kept=False)
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    config.on_connection_create_start.append(made)
+    return config
+
+
+def _note(context: SimpleNamespace, *, kept: bool) -> None:
+    route = context.trace_request_ctx
+    if isinstance(route, Route):
+        route.kept = kept
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

@@ -17,7 +17,7 @@ _DIRECT_LATENCY_SECONDS = 0.05
 async def measure_latencies(
     http: aiohttp.ClientSession, edges: Sequence[EdgeLocation]
 ) -> dict[str, float | None]:
-    """The median of several pings for each edge, in seconds; None where it answers none.
+    """The median of several pings for each edge, connecting included, in seconds; None where it answers none.
 
     An edge that is the object storage itself has no ping and is taken for near: its goodput tells soon.
     """
@@ -28,11 +28,10 @@ async def measure_latencies(
 async def _latency(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:
     if edge.kind == "direct":
         return _DIRECT_LATENCY_SECONDS
-    # The first round opens connections, which the chunks will use; the second one is measured.
-    if not any(await asyncio.gather(*(_ping(http, edge) for _ in range(_PINGS)))):
-        return None
+    # Each opens a connection, which the chunks will use: waiting for the answers costs them nothing.
     answers = await asyncio.gather(*(_ping(http, edge) for _ in range(_PINGS)))
-    return statistics.median([seconds for seconds in answers if seconds is not None] or [_PING_SECONDS])
+    answered = [seconds for seconds in answers if seconds is not None]
+    return statistics.median(answered) if answered else None
 
 
 async def _ping(http: aiohttp.ClientSession, edge: EdgeLocation) -> float | None:

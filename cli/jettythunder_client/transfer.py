@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 
 from jettythunder.errors import LinkExpired, LinkInvalid
 from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession, raise_problem
+from jettythunder_client.connections import Route
 from jettythunder_client.edges import measure_latencies
 from jettythunder_client.errors import Unreachable
 from jettythunder_client.plan import chunk_range
@@ -16,7 +19,8 @@ from jettythunder_client.scheduler import Attempt
 from jettythunder_client.source import FileSource, content_md5
 
 _TOKENS_AT_ONCE = 64
-_TOKEN_MARGIN_SECONDS = 120.0
+_MARGIN_SECONDS = 120.0
+_MARGIN_SHARE = 0.25
 
 
 class TokenPurse:
@@ -27,25 +31,58 @@ class TokenPurse:
         self._upload_id = upload_id
         self._numbers = sorted(numbers)
         self._tokens: dict[int, ChunkToken] = {}
+        self._good_until: dict[int, float] = {}
         self._fetching = asyncio.Lock()
 
     async def get(self, number: int) -> ChunkToken:
         """A token that is good for a while yet; those of the next chunks come along."""
         async with self._fetching:
             if not self._fresh(number):
-                following = [n for n in self._numbers if n >= number and not self._fresh(n)]
-                wanted = list(dict.fromkeys([number, *following[:_TOKENS_AT_ONCE]]))
+                # Chunks that begin together ask in any order: those shortly before this one come along too.
+                around = (n for n in self._numbers if n > number - _TOKENS_AT_ONCE // 2)
+                stale = [n for n in around if not self._fresh(n)]
+                wanted = list(dict.fromkeys([number, *stale[:_TOKENS_AT_ONCE]]))
+                now = time.time()
                 for token in await self._api.fetch_tokens(self._upload_id, wanted):
+                    margin = min(_MARGIN_SECONDS, _MARGIN_SHARE * (token.expires_at - now))
                     self._tokens[token.number] = token
+                    self._good_until[token.number] = token.expires_at - margin
             return self._tokens[number]
 
     def drop(self, number: int) -> None:
         """Forget a token that an edge refused."""
-        self._tokens.pop(number, None)
+        self._good_until.pop(number, None)
 
     def _fresh(self, number: int) -> bool:
-        token = self._tokens.get(number)
-        return token is not None and token.expires_at - time.time() > _TOKEN_MARGIN_SECONDS
+        return self._good_until.get(number, 0.0) > time.time()
+
+
+class ChunkBody(Payload):
+    """A chunk's bytes as a request's body, read from the file as they are sent.
+
+    It can be written again: a request is repeated where a kept connection turns out to have been closed.
+    """
+
+    def __init__(self, source: FileSource, offset: int, length: int, moved: Callable[[int], None]) -> None:
+        super().__init__(None, content_type="application/octet-stream")
+        self._size = length
+        self._source = source
+        self._offset = offset
+        self._length = length
+        self._moved = moved
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send the whole chunk from its beginning; ``content_length`` is its length."""
+        async for piece in self._source.slices(self._offset, self._length, self._moved):
+            await writer.write(piece)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """The same, for aiohttp's older callers."""
+        await self.write_with_length(writer, None)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """A chunk is never held as a whole, nor is it text."""
+        raise TypeError("A chunk is no text.")
 
 
 class ChunkSender:
@@ -70,22 +107,30 @@ class ChunkSender:
         digest = await self.digest(attempt.number)
         token = await self._purse.get(attempt.number)
         url, headers = self._address(self._edges[attempt.edge], token)
-        headers |= {
-            "Content-Length": str(length),
-            "Content-MD5": content_md5(digest),
-            "Content-Type": "application/octet-stream",
-        }
-        # The scheduler's watch for stalled connections is the time-out: it knows what is slow for this edge.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        headers["Content-MD5"] = content_md5(digest)
+        body = ChunkBody(self._source, offset, length, moved)
         try:
-            async with self._api.http.put(
-                url, data=self._source.slices(offset, length, moved), headers=headers, timeout=timeout
-            ) as response:
-                await raise_problem(response)
-                await response.read()
+            await self._put(url, body, headers)
         except (LinkExpired, LinkInvalid):
             self._purse.drop(attempt.number)
             raise
+
+    async def _put(self, url: str, body: ChunkBody, headers: dict[str, str]) -> None:
+        # The scheduler's watch for stalled connections is the time-out: it knows what is slow for this edge.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        while True:
+            route = Route()
+            try:
+                async with self._api.http.put(
+                    url, data=body, headers=headers, timeout=timeout, trace_request_ctx=route
+                ) as response:
+                    await raise_problem(response)
+                    await response.read()
+                    return
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                # Servers close idle connections: only on a new one is it the edge that failed.
+                if not route.kept:
+                    raise
 
     async def prepare(self) -> None:
         """Fetch the first tokens ahead of their use."""

@@ -119,7 +119,7 @@ class Uploader:
                 self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
                 return await self._standard(source, options)
             if source.identity.size_bytes <= MIN_CHUNK_BYTES:
-                self._observe(Notice("The file fits into one chunk: standard upload."))
+                self._observe(Notice("Files of up to 5 MiB are one chunk: standard upload."))
                 return await self._standard(source, options)
             try:
                 return await self._accelerated(source, options, resume=resume, compare=compare)
