@@ -23,11 +23,15 @@ from jettythunder_client.events import Event, Lane, Moved, Notice, Planned
 
 
 class TransferView:
-    """Watches one transfer and tells of it on a console; a bar only where that is a terminal."""
+    """Watches one transfer and tells of it on a console; a bar only where that is a terminal.
 
-    def __init__(self, console: Console, title: str, *, quiet: bool) -> None:
+    ``told`` makes it brief, as one of several: no plan, and a notice only where it is not among those told.
+    """
+
+    def __init__(self, console: Console, title: str, *, quiet: bool, told: set[str] | None = None) -> None:
         self._console = console
         self._quiet = quiet
+        self._told = told
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,7 +62,7 @@ class TransferView:
     def observe(self, event: Event) -> None:
         """Take an event of the transfer."""
         match event:
-            case Planned():
+            case Planned() if self._told is None:
                 self.line(f"Split into {event.chunk_count} chunk{_plural(event.chunk_count)}")
                 if event.resumed_bytes:
                     self.line(f"Resuming: {size_text(event.resumed_bytes)} are there already")
@@ -77,6 +81,10 @@ class TransferView:
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
+        if self._told is not None:
+            if text in self._told:
+                return
+            self._told.add(text)
         if not self._quiet:
             self._console.print(f"[yellow]![/yellow] {escape(text)}", soft_wrap=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -95,12 +96,14 @@ def upload(
             compare=not (as_json or quiet) if compare is None else compare,
             as_json=as_json,
             quiet=quiet,
+            several=len(sources) > 1,
         )
         if accelerate:
             command.show_badge()
+        began = time.monotonic()
         succeeded = [command.run(source) for source in sources]
-        if not sources and not as_json:
-            output.print("There is no unfinished upload.")
+        if not as_json and not quiet:
+            tell_end(sources, sum(succeeded), time.monotonic() - began)
     if not all(succeeded):
         raise typer.Exit(1)
 
@@ -118,6 +121,7 @@ class _Upload:
         compare: bool,
         as_json: bool,
         quiet: bool,
+        several: bool,
     ) -> None:
         self._config = config
         self._options = options
@@ -126,6 +130,8 @@ class _Upload:
         self._compare = compare
         self._as_json = as_json
         self._quiet = quiet
+        self._several = several
+        self._told: set[str] | None = set() if several else None
 
     def show_badge(self) -> None:
         """Show that the tier has JettySpeed; whether it has is no reason to fail."""
@@ -138,7 +144,8 @@ class _Upload:
     def run(self, source: str) -> bool:
         """Upload one; an error is told and answered with False."""
         try:
-            with TransferView(output, Path(source).name, quiet=self._quiet or self._as_json) as view:
+            quiet = self._quiet or self._as_json
+            with TransferView(output, Path(source).name, quiet=quiet, told=self._told) as view:
                 result = self._send(source, view)
         except JettyThunderError as error:
             tell_error(error, as_json=self._as_json, file=source)
@@ -148,6 +155,8 @@ class _Upload:
             raise
         if self._as_json:
             print(json.dumps(summary(source, result)))
+        elif self._several:
+            tell_briefly(source, result, view)
         else:
             tell_result(result, view)
         return True
@@ -205,6 +214,21 @@ def tell_result(result: UploadResult, view: TransferView) -> None:
         view.line(f"Upload speed: {speed_text(result.bytes_per_second)}{comparison_text(result.speedup)}")
     view.line(f"Complete in {number_text(result.seconds)} seconds")
     view.line(f"Asset {result.asset['id']}")
+
+
+def tell_briefly(source: str, result: UploadResult, view: TransferView) -> None:
+    """One line for one of several uploads."""
+    stored = "stored already" if result.route == "already_stored" else speed_text(result.bytes_per_second)
+    view.line(f"{source}  {size_text(result.size_bytes)}  {stored}")
+
+
+def tell_end(sources: list[str], succeeded: int, seconds: float) -> None:
+    """What became of several uploads, or that there was none to go on with."""
+    if not sources:
+        output.print("There is no unfinished upload.")
+    elif len(sources) > 1:
+        counted = f"{succeeded} of {len(sources)} files stored in {number_text(seconds)} seconds"
+        output.print(escape(f"{'[✓]' if succeeded == len(sources) else '[✗]'} {counted}"))
 
 
 def comparison_text(speedup: float | None) -> str:
