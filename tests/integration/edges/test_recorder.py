@@ -3,11 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest_asyncio
-from aiohttp import web
+from tests.support.agentcache import AgentCache, running_agentcache
 from tests.support.infrastructure import ServiceStarter
 from tests.support.uploads import Uploads, random_chunk
 from tests.support.waiting import eventually
@@ -15,36 +13,10 @@ from tests.support.waiting import eventually
 from .conftest import Client
 
 
-@dataclass
-class AgentCache:
-    """AgentCache's API, which may hang."""
-
-    url: str = ""
-    records: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    hanging: asyncio.Event | None = None
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.keys.append(request.headers.get("X-API-Key"))
-        self.records.append(await request.json())
-        if self.hanging is not None:
-            await self.hanging.wait()
-        return web.json_response({"success": True})
-
-
 @pytest_asyncio.fixture
 async def agentcache() -> AsyncIterator[AgentCache]:
-    running = AgentCache()
-    app = web.Application()
-    app.router.add_post("/api/cache/set", running.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    running.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
-    yield running
-    if running.hanging is not None:
-        running.hanging.set()
-    await runner.cleanup()
+    async with running_agentcache() as running:
+        yield running
 
 
 async def test_a_stored_chunk_is_recorded_in_agentcache(

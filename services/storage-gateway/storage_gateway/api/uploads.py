@@ -150,9 +150,11 @@ def _upload(row: Row) -> dict[str, Any]:
 
 
 def _session(session: Session) -> dict[str, Any]:
-    received = [dict(row) for row in session.chunks]
     return _upload(session.upload) | {
-        "received_bytes": sum(row["size_bytes"] for row in received),
-        "received": [{key: row[key] for key in ("number", "size_bytes", "md5")} for row in received],
+        "received_bytes": sum(chunk.size_bytes for chunk in session.chunks),
+        "received": [
+            {"number": chunk.number, "size_bytes": chunk.size_bytes, "md5": chunk.md5}
+            for chunk in session.chunks
+        ],
         "missing": session.missing,
     }

@@ -7,7 +7,7 @@ A session is a row of ``uploads``, so any gateway continues any session, and its
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -35,7 +35,7 @@ from storage_gateway.service.closing import Closer, Received, Result
 from storage_gateway.service.multipart import Multipart
 from storage_gateway.service.reserving import quota_exceeded
 
-_OPEN = ("created", "receiving")
+_UNDERWAY = ("receiving", "completing")
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,26 @@ class NewSession:
 
 
 @dataclass(frozen=True)
+class StoredChunk:
+    """A chunk that the object storage has. ``md5`` is hexadecimal."""
+
+    number: int
+    size_bytes: int
+    md5: str
+    etag: str
+
+
+@dataclass(frozen=True)
 class Session:
-    """A session, its plan, and the chunks the object storage has."""
+    """A session, its plan, and the chunks the object storage has, in order."""
 
     upload: Row
     plan: ChunkPlan
-    chunks: list[Row]
+    chunks: list[StoredChunk]
 
     @property
     def missing(self) -> list[list[int]]:
-        return self.plan.missing({row["number"]: row["size_bytes"] for row in self.chunks})
+        return self.plan.missing({chunk.number: chunk.size_bytes for chunk in self.chunks})
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ class Sessions:
             if known is not None:
                 return known
         upload_id = await self._create(tenant, wanted)
-        return await self.find(tenant.account_id, upload_id)
+        return await self._recorded(tenant.account_id, upload_id)
 
     async def _known(self, tenant: Tenant, options: UploadOptions) -> Result | None:
         asset = await self._repository.find_asset_by_hash(
@@ -184,17 +194,35 @@ class Sessions:
         return upload_id
 
     async def find(self, account_id: UUID, upload_id: UUID) -> Session:
-        """A session of the account.
+        """A session of the account, with the chunks that clients sent straight to the object storage.
 
         Raises:
             UploadNotFound: there is none.
+            StorageUnavailable: the object storage was to be asked, and does not answer.
         """
+        session = await self._recorded(account_id, upload_id)
+        if self._direct and session.missing and session.upload["status"] in _UNDERWAY:
+            return replace(session, chunks=await self._listed(session))
+        return session
+
+    async def _recorded(self, account_id: UUID, upload_id: UUID) -> Session:
         upload = await self._repository.fetch_upload(self._pool, account_id=account_id, upload_id=upload_id)
         if upload is None or upload["kind"] != "session":
             raise UploadNotFound
         async with self._pool.acquire() as connection:
-            chunks = await self._repository.fetch_chunks(connection, upload_id=upload_id)
-        return Session(upload, ChunkPlan(upload["size_bytes"], upload["chunk_size_bytes"]), list(chunks))
+            rows = await self._repository.fetch_chunks(connection, upload_id=upload_id)
+        plan = ChunkPlan(upload["size_bytes"], upload["chunk_size_bytes"])
+        return Session(upload, plan, [StoredChunk(**row) for row in rows])
+
+    async def _listed(self, session: Session) -> list[StoredChunk]:
+        """The recorded chunks and those that only the object storage knows of; their ETag is their MD5."""
+        found = {chunk.number: chunk for chunk in session.chunks}
+        upload = session.upload
+        with suppress(ObjectMissing):
+            for listed in await self._storage.list_parts(upload["s3_key"], upload["s3_upload_id"]):
+                number, etag = listed.part.number, listed.part.etag
+                found.setdefault(number, StoredChunk(number, listed.size_bytes, etag, etag))
+        return [found[number] for number in sorted(found)]
 
     async def page(
         self, account_id: UUID, *, open_only: bool, cursor: str | None, limit: int
@@ -230,7 +258,7 @@ class Sessions:
         if not await self._repository.begin_receiving(
             self._pool, upload_id=upload_id, expires_at=self._session_end()
         ):
-            raise UploadNotOpen(status=upload["status"])
+            raise UploadNotOpen(upload_status=upload["status"])
         expires_at = int(time.time()) + self._token_seconds
         tickets = [
             ChunkTicket(
@@ -283,7 +311,7 @@ class Sessions:
         if not await self._repository.begin_completing(
             self._pool, upload_id=upload_id, expires_at=datetime.now(UTC) + timedelta(minutes=10)
         ):
-            raise UploadNotOpen(status=upload["status"])
+            raise UploadNotOpen(upload_status=upload["status"])
         # Read again: no chunk is recorded any more from here on.
         session = await self.find(account_id, upload_id)
         try:
@@ -294,7 +322,10 @@ class Sessions:
 
     async def _join(self, session: Session, content_hash: str, parts_md5: str | None) -> Result:
         upload = session.upload
-        md5s, parts = await self._parts(session)
+        if session.missing:
+            raise UploadIncomplete(missing=session.missing)
+        md5s = [chunk.md5 for chunk in session.chunks]
+        parts = [StoredPart(chunk.number, chunk.etag) for chunk in session.chunks]
         if parts_md5 is not None and parts_md5.lower() != domain.joined_md5(md5s):
             raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
         received = Received(
@@ -325,25 +356,6 @@ class Sessions:
             # A completion that was cut off may have joined the parts already.
             await self._check_joined(upload)
         return await self._closer.complete(received, options)
-
-    async def _parts(self, session: Session) -> tuple[list[str], list[StoredPart]]:
-        """The chunks in order: those that edges recorded, and those sent straight to the object storage."""
-        upload = session.upload
-        sizes = {row["number"]: row["size_bytes"] for row in session.chunks}
-        parts = {row["number"]: StoredPart(row["number"], row["etag"]) for row in session.chunks}
-        md5s = {row["number"]: row["md5"] for row in session.chunks}
-        if self._direct and session.missing:
-            with suppress(ObjectMissing):
-                for listed in await self._storage.list_parts(upload["s3_key"], upload["s3_upload_id"]):
-                    if listed.part.number not in parts:
-                        sizes[listed.part.number] = listed.size_bytes
-                        parts[listed.part.number] = listed.part
-                        md5s[listed.part.number] = listed.part.etag
-        missing = session.plan.missing(sizes)
-        if missing:
-            raise UploadIncomplete(missing=missing)
-        numbers = range(1, session.plan.count + 1)
-        return [md5s[number] for number in numbers], [parts[number] for number in numbers]
 
     async def _check_joined(self, upload: Row) -> None:
         try:

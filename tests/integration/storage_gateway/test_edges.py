@@ -1,0 +1,85 @@
+"""The list of edges: our own, AgentCache's, and the object storage itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.support.agentcache import AgentCache, running_agentcache
+from tests.support.gateway import Tenant
+from tests.support.infrastructure import Services, ServiceStarter
+
+FAR = {"id": "fra-1", "region": "eu-central", "url": "https://fra-1.edges.example/"}
+
+
+@pytest_asyncio.fixture
+async def agentcache() -> AsyncIterator[AgentCache]:
+    async with running_agentcache() as running:
+        yield running
+
+
+async def edges_at(tenant: Tenant, base_url: str) -> dict[str, dict[str, Any]]:
+    answer = await tenant.at(base_url).get("/api/edges")
+    assert answer.status_code == 200, answer.text
+    return {edge["id"]: edge for edge in answer.json()["edges"]}
+
+
+async def test_every_chunk_worker_is_listed_as_agentcache_lists_edges(
+    tenant: Tenant, services: Services
+) -> None:
+    listed = await edges_at(tenant, services.base_url)
+    assert {"edge-1", "edge-2"} <= set(listed)
+    edge = listed["edge-1"]
+    assert edge == {
+        "id": "edge-1",
+        "region": "local",
+        "url": services.urls["chunk-worker-1"],
+        "kind": "worker",
+    }
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_agentcaches_own_edges_are_merged(
+    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, wrapped: bool
+) -> None:
+    agentcache.listing = {"edges": [FAR]} if wrapped else [FAR]
+    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    listed = await edges_at(tenant, gateway.url)
+    assert listed["fra-1"] == {
+        "id": "fra-1",
+        "region": "eu-central",
+        "url": "https://fra-1.edges.example",
+        "kind": "external",
+    }
+    assert "edge-1" in listed
+
+
+@pytest.mark.parametrize("listing", [{"edges": [{"id": "no-url"}]}, "nonsense", {"edges": 7}])
+async def test_what_is_no_list_of_edges_is_passed_over(
+    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, listing: Any
+) -> None:
+    agentcache.listing = listing
+    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    listed = await edges_at(tenant, gateway.url)
+    assert {edge["kind"] for edge in listed.values()} == {"worker"}
+
+
+async def test_an_agentcache_that_hangs_keeps_nobody_waiting(
+    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache
+) -> None:
+    agentcache.hanging = asyncio.Event()
+    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    async with asyncio.timeout(10):
+        listed = await edges_at(tenant, gateway.url)
+        assert "edge-1" in await edges_at(tenant, gateway.url)
+    assert {edge["kind"] for edge in listed.values()} == {"worker"}
+
+
+async def test_the_object_storage_is_an_edge_where_it_is_told_to_be(
+    tenant: Tenant, start_service: ServiceStarter, services: Services
+) -> None:
+    gateway = start_service("storage-gateway", {"JETTYSPEED_DIRECT": "true"})
+    direct = (await edges_at(tenant, gateway.url))["lyve"]
+    assert (direct["kind"], direct["url"]) == ("direct", services.environment["LYVE_ENDPOINT"])
+    assert "lyve" not in await edges_at(tenant, services.base_url)
