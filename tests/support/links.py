@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE|PATCH) (\S+) HTTP/1\.1\r\n")
 _CHUNK = re.compile(r"/chunks/(\d+)$")
+_PART = re.compile(r"[?&]partNumber=(\d+)")
 _BUFFER_BYTES = 64 * 1024
 _PIECE_SECONDS = 0.02
 _CATCH_UP_SECONDS = 0.25
@@ -61,6 +62,8 @@ class Link:
         self.requests: list[str] = []
         self.forwarded_bytes = 0
         self.flips_left = 0
+        self.hang_ups_left = 0
+        """Kept connections that are closed as a further request comes in, as a server's time-out does."""
         self.span: tuple[float, float] | None = None
         self._uplink = uplink or Uplink(rate)
         self._own = Pace(rate if uplink is not None else None)
@@ -85,6 +88,12 @@ class Link:
     def set_rate(self, rate: float | None) -> None:
         """Carry so many bytes per second from now on, shared with whoever shares the uplink."""
         self._uplink.pace.rate = rate
+
+    @property
+    def part_numbers(self) -> list[int]:
+        """The part of every PUT to the object storage that passed, in order."""
+        found = (_PART.search(line) for line in self.requests if line.startswith("PUT"))
+        return [int(match.group(1)) for match in found if match is not None]
 
     def forget(self) -> None:
         """Forget what passed until now."""
@@ -146,12 +155,16 @@ class Link:
         own = Pace(self._per_connection)
         piece_bytes = int(max(2048, min(_BUFFER_BYTES, (self._per_connection or 4e6) * _PIECE_SECONDS)))
         delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
-        passed = 0
+        passed = requests = 0
         async with asyncio.TaskGroup() as group:
             group.create_task(_deliver(delayed, upstream))
             while piece := await reader.read(piece_bytes):
                 await self._flowing.wait()
                 if match := _REQUEST.match(piece):
+                    requests += 1
+                    if requests > 1 and self.hang_ups_left > 0:
+                        self.hang_ups_left -= 1
+                        raise _Ended
                     self.requests.append(f"{match.group(1).decode()} {match.group(2).decode()}")
                 passed += len(piece)
                 self.forwarded_bytes += len(piece)

@@ -39,6 +39,20 @@ class Site:
     services: Services
     links: list[Link]
     workers: list[RunningService]
+    starter: ServiceStarter
+
+    def start_edge(self, index: int) -> None:
+        """Start the chunk-worker behind a link."""
+        link = self.links[index]
+        name = f"link-{index + 1}"
+        told = {"EDGE_ID": name, "EDGE_REGION": f"region-{index + 1}", "EDGE_URL": link.url}
+        worker = self.starter("chunk-worker", told, gateway_url=self.services.base_url)
+        link.target = worker.url
+        self.workers[index : index + 1] = [worker]
+
+    def kill_edge(self, index: int) -> None:
+        """SIGKILL the chunk-worker behind a link; the link refuses no connection, it can't get through."""
+        self.workers[index].kill()
 
     async def reset(self) -> None:
         """Put every link back in order and forget what passed."""
@@ -46,7 +60,7 @@ class Site:
             await link.die()
             await link.open()
             link.flow()
-            link.flips_left = 0
+            link.flips_left = link.hang_ups_left = 0
             link.requests.clear()
         self.set_rate(LINK_BYTES_PER_SECOND)
 
@@ -99,7 +113,6 @@ class Account:
     """One account, its command line, and its doors."""
 
     def __init__(self, account: dict[str, Any], base_url: str, folder: Path) -> None:
-        self._base_url = base_url
         self.folder = folder
         self.config_file = folder / "config.toml"
         self._headers = {
@@ -109,13 +122,18 @@ class Account:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.environment = {
             **inherited,
-            "JETTYTHUNDER_API_URL": f"{base_url}/api/agentcache",
             "JETTYTHUNDER_API_KEY": account["api_key"],
             "JETTYTHUNDER_API_SECRET": account["api_secret"],
             "JETTYTHUNDER_STATE_DIR": str(folder / "state"),
             "JETTYTHUNDER_CONFIG": str(self.config_file),
             "COLUMNS": "200",
         }
+        self.use(base_url)
+
+    def use(self, base_url: str) -> None:
+        """Talk to this gateway from now on."""
+        self._base_url = base_url
+        self.environment["JETTYTHUNDER_API_URL"] = f"{base_url}/api/agentcache"
 
     async def start(
         self, *arguments: str, piped: bool = False, environment: dict[str, str] | None = None
@@ -201,14 +219,11 @@ async def running_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         services.stop("chunk-worker-1")
         starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
         links = [await Link(rate=LINK_BYTES_PER_SECOND).open() for _ in range(EDGES)]
-        workers = []
+        running = Site(services, links, [], starter)
         try:
-            for number, link in enumerate(links, start=1):
-                told = {"EDGE_ID": f"link-{number}", "EDGE_REGION": f"region-{number}", "EDGE_URL": link.url}
-                worker = starter("chunk-worker", told, gateway_url=services.base_url)
-                link.target = worker.url
-                workers.append(worker)
-            yield Site(services, links, workers)
+            for index in range(EDGES):
+                running.start_edge(index)
+            yield running
         finally:
             for link in links:
                 await link.die()
@@ -256,3 +271,35 @@ async def provisioned(site: Site, folder: Path, tier: str) -> Account:
 async def account(site: Site, tmp_path: Path) -> Account:
     """An account whose tier has JettySpeed."""
     return await provisioned(site, tmp_path, "enterprise")
+
+
+@contextlib.asynccontextmanager
+async def gateway_of_its_own(site: Site, folder: Path, told: dict[str, str]) -> AsyncIterator[str]:
+    """The URL of one more gateway, which is told something else."""
+    starter = ServiceStarter(site.services.infrastructure, folder)
+    try:
+        # It may look for the object storage behind a link, which is served by this very loop.
+        yield (await asyncio.to_thread(starter, "storage-gateway", told)).url
+    finally:
+        starter.end()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def direct_link(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[Link]:
+    """The way to the object storage, which the account's gateway offers as an edge too."""
+    link = await Link(site.services.infrastructure.s3.endpoint, rate=LINK_BYTES_PER_SECOND).open()
+    told = {"JETTYSPEED_DIRECT": "true", "LYVE_ENDPOINT": link.url}
+    async with gateway_of_its_own(site, tmp_path, told) as url:
+        account.use(url)
+        yield link
+    await link.die()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def short_lived_link(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[Link]:
+    """The way to a gateway whose tokens are good for ten seconds; the account uses it."""
+    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "10"}) as url:
+        link = await Link(url).open()
+        account.use(link.url)
+        yield link
+        await link.die()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.jettyspeed.conftest import GATEWAY, Account, Site, hash_of, provisioned
+from tests.support.links import Link
 
 CHUNK_BYTES = 5 << 20
 
@@ -27,23 +28,56 @@ async def test_all_edges_carry_chunks(site: Site, account: Account) -> None:
     assert set(site.chunk_numbers) == set(range(1, 13))
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8])
-async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(
-    site: Site, account: Account, share: float
+async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, account: Account) -> None:
+    file = account.file(20 * CHUNK_BYTES)
+    acknowledged: set[int] = set()
+    for share in (0.5, 0.8):
+        command = await account.start("upload", "--file", str(file), "--accelerate", "--resume", "--json")
+        await account.reached(share)
+        await command.kill()
+        assert acknowledged & set(site.chunk_numbers) == set()
+        # Chunks that were wholly on their way may still arrive; the links end that.
+        await site.reset()
+        acknowledged = {chunk["number"] for chunk in (await account.reached(share))["received"]}
+        assert len(acknowledged) >= share * 20
+
+    result = await account.done("upload", "--file", str(file), "--resume")
+    assert acknowledged & set(site.chunk_numbers) == set()
+    assert result["resumed_bytes"] == len(acknowledged) * CHUNK_BYTES
+    assert result["resumed_bytes"] + result["sent_bytes"] == file.stat().st_size
+    assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
+
+
+async def test_after_kill_9_what_the_storage_itself_took_is_not_sent_again(
+    site: Site, account: Account, direct_link: Link
 ) -> None:
     file = account.file(20 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
-    await account.reached(share)
+    await account.reached(0.5)
     await command.kill()
-    # Chunks that were wholly on their way may still arrive; the links end that.
+    await direct_link.die()
+    await direct_link.open()
     await site.reset()
-    acknowledged = (await account.reached(share))["received"]
+    upload = await account.reached(0.5)
+    recorded = {chunk["number"] for chunk in upload["received"]}
+    sent_directly = set(direct_link.part_numbers)
+    assert recorded & sent_directly
 
+    direct_link.requests.clear()
     result = await account.done("upload", "--file", str(file), "--resume")
-    again = {chunk["number"] for chunk in acknowledged} & set(site.chunk_numbers)
-    assert again == set()
-    assert result["resumed_bytes"] >= share * file.stat().st_size
-    assert result["resumed_bytes"] + result["sent_bytes"] == file.stat().st_size
+    assert recorded & set(site.chunk_numbers + direct_link.part_numbers) == set()
+    assert result["resumed_bytes"] == upload["received_bytes"]
+    assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
+
+
+async def test_tokens_are_renewed_before_they_expire(
+    site: Site, account: Account, short_lived_link: Link
+) -> None:
+    file = account.file(30 * CHUNK_BYTES)
+    result = await account.done("upload", "--file", str(file), "--accelerate")
+    asked = [line for line in short_lived_link.requests if line.endswith("/tokens")]
+    assert len(asked) >= 2
+    assert result["retries"] == 0
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
 
 
@@ -68,6 +102,18 @@ async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Acc
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
 
 
+async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account) -> None:
+    file = account.file(16 * CHUNK_BYTES)
+    command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
+    await account.reached(0.2)
+    site.kill_edge(0)
+    outcome = await command.finish()
+    site.start_edge(0)
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert outcome.answer["retries"] >= 1
+    assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
+
+
 async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: Account) -> None:
     file = account.file(16 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
@@ -76,6 +122,15 @@ async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: A
     outcome = await command.finish()
     assert outcome.code == 0, outcome.out + outcome.err
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
+
+
+async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, account: Account) -> None:
+    file = account.file(8 * CHUNK_BYTES)
+    site.links[0].hang_ups_left = 2
+    result = await account.done("upload", "--file", str(file), "--accelerate")
+    assert site.links[0].hang_ups_left == 0
+    assert result["retries"] == 0
+    assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
 
 
 async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, account: Account) -> None:

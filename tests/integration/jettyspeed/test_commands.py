@@ -18,6 +18,17 @@ async def test_a_folder_is_uploaded_file_by_file(site: Site, account: Account) -
     assert [found["asset"]["content_hash"] for found in told] == [hash_of(file) for file in files]
 
 
+async def test_several_files_are_told_of_in_a_line_each(site: Site, account: Account) -> None:
+    names = [account.file(1000 + number, f"folder/part-{number}.bin").name for number in range(3)]
+    outcome = await account.run("upload", "--file", str(account.folder / "folder"), "--accelerate")
+    lines = [line.strip() for line in outcome.out.splitlines()]
+    assert lines[0] == "JettySpeed Enabled"
+    assert lines[1].startswith("! ")
+    assert [line.split()[1].rpartition("/")[2] for line in lines[2:5]] == names
+    assert lines[5].startswith("[✓] 3 of 3 files stored in ")
+    assert len(lines) == 6
+
+
 async def test_a_glob_takes_what_it_matches(site: Site, account: Account) -> None:
     wanted = account.file(1000, "a.jpg")
     account.file(1000, "b.png")
