@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --gen
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is made anew only when the pins, or what it is made of, have changed.
 $(VENV)/installed: requirements.lock pyproject.toml deploy/dev/make-venv
@@ -82,6 +82,10 @@ bench: install ## Measure uploads against direct S3 clients, then the event back
 .PHONY: bench-jettyspeed
 bench-jettyspeed: install ## Measure JettySpeed against other clients over shaped links (needs curl; rclone if there)
 	$(BIN)/python -m tests.performance.jettyspeed.bench $(ARGS)
+
+.PHONY: bench-scale-out
+bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late
+	$(BIN)/python -m tests.performance.bench_scale_out $(ARGS)
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations

@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +47,11 @@ MOST_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class Measure:
-    """One contender over one profile; ``share`` is of what the links could have carried in that time."""
+    """One contender over one profile.
+
+    ``share`` is of what the links could have carried in that time, ``proxy_cpu`` how much of a core the
+    proxies before them took: far below one, or they would be what is measured.
+    """
 
     profile: str
     contender: str
@@ -56,6 +61,7 @@ class Measure:
     process_seconds: float
     bytes_per_second: float
     share: float | None
+    proxy_cpu: float
     load: float
 
 
@@ -83,22 +89,23 @@ class Site:
             made = Link(target, rate=limit, per_connection=per_connection, rtt_seconds=rtt, uplink=shared)
             return await made.open()
 
-        self.storage_link = await link(self.infrastructure.s3.endpoint, profile.links[0].rate, uplink)
+        nearest = profile.links[0].rate if profile.links else math.inf
+        self.storage_link = await link(self.infrastructure.s3.endpoint, nearest, uplink)
         gateway = self.services.base_url
-        if not profile.shaped:
-            # Where nothing lies between, the object storage itself is the nearest edge.
+        if not profile.edge_count:
             direct = self._starter("storage-gateway", {"JETTYSPEED_DIRECT": "true"})
             self._running.append(direct)
             gateway = direct.url
         self.gateway_link = await link(gateway, math.inf, uplink)
         self.links = [await link("", shape.rate, uplink) for shape in profile.links]
         try:
-            for number, edge_link in enumerate(self.links, start=1):
-                # Without shaping no proxy stands before anyone: it would be what is measured.
+            # Without shaping no proxy stands before anyone: it would be what is measured.
+            for number in range(1, profile.edge_count + 1):
                 told = {"EDGE_ID": f"{profile.name}-{number}", "EDGE_REGION": "bench"}
-                told |= {"EDGE_URL": edge_link.url} if profile.shaped else {}
+                told |= {"EDGE_URL": self.links[number - 1].url} if profile.shaped else {}
                 worker = self._starter("chunk-worker", told, gateway_url=self.services.base_url)
-                edge_link.target = worker.url
+                if profile.shaped:
+                    self.links[number - 1].target = worker.url
                 self._running.append(worker)
             yield
         finally:
@@ -251,6 +258,7 @@ async def measure(
     faults = asyncio.create_task(call_faults(site, profile))
     for link in site.all_links:
         link.forget()
+    cpu_seconds = time.process_time()
     try:
         process_seconds = await contenders.send(contender, profile)
     finally:
@@ -258,6 +266,7 @@ async def measure(
         await asyncio.gather(faults, return_exceptions=True)
     spans = [link.span for link in site.all_links if link.span is not None]
     seconds = max(end for _, end in spans) - min(start for start, _ in spans) if spans else process_seconds
+    cpu_seconds = time.process_time() - cpu_seconds
     by_links = profile.shaped and contender == "jettyspeed"
     return Measure(
         profile=profile.name,
@@ -268,12 +277,13 @@ async def measure(
         process_seconds=round(process_seconds, 2),
         bytes_per_second=round(size / seconds),
         share=round(size / profile.capacity_bytes(seconds), 3) if by_links else None,
+        proxy_cpu=round(cpu_seconds / seconds, 2),
         load=os.getloadavg()[0],
     )
 
 
 async def _until_listed(site: Site, contenders: Contenders, profile: Profile) -> None:
-    expected = {f"{profile.name}-{number}" for number in range(1, len(profile.links) + 1)}
+    expected = {f"{profile.name}-{number}" for number in range(1, profile.edge_count + 1)}
     headers = contenders.headers
 
     async def listed() -> bool:
@@ -294,7 +304,11 @@ def _keep(measures: list[Measure], target: Path) -> None:
     target.write_text(json.dumps([asdict(one) for one in measures], indent=2) + "\n")
     last = measures[-1]
     speed = last.bytes_per_second / MB
-    print(f"{last.profile:9} {last.contender:10} {last.seconds:8.1f} s {speed:7.2f} MB/s", flush=True)
+    print(
+        f"{last.profile:9} {last.contender:10} {last.seconds:8.1f} s {speed:7.2f} MB/s"
+        f"   (proxies: {last.proxy_cpu:.0%} of a core)",
+        flush=True,
+    )
 
 
 def _vary(file: Path, number: int) -> None:
@@ -307,7 +321,8 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _fill(file: Path, size_bytes: int) -> None:
+def fill(file: Path, size_bytes: int) -> None:
+    """Write a file of random bytes."""
     with file.open("wb") as opened:
         for start in range(0, size_bytes, MB):
             opened.write(os.urandom(min(MB, size_bytes - start)))
@@ -347,7 +362,7 @@ async def bench(options: argparse.Namespace) -> None:
         contenders = Contenders(site, file, await provision(services), rclone)
         for profile in [profile for profile in PROFILES if profile.name in options.profiles]:
             size = options.megabytes * MB * profile.size_factor
-            await asyncio.to_thread(_fill, file, size)
+            await asyncio.to_thread(fill, file, size)
             for run in range(1, options.runs + 1):
                 async with site.shaped(profile):
                     await _until_listed(site, contenders, profile)

@@ -23,13 +23,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Profile:
-    """A network. The first link is also the way to the object storage itself, for the other contenders."""
+    """A network. The first link is also the way to the object storage itself, for the other contenders.
+
+    A network without shaping has ``edges`` chunk-workers behind it; without any, the object storage is the
+    one edge, by presigned URLs.
+    """
 
     name: str
     title: str
     rtt_seconds: float
     per_connection: float | None
-    links: tuple[Shape, ...]
+    links: tuple[Shape, ...] = ()
+    edges: int = 0
     uplink: float | None = None
     size_factor: int = 1
     """A larger file, where the beginning and the end would count for too much."""
@@ -37,6 +42,10 @@ class Profile:
     @property
     def shaped(self) -> bool:
         return bool(self.per_connection)
+
+    @property
+    def edge_count(self) -> int:
+        return len(self.links) or self.edges
 
     def capacity_bytes(self, seconds: float) -> float:
         """What all links together can carry in that time."""
@@ -77,10 +86,17 @@ PROFILES = (
     ),
     Profile(
         "unshaped",
-        "No shaping, the object storage being an edge too: this machine is the limit",
+        "No shaping, the object storage itself being the only edge: this machine is the limit",
         rtt_seconds=0.0,
         per_connection=None,
-        links=(Shape(math.inf),) * 3,
+        size_factor=4,
+    ),
+    Profile(
+        "relayed",
+        "No shaping, 3 edges on this very machine, so that every byte passes it twice",
+        rtt_seconds=0.0,
+        per_connection=None,
+        edges=3,
         size_factor=4,
     ),
 )

@@ -29,6 +29,8 @@ class Measured(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
+    def process_seconds(self) -> float: ...
+    @property
     def bytes_per_second(self) -> float: ...
     @property
     def share(self) -> float | None: ...
@@ -37,7 +39,15 @@ class Measured(Protocol):
 def print_table(measures: Sequence[Measured]) -> None:
     """Medians over the runs, and what JettySpeed is to each of the others."""
     table = Table(title="Uploads by profile (median of the runs)")
-    for heading in ("profile", "contender", "seconds", "MB/s", "JettySpeed is", "of the links"):
+    for heading in (
+        "profile",
+        "contender",
+        "seconds",
+        "whole command",
+        "MB/s",
+        "JettySpeed is",
+        "of the links",
+    ):
         table.add_column(heading, justify="left" if heading in ("profile", "contender") else "right")
     for profile in dict.fromkeys(one.profile for one in measures):
         own = median(measures, profile, "jettyspeed")
@@ -49,6 +59,7 @@ def print_table(measures: Sequence[Measured]) -> None:
                 profile,
                 _TITLES[contender],
                 f"{statistics.median(one.seconds for one in mine):.1f}",
+                f"{statistics.median(one.process_seconds for one in mine):.1f}",
                 f"{speed / MB:.2f}",
                 f"{own / speed:.2f}x" if own and contender != "jettyspeed" else "",
                 f"{statistics.median(shares):.0%}" if shares else "",
