@@ -3,9 +3,8 @@
     make bench-scale-out ARGS="--workers 1 2 4 8 --out results"
 
 Each part is acknowledged 200 ms late, by a proxy before the S3 server. Every worker stores one chunk at a
-time (CHUNK_WORKER_PREFETCH=1), so that it waits most of its time and their number is what counts: with
-the default of four, one worker alone hides most of the delay. The last row is the limit of the machine, with
-all workers and without delay.
+time (CHUNK_WORKER_PREFETCH=1), so that it waits most of its time and their number is what counts; by default
+it takes four at once. The last row is the limit of the machine, with all workers and without delay.
 """
 
 from __future__ import annotations
