@@ -449,7 +449,9 @@ class Scheduler:
         found: tuple[float, Chunk, Edge] | None = None
         for attempt in self._attempts.values():
             chunk = self._open.get(attempt.number)
-            if chunk is None or chunk.hedged or self.hedged_bytes + chunk.size_bytes > budget:
+            if chunk is None or chunk.hedged:
+                continue
+            if self.hedged_bytes + chunk.size_bytes > budget and not self._edge_is_silent(attempt, now):
                 continue
             late = self._is_late(attempt, now) or self._is_silent(attempt, now)
             if not ending and not late:
@@ -477,6 +479,13 @@ class Scheduler:
         paces = sorted(self._pace)
         bound = max(2.0, 1.5 * paces[min(len(paces) - 1, math.ceil(0.95 * len(paces)) - 1)])
         return elapsed > max(1.0, bound * attempt.size_bytes / edge.chunk_rate)
+
+    def _edge_is_silent(self, attempt: Attempt, now: float) -> bool:
+        """Whether the edge takes and acknowledges nothing any more on any connection, and is not the only one.
+
+        What its buffers have swallowed is most likely lost, so no budget holds its chunks back.
+        """
+        return len(self.edges) > 1 and now - self.edges[attempt.edge].moved_at > self.limits.stall_seconds
 
     def _is_silent(self, attempt: Attempt, now: float) -> bool:
         """Whether the connection has taken no byte for suspiciously long."""

@@ -131,6 +131,13 @@ def test_an_overdue_answer_is_overtaken_too() -> None:
     assert run.now < 1.3 * sum(run.chunks.values()) / (16 * MB) + 2
 
 
+@pytest.mark.parametrize("stalls_at", [1.0, 2.0, 3.0, 4.0, 5.0])
+def test_no_chunk_waits_for_an_edge_that_swallowed_them_all(stalls_at: float) -> None:
+    silent = Link(3 * MB, stalls_at=stalls_at, buffer_bytes=6 * MB)
+    run = Simulation({"a": Link(3 * MB), "b": silent, "c": Link(3 * MB)}, chunks(16)).run()
+    assert run.now < sum(run.chunks.values()) / (6 * MB) + 6
+
+
 def test_hedging_stays_within_its_budget() -> None:
     slow = frozenset(range(1, 101))
     links = {"a": Link(8 * MB, slow_numbers=slow), "b": Link(4 * MB)}
