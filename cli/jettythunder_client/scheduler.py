@@ -481,7 +481,7 @@ class Scheduler:
         return elapsed > max(1.0, bound * attempt.size_bytes / edge.chunk_rate)
 
     def _edge_is_silent(self, attempt: Attempt, now: float) -> bool:
-        """Whether the edge takes and acknowledges nothing any more on any connection, and is not the only one.
+        """Whether the edge takes and acknowledges nothing any more, on no connection, while there are others.
 
         What its buffers have swallowed is most likely lost, so no budget holds its chunks back.
         """
