@@ -1,6 +1,8 @@
 """Provisioning's use-cases. Each owns its transaction, and may be repeated at any time."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -14,6 +16,7 @@ from jettythunder.contracts.accounts import (
 from jettythunder.contracts.envelope import Payload
 from jettythunder.database import Connection, Pool
 from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier
+from jettythunder.outbox import inbox
 from jettythunder.storage import ObjectMissing, Storage
 from provisioning import domain
 from provisioning.domain import Account, Credentials, Delivery, Tier
@@ -67,10 +70,13 @@ class Provisioning:
         """
         user_id = domain.user_id_of(user_ref)
         domain.check_email(email)
-        async with self._pool.acquire() as connection, connection.transaction():
-            if await self._first_time(connection, delivery):
-                limits = await self._tier(connection, tier)
-                await self._insert(connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits)
+        async with self._pool.acquire() as connection:
+            async with self._once(connection, delivery) as is_first:
+                if is_first:
+                    limits = await self._tier(connection, tier)
+                    await self._insert(
+                        connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits
+                    )
             account = await self._account(connection, user_id)
         completed = account.folder_created_at is None and await self._make_folder(account)
         return self._reply(account, created=completed)
@@ -90,10 +96,11 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection, connection.transaction():
-            if await self._first_time(connection, delivery):
-                limits = await self._tier(connection, tier)
-                await self._move(connection, user_id, limits, changed_at=changed_at)
+        async with self._pool.acquire() as connection:
+            async with self._once(connection, delivery) as is_first:
+                if is_first:
+                    limits = await self._tier(connection, tier)
+                    await self._move(connection, user_id, limits, changed_at=changed_at)
             account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
@@ -107,14 +114,11 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection, connection.transaction():
-            first = await self._first_time(connection, delivery)
-            if not await self._repository.lock_account(connection, user_id):
-                raise AccountNotFound
+        async with self._pool.acquire() as connection:
+            async with self._once(connection, delivery) as is_first:
+                if is_first:
+                    await self._rotate(connection, user_id, grace_seconds=grace_seconds)
             account = await self._account(connection, user_id)
-            if first:
-                await self._rotate(connection, account, grace_seconds=grace_seconds)
-                account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
     async def _insert(
@@ -182,7 +186,10 @@ class Provisioning:
         )
         await self._tell(connection, changed)
 
-    async def _rotate(self, connection: Connection, account: Account, *, grace_seconds: int) -> None:
+    async def _rotate(self, connection: Connection, user_id: UUID, *, grace_seconds: int) -> None:
+        if not await self._repository.lock_account(connection, user_id):
+            raise AccountNotFound
+        account = await self._account(connection, user_id)
         version = account.credential_version + 1
         await self._repository.update_credentials(
             connection,
@@ -204,8 +211,15 @@ class Provisioning:
         await outbox.write(connection, event, source=_SOURCE)
         log.info(event.TYPE, **event.model_dump(mode="json"))
 
-    async def _first_time(self, connection: Connection, delivery: Delivery) -> bool:
-        return await outbox.first_time(connection, consumer=delivery.consumer, event_id=delivery.event_id)
+    @contextlib.asynccontextmanager
+    async def _once(self, connection: Connection, delivery: Delivery) -> AsyncIterator[bool]:
+        """A transaction for the message's effect, or False and none where it has had it."""
+        consumer, event_id = delivery.consumer, delivery.event_id
+        if await inbox.seen(connection, consumer=consumer, event_id=event_id):
+            yield False
+            return
+        async with connection.transaction():
+            yield await inbox.first_time(connection, consumer=consumer, event_id=event_id)
 
     async def _tier(self, connection: Connection, name: str) -> Tier:
         domain.check_tier_name(name)

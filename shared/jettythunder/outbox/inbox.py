@@ -23,10 +23,11 @@ async def first_time(connection: Connection, *, consumer: str, event_id: UUID) -
 
 
 async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
-    """Whether this consumer has processed the event.
+    """Whether this consumer has processed the event; asked first, it spares a repeated one its transaction.
 
-    For effects outside the database, which no transaction covers: ask, have the effect, then :func:`note` it.
-    A crash in between repeats the effect, so whoever it reaches must be able to tell repetitions.
+    It is also for effects outside the database, which no transaction covers: ask, have the effect, then
+    :func:`note` it. A crash in between repeats the effect, so whoever it reaches must be able to tell
+    repetitions.
     """
     if not await _queries.is_in_inbox(on, consumer=consumer, event_id=event_id):
         return False

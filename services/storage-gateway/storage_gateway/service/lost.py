@@ -34,6 +34,8 @@ class LostObjects:
         Raises:
             StorageUnavailable: the object storage does not say.
         """
+        if await inbox.seen(self._pool, consumer=STORAGE_GATEWAY_EVENTS.name, event_id=event_id):
+            return
         asset = await self._repository.fetch_asset(self._pool, account_id=account_id, asset_id=asset_id)
         is_lost = asset is not None and await self._is_lost(asset)
         async with self._pool.acquire() as connection, connection.transaction():
