@@ -166,10 +166,9 @@ async def declare_topology(
             f"The broker (RABBITMQ_URL) has a queue or exchange of ours with other settings: {error}. "
             "Empty and delete it there, or give JettyThunder a virtual host of its own, then start again."
         ) from None
-    except aiormq.exceptions.ChannelNotFoundEntity as error:
-        raise EventLogLost from error
     except CONNECTION_ERRORS as error:
-        raise BrokerUnavailable from error
+        lost = isinstance(error, aiormq.exceptions.ChannelNotFoundEntity) and topology.EVENT_LOG in str(error)
+        raise (EventLogLost if lost else BrokerUnavailable) from error
 
 
 async def _has_log(connection: AbstractConnection) -> bool:
