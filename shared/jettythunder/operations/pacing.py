@@ -4,7 +4,7 @@ import asyncio
 import time
 
 _STEPS_PER_SECOND = 20
-_LARGEST_BATCH = 200
+_LARGEST_BATCH = 1000
 
 
 class Pace:
