@@ -70,13 +70,10 @@ class Provisioning:
         """
         user_id = domain.user_id_of(user_ref)
         domain.check_email(email)
-        async with self._pool.acquire() as connection:
-            async with self._once(connection, delivery) as is_first:
-                if is_first:
-                    limits = await self._tier(connection, tier)
-                    await self._insert(
-                        connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits
-                    )
+        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
+            if is_first:
+                limits = await self._tier(connection, tier)
+                await self._insert(connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits)
             account = await self._account(connection, user_id)
         completed = account.folder_created_at is None and await self._make_folder(account)
         return self._reply(account, created=completed)
@@ -96,11 +93,10 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection:
-            async with self._once(connection, delivery) as is_first:
-                if is_first:
-                    limits = await self._tier(connection, tier)
-                    await self._move(connection, user_id, limits, changed_at=changed_at)
+        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
+            if is_first:
+                limits = await self._tier(connection, tier)
+                await self._move(connection, user_id, limits, changed_at=changed_at)
             account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
@@ -114,10 +110,9 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection:
-            async with self._once(connection, delivery) as is_first:
-                if is_first:
-                    await self._rotate(connection, user_id, grace_seconds=grace_seconds)
+        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
+            if is_first:
+                await self._rotate(connection, user_id, grace_seconds=grace_seconds)
             account = await self._account(connection, user_id)
         return self._reply(account, created=False)
 
@@ -213,7 +208,10 @@ class Provisioning:
 
     @contextlib.asynccontextmanager
     async def _once(self, connection: Connection, delivery: Delivery) -> AsyncIterator[bool]:
-        """A transaction for the message's effect, or False and none where it has had it."""
+        """A transaction for the message's effect and for the answer, or False and none where it has had it.
+
+        An answer that is read after the transaction may be that of the next message.
+        """
         consumer, event_id = delivery.consumer, delivery.event_id
         if await inbox.seen(connection, consumer=consumer, event_id=event_id):
             yield False
