@@ -23,6 +23,9 @@ CHUNK_BYTES = 6_000_000
 _AWAY: tuple[type[Exception], ...] = (httpx.HTTPError, BrokerUnavailable)
 _PAUSE_SECONDS = 0.2
 
+# What is counted.
+ONE_CHUNK, MORE_CHUNKS = "uploads of one chunk", "uploads of more chunks"
+
 
 @dataclass
 class Account:
@@ -61,9 +64,9 @@ class Load:
             group.create_task(self._announce())
 
     @property
-    def acknowledged(self) -> int:
-        """How many calls were answered well."""
-        return sum(count for what, count in self.counts.items() if not what.startswith("failed"))
+    def uploads(self) -> int:
+        """How many uploads were acknowledged."""
+        return self.counts[ONE_CHUNK] + self.counts[MORE_CHUNKS]
 
     def stop(self) -> None:
         """Let calls under way end, and begin no others."""
@@ -145,9 +148,7 @@ class Load:
         if answer is not None and answer.is_success:
             asset_id = answer.json()["asset"]["id"]
             account.sha256_by_asset[asset_id] = hashlib.sha256(content).hexdigest()
-            self.counts[
-                "uploads of one chunk" if size_bytes <= CHUNK_BYTES else "uploads of more chunks"
-            ] += 1
+            self.counts[ONE_CHUNK if size_bytes <= CHUNK_BYTES else MORE_CHUNKS] += 1
 
     async def _download(self, account: Account, asset_id: str) -> None:
         expected = account.sha256_by_asset[asset_id]

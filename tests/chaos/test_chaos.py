@@ -32,6 +32,7 @@ from jettythunder_cli.stack.stack import is_ready
 
 SERVERS: tuple[RoleName, ...] = ("rabbitmq", "postgres", "s3")
 USERS_AT_ONCE = 4
+UPLOADS_BETWEEN = 6
 SETTLE_SECONDS = 120.0
 
 # Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
@@ -66,7 +67,7 @@ async def test_nothing_is_lost_when_each_is_killed_once(
 async def test_nothing_is_lost_when_all_are_killed_again_and_again(
     killable: tuple[Infrastructure, Services], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = await _survive(*killable, rounds=3)
+    figures = await _survive(*killable, rounds=4)
     with capsys.disabled():
         _print(figures)
 
@@ -87,7 +88,7 @@ async def _survive(infrastructure: Infrastructure, services: Services, *, rounds
                 webhook_secret=services.environment["AGENTCACHE_WEBHOOK_SECRET"],
             )
             running = asyncio.create_task(load.run(users_at_once=USERS_AT_ONCE))
-            await eventually(lambda: load.counts["signups"] > 0, timeout_seconds=60)
+            await eventually(lambda: load.uploads > 0, timeout_seconds=60)
             kills = await _kill_in_random_order(infrastructure, services, load, rounds)
             load.stop()
             await running
@@ -102,7 +103,7 @@ async def _survive(infrastructure: Infrastructure, services: Services, *, rounds
 async def _kill_in_random_order(
     infrastructure: Infrastructure, services: Services, load: Load, rounds: int
 ) -> Counter[str]:
-    """Kill and restart each server and service once a round, two at once, while the load makes progress.
+    """Kill and restart each server and service once a round, two at once, with uploads in between.
 
     A service is not waited for: the next kill may find it still starting.
     """
@@ -111,12 +112,12 @@ async def _kill_in_random_order(
         order = [*SERVERS, *services.names]
         random.shuffle(order)
         for pair in zip(order[::2], order[1::2], strict=True):
-            acknowledged = load.acknowledged
+            enough = load.uploads + UPLOADS_BETWEEN
             await asyncio.gather(
                 *(asyncio.to_thread(_kill_and_restart, infrastructure, services, name) for name in pair)
             )
             kills.update(pair)
-            await eventually(lambda: load.acknowledged > acknowledged, timeout_seconds=60)  # noqa: B023
+            await eventually(lambda: load.uploads >= enough, timeout_seconds=60)  # noqa: B023
     for url in services.urls.values():
         await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=90)  # noqa: B023
     return kills
