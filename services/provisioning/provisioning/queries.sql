@@ -22,6 +22,15 @@ SELECT a.id, a.agentcache_user_ref, a.agentcache_email, a.agentcache_tier, a.tie
 FROM agentcache_accounts a JOIN tier_configs t ON t.tier = a.agentcache_tier
 WHERE a.agentcache_user_id = :agentcache_user_id;
 
+-- name: fetch_account_after(agentcache_user_id, consumer, event_id)^
+-- A user's account with the limits of its tier; no row comes back where the message was not processed yet.
+SELECT a.id, a.agentcache_user_ref, a.agentcache_email, a.agentcache_tier, a.tier_changed_at, a.api_key,
+       a.api_secret, a.credential_version, a.storage_quota_gb, a.bandwidth_quota_gb, a.jetty_speed_enabled,
+       t.rate_limit_per_minute, t.max_file_size_mb, a.s3_bucket_name, a.s3_prefix, a.folder_created_at, a.status
+FROM inbox i JOIN agentcache_accounts a ON a.agentcache_user_id = :agentcache_user_id
+JOIN tier_configs t ON t.tier = a.agentcache_tier
+WHERE i.consumer = :consumer AND i.event_id = :event_id;
+
 -- name: fetch_newest_user_id()$
 -- The user whose account was made last.
 SELECT agentcache_user_id FROM agentcache_accounts ORDER BY created_at DESC LIMIT 1;

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jettythunder.database import Connection, queries
-from provisioning.domain import Account, Credentials, Tier, Usage
+from provisioning.domain import Account, Credentials, Delivery, Tier, Usage
 
 
 class Repository:
@@ -49,6 +49,15 @@ class Repository:
     async def fetch_account(self, connection: Connection, user_id: UUID) -> Account | None:
         """A user's account."""
         row = await self._queries.fetch_account(connection, agentcache_user_id=user_id)
+        return Account(**row) if row is not None else None
+
+    async def fetch_account_after(
+        self, connection: Connection, user_id: UUID, delivery: Delivery
+    ) -> Account | None:
+        """A user's account, if the message was processed already."""
+        row = await self._queries.fetch_account_after(
+            connection, agentcache_user_id=user_id, consumer=delivery.consumer, event_id=delivery.event_id
+        )
         return Account(**row) if row is not None else None
 
     async def fetch_newest_user_id(self, connection: Connection) -> UUID | None:

@@ -1,8 +1,7 @@
 """Provisioning's use-cases. Each owns its transaction, and may be repeated at any time."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -70,11 +69,12 @@ class Provisioning:
         """
         user_id = domain.user_id_of(user_ref)
         domain.check_email(email)
-        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
-            if is_first:
-                limits = await self._tier(connection, tier)
-                await self._insert(connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits)
-            account = await self._account(connection, user_id)
+
+        async def make(connection: Connection) -> None:
+            limits = await self._tier(connection, tier)
+            await self._insert(connection, user_id=user_id, user_ref=user_ref, email=email, tier=limits)
+
+        account = await self._once(delivery, user_id, make)
         completed = account.folder_created_at is None and await self._make_folder(account)
         return self._reply(account, created=completed)
 
@@ -93,12 +93,12 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
-            if is_first:
-                limits = await self._tier(connection, tier)
-                await self._move(connection, user_id, limits, changed_at=changed_at)
-            account = await self._account(connection, user_id)
-        return self._reply(account, created=False)
+
+        async def move(connection: Connection) -> None:
+            limits = await self._tier(connection, tier)
+            await self._move(connection, user_id, limits, changed_at=changed_at)
+
+        return self._reply(await self._once(delivery, user_id, move), created=False)
 
     async def rotate_credentials(
         self, delivery: Delivery, *, user_ref: str, grace_seconds: int
@@ -110,11 +110,11 @@ class Provisioning:
             AccountNotFound: the user has no account.
         """
         user_id = domain.user_id_of(user_ref)
-        async with self._pool.acquire() as connection, self._once(connection, delivery) as is_first:
-            if is_first:
-                await self._rotate(connection, user_id, grace_seconds=grace_seconds)
-            account = await self._account(connection, user_id)
-        return self._reply(account, created=False)
+
+        async def rotate(connection: Connection) -> None:
+            await self._rotate(connection, user_id, grace_seconds=grace_seconds)
+
+        return self._reply(await self._once(delivery, user_id, rotate), created=False)
 
     async def _insert(
         self, connection: Connection, *, user_id: UUID, user_ref: str, email: str, tier: Tier
@@ -206,18 +206,23 @@ class Provisioning:
         await outbox.write(connection, event, source=_SOURCE)
         log.info(event.TYPE, **event.model_dump(mode="json"))
 
-    @contextlib.asynccontextmanager
-    async def _once(self, connection: Connection, delivery: Delivery) -> AsyncIterator[bool]:
-        """A transaction for the message's effect and for the answer, or False and none where it has had it.
+    async def _once(
+        self, delivery: Delivery, user_id: UUID, effect: Callable[[Connection], Awaitable[None]]
+    ) -> Account:
+        """Let a message have its effect once, and give the account.
 
-        An answer that is read after the transaction may be that of the next message.
+        A message that has had it costs one look. The account is read in the effect's transaction: read after
+        it, it may be as the next message left it.
         """
-        consumer, event_id = delivery.consumer, delivery.event_id
-        if await inbox.seen(connection, consumer=consumer, event_id=event_id):
-            yield False
-            return
-        async with connection.transaction():
-            yield await inbox.first_time(connection, consumer=consumer, event_id=event_id)
+        async with self._pool.acquire() as connection:
+            account = await self._repository.fetch_account_after(connection, user_id, delivery)
+            if account is not None:
+                inbox.count_repeated(delivery.consumer)
+                return account
+            async with connection.transaction():
+                if await inbox.first_time(connection, consumer=delivery.consumer, event_id=delivery.event_id):
+                    await effect(connection)
+                return await self._account(connection, user_id)
 
     async def _tier(self, connection: Connection, name: str) -> Tier:
         domain.check_tier_name(name)

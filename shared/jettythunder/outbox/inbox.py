@@ -18,7 +18,7 @@ async def first_time(connection: Connection, *, consumer: str, event_id: UUID) -
     """
     if await _queries.insert_inbox(connection, consumer=consumer, event_id=event_id):
         return True
-    _duplicates.labels(consumer).inc()
+    count_repeated(consumer)
     return False
 
 
@@ -31,10 +31,15 @@ async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
     """
     if not await _queries.is_in_inbox(on, consumer=consumer, event_id=event_id):
         return False
-    _duplicates.labels(consumer).inc()
+    count_repeated(consumer)
     return True
 
 
 async def note(on: Runner, *, consumer: str, event_id: UUID) -> None:
     """Note an event as processed, after its effect."""
     await _queries.insert_inbox(on, consumer=consumer, event_id=event_id)
+
+
+def count_repeated(consumer: str) -> None:
+    """Count an event that was passed over, for consumers that look into the inbox by a query of their own."""
+    _duplicates.labels(consumer).inc()
