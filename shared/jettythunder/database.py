@@ -1,49 +1,381 @@
-"""The connection pool, and queries by name from a service's queries.sql."""
+"""The database boundary: connections, transactions, and typed queries from named SQL blocks.
+
+This is the only module that knows asyncpg. What PostgreSQL answers is translated once, here:
+
+* :class:`DatabaseUnavailable`: the server can't be reached, is starting or stopping, is full, out of memory
+  or read-only. The statement had no effect, or none that is known.
+* :class:`DatabaseTimedOut`: the server works, and this statement took longer than it may.
+* :class:`DatabaseConflict`: another transaction was in the way.
+* :class:`InvalidField`: the statement was given a value that PostgreSQL can't store.
+
+Anything else is a mistake in the code and passes through.
+"""
 
 import asyncio
+import contextlib
+import dataclasses
+import enum
+import typing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import aiosql
 import asyncpg
+from aiosql.types import QueryFn
 
-from jettythunder.errors import DatabaseUnavailable
-
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Connection: TypeAlias = (
-    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+from jettythunder.errors import (
+    ConfigurationError,
+    DatabaseConflict,
+    DatabaseTimedOut,
+    DatabaseUnavailable,
+    InvalidField,
 )
+
+Row = TypeVar("Row")
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+
+_Record: TypeAlias = asyncpg.Record
+_Raw: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+# SQLSTATE classes and codes (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+_READ_ONLY = "25006"
+_CANCELED = "57014"
+_CONFLICTS = ("40001", "40P01", "23503", "23505", "23P01", "55P03")
+_INVALID_VALUE_CLASS = "22"
+_UNFIT = "A value can't be stored: it is out of range, or of a form that the database does not take."
+
+_PING_SECONDS = 2.0
+_CLOSE_SECONDS = 5.0
+
+
+class Database:
+    """A pool of connections to one database.
+
+    Args:
+        url: ``postgresql://user:password@host:port/name``.
+        name: how the connections are shown in pg_stat_activity.
+        role: the PostgreSQL role that every statement runs as; by default the user's own.
+        size: the most connections at once.
+        acquire_seconds: the longest wait for a free connection.
+        statement_seconds: the longest a statement may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        role: str | None = None,
+        size: int = 10,
+        acquire_seconds: float = 5,
+        statement_seconds: float = 30,
+    ) -> None:
+        self._url = url
+        self._size = size
+        self._acquire_seconds = acquire_seconds
+        self._statement_seconds = statement_seconds
+        # The server ends a slow statement; a client that waits longer than that waits for a silent server.
+        self._settings = {
+            "application_name": name,
+            "timezone": "UTC",
+            "statement_timeout": str(round(statement_seconds * 1000)),
+            **({"role": role} if role is not None else {}),
+        }
+        self._pool: asyncpg.Pool[_Record] | None = None
+        self._on_publish: Callable[[], None] = _do_nothing
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            DatabaseUnavailable: the server can't be reached.
+            ConfigurationError: the URL's user may not take the role, or the migrations have not made it yet.
+        """
+        try:
+            await self._open()
+        except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+            raise ConfigurationError(
+                f"The database's user can't take the role {self._settings.get('role')}: run "
+                "`jettythunder db migrate`, or have the role granted to the user, then start again."
+            ) from error
+
+    async def _open(self) -> None:
+        with _translated(self, with_values=False):
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                command_timeout=self._statement_seconds + 5,
+                reset=_keep,
+                timeout=10,
+                server_settings=self._settings,
+            )
+
+    async def close(self) -> None:
+        """Close all connections; what is still in use after a few seconds is cut off."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def ping(self) -> None:
+        """Make one round trip.
+
+        Raises:
+            DatabaseUnavailable: there was no answer within two seconds.
+        """
+        with _translated(self):
+            async with asyncio.timeout(_PING_SECONDS), self._acquired() as raw:
+                await raw.fetchval("SELECT 1")
+
+    def on_publish(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called after each commit of this process that wrote to the outbox."""
+        self._on_publish = callback
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator["Connection"]:
+        """One connection, outside a transaction: for what belongs to a session, such as advisory locks."""
+        async with self._acquired() as raw:
+            yield Connection(self, raw)
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, *, isolation: Isolation = "read_committed", readonly: bool = False
+    ) -> AsyncIterator["Connection"]:
+        """A connection in a transaction, which is committed at the end or rolled back by an error."""
+        async with self._acquired() as raw:
+            connection = Connection(self, raw)
+            transaction = raw.transaction(isolation=isolation, readonly=readonly)
+            with _translated(self):
+                await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                # Of a lost connection the server forgets the transaction by itself.
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await transaction.rollback()
+                raise
+            with _translated(self):
+                await transaction.commit()
+        if connection.wrote_outbox:
+            self._on_publish()
+
+    async def fetch(self, statement: "Statement", arguments: Sequence[object]) -> list[_Record]:
+        """Run one statement on any connection, in a transaction of its own."""
+        with _translated(self):
+            async with self._acquired() as raw:
+                rows = await raw.fetch(statement.sql, *arguments)
+        if statement.publishes:
+            self._on_publish()
+        return rows
+
+    @contextlib.asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[_Raw]:
+        if self._pool is None:
+            raise DatabaseUnavailable("The database is not open, or is being closed.")
+        pool = self._pool
+        with _translated(self):
+            try:
+                raw = await pool.acquire(timeout=self._acquire_seconds)
+            except TimeoutError as error:
+                raise DatabaseUnavailable(
+                    f"No database connection became free within {self._acquire_seconds:g} seconds."
+                ) from error
+        try:
+            yield raw
+        finally:
+            with _translated(self):
+                await pool.release(raw)
+
+    def forget_connections(self) -> None:
+        """Replace each connection at its next use: after a fail-over they lead to the wrong server."""
+        if self._pool is not None:
+            # The method is a coroutine that does not wait for anything.
+            with contextlib.suppress(StopIteration):
+                self._pool.expire_connections().send(None)
+
+
+class Connection:
+    """A connection of the pool, while its context is open."""
+
+    def __init__(self, database: Database, raw: _Raw) -> None:
+        self._database = database
+        self._raw = raw
+        self.wrote_outbox = False
+
+    async def fetch(self, statement: "Statement", arguments: Sequence[object]) -> list[_Record]:
+        """Run one statement."""
+        with _translated(self._database):
+            rows = await self._raw.fetch(statement.sql, *arguments)
+        self.wrote_outbox = self.wrote_outbox or statement.publishes
+        return rows
+
+
 # Where one statement may run: on a connection, in its transaction if it has one, or on any of the pool.
-Runner: TypeAlias = (
-    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-    " | asyncpg.Pool[asyncpg.Record]"
-)
-
-# What asyncpg raises while PostgreSQL is away or coming back.
-CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
-    OSError,
-    TimeoutError,
-    asyncpg.exceptions.PostgresConnectionError,
-    asyncpg.exceptions.CannotConnectNowError,
-    asyncpg.exceptions.AdminShutdownError,
-    asyncpg.exceptions.CrashShutdownError,
-    asyncpg.exceptions.InterfaceError,
-    asyncpg.exceptions.TooManyConnectionsError,
-)
+Runner: TypeAlias = Database | Connection
 
 
-async def connect(url: str, *, size: int, name: str) -> Pool:
-    """Open a pool of up to ``size`` connections, shown in pg_stat_activity under ``name``."""
-    pool: Pool = await asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=size,
-        command_timeout=30,
-        reset=_keep,
-        timeout=10,
-        server_settings={"application_name": name, "timezone": "UTC"},
-    )
-    return pool
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """A named block of a queries.sql: its SQL with numbered parameters, and their names in order."""
+
+    package: str
+    name: str
+    sql: str
+    parameters: tuple[str, ...]
+    publishes: bool
+
+    async def fetch(self, on: Runner, given: dict[str, object]) -> list[_Record]:
+        if len(given) != len(self.parameters):
+            raise TypeError(f"{self.package}: {self.name} takes {', '.join(self.parameters)}")
+        return await on.fetch(self, [given[name] for name in self.parameters])
+
+
+# Every typed query there is, for the test that compares each with the schema.
+DECLARED: Final[list[tuple[Statement, object]]] = []
+
+
+class Queries:
+    """The statements of a package's queries.sql, as typed queries.
+
+    A row type is a dataclass with a field for each column of the statement, or a plain type where the
+    statement has one column. Enumerations among the fields are made of the column's text.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+        self._loaded = aiosql.from_str(text, "asyncpg")
+
+    def all(self, name: str, row: type[Row]) -> "All[Row]":
+        """A query for any number of rows."""
+        return All(self._declare(name, row), row)
+
+    def one(self, name: str, row: type[Row]) -> "One[Row]":
+        """A query that always has one row."""
+        return One(self._declare(name, row), row)
+
+    def maybe(self, name: str, row: type[Row]) -> "Maybe[Row]":
+        """A query for one row or none."""
+        return Maybe(self._declare(name, row), row)
+
+    def run(self, name: str) -> "Run":
+        """A statement whose rows, if it has any, do not matter."""
+        return Run(self._declare(name, None))
+
+    def _declare(self, name: str, row: object) -> Statement:
+        loaded: QueryFn = getattr(self._loaded, name)
+        parameters = tuple(self._loaded.driver_adapter.var_sorted[name])
+        statement = Statement(
+            self._package, name, loaded.sql, parameters, publishes="INTO outbox " in loaded.sql
+        )
+        DECLARED.append((statement, row))
+        return statement
+
+
+class All(Generic[Row]):
+    """A query for any number of rows."""
+
+    def __init__(self, statement: Statement, row: type[Row]) -> None:
+        self._statement = statement
+        self._decode = _decoder(row)
+
+    async def __call__(self, on: Runner, **given: object) -> list[Row]:
+        return [self._decode(record) for record in await self._statement.fetch(on, given)]
+
+
+class Maybe(Generic[Row]):
+    """A query for one row or none."""
+
+    def __init__(self, statement: Statement, row: type[Row]) -> None:
+        self._statement = statement
+        self._decode = _decoder(row)
+
+    async def __call__(self, on: Runner, **given: object) -> Row | None:
+        records = await self._statement.fetch(on, given)
+        return self._decode(records[0]) if records else None
+
+
+class One(Generic[Row]):
+    """A query that always has one row."""
+
+    def __init__(self, statement: Statement, row: type[Row]) -> None:
+        self._statement = statement
+        self._decode = _decoder(row)
+
+    async def __call__(self, on: Runner, **given: object) -> Row:
+        (record,) = await self._statement.fetch(on, given)
+        return self._decode(record)
+
+
+class Run:
+    """A statement whose rows do not matter."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    async def __call__(self, on: Runner, **given: object) -> None:
+        await self._statement.fetch(on, given)
+
+
+def _decoder(row: type[Row]) -> Callable[[_Record], Row]:
+    if not dataclasses.is_dataclass(row):
+        return lambda record: typing.cast("Row", record[0])
+    hints = typing.get_type_hints(row)
+    enums = {
+        field.name: hints[field.name]
+        for field in dataclasses.fields(row)
+        if isinstance(hints[field.name], type) and issubclass(hints[field.name], enum.Enum)
+    }
+    make = typing.cast("Callable[..., Row]", row)
+    if not enums:
+        return lambda record: make(**record)
+
+    def decode(record: _Record) -> Row:
+        columns: dict[str, Any] = dict(record)
+        for name, kind in enums.items():
+            columns[name] = kind(columns[name])
+        return make(**columns)
+
+    return decode
+
+
+@contextlib.contextmanager
+def _translated(database: Database, *, with_values: bool = True) -> Iterator[None]:
+    """Raise what asyncpg raises as one of the errors of this module's docstring."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        translated = _translation(database, error)
+        if isinstance(translated, InvalidField) and not with_values:
+            raise
+        raise translated from error
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if isinstance(error, ValueError):
+            raise InvalidField(_UNFIT) from error
+        raise DatabaseUnavailable from error
+
+
+def _translation(database: Database, error: asyncpg.PostgresError) -> Exception:
+    state = str(error.sqlstate)
+    if state == _CANCELED:
+        return DatabaseTimedOut()
+    if state == _READ_ONLY:
+        database.forget_connections()
+        return DatabaseUnavailable("The database is read-only.")
+    if state.startswith(_UNAVAILABLE_CLASSES):
+        return DatabaseUnavailable()
+    if state in _CONFLICTS:
+        return DatabaseConflict()
+    if state.startswith(_INVALID_VALUE_CLASS):
+        return InvalidField(_UNFIT)
+    return error
 
 
 async def _keep(_: object) -> None:
@@ -53,20 +385,5 @@ async def _keep(_: object) -> None:
     """
 
 
-async def ping(pool: Pool) -> None:
-    """One round trip.
-
-    Raises:
-        DatabaseUnavailable: if it does not answer within two seconds.
-    """
-    try:
-        async with asyncio.timeout(2):
-            await pool.fetchval("SELECT 1")
-    except CONNECTION_ERRORS as error:
-        raise DatabaseUnavailable from error
-
-
-def queries(package: str) -> Any:
-    """The queries of ``package``'s queries.sql, as methods that take a connection first."""
-    text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
-    return aiosql.from_str(text, "asyncpg")
+def _do_nothing() -> None:
+    pass

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from jettythunder import auth
+from jettythunder import signing
 from jettythunder.errors import LinkExpired, LinkInvalid
 
 _LONGEST = 4096
@@ -38,7 +38,7 @@ class EdgeTokens:
     """Mints tokens (gateway) and reads them (edges), with the signing key both have."""
 
     def __init__(self, signing_key: str) -> None:
-        self._key = auth.derive(signing_key, info="signature/edge-chunk")
+        self._key = signing.derive(signing_key, info="signature/edge-chunk")
 
     def mint(self, token: EdgeToken) -> str:
         """The token as text."""

@@ -1,9 +1,11 @@
-"""The one error table: stable code, sentence, HTTP status, and whether the same call may be tried again.
+"""Errors as callers see them: stable code, sentence, HTTP status, and whether a repetition may succeed.
 
-Every error a caller can see is a subclass of :class:`JettyThunderError` listed here. The class docstring
-is the default sentence; ``code`` never changes once published.
+Every error a caller can see is a subclass of :class:`JettyThunderError`. Those of the servers behind all
+services and of HTTP stand here, a service's own in its errors.py. The class docstring is the default
+sentence; ``code`` never changes once published.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -15,10 +17,16 @@ class JettyThunderError(Exception):
     retryable: ClassVar[bool] = True
 
     def __init__(
-        self, detail: str | None = None, *, retry_after_seconds: float | None = None, **extra: Any
+        self,
+        detail: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
     ) -> None:
         self.detail = detail or (type(self).__doc__ or "").strip()
         self.retry_after_seconds = retry_after_seconds
+        self.headers = headers or {}
         self.extra = extra
         super().__init__(self.detail)
 
@@ -231,6 +239,30 @@ class DatabaseUnavailable(JettyThunderError):
     """The database can't be reached. The call is safe to repeat."""
 
     code, status, retryable = "database_unavailable", 503, True
+
+
+class DatabaseTimedOut(JettyThunderError):
+    """The database did not finish the statement in time. The call is safe to repeat."""
+
+    code, status, retryable = "database_timed_out", 503, True
+
+
+class DatabaseConflict(JettyThunderError):
+    """Another change to the same data was made at the same time. Try again."""
+
+    code, status, retryable = "database_conflict", 503, True
+
+
+class PayloadTooLarge(JettyThunderError):
+    """The body is larger than this call takes."""
+
+    code, status, retryable = "payload_too_large", 413, False
+
+
+class MethodNotAllowed(JettyThunderError):
+    """This address does not take the method; the Allow header lists those that it takes."""
+
+    code, status, retryable = "method_not_allowed", 405, False
 
 
 class StorageUnavailable(JettyThunderError):

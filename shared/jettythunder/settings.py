@@ -6,17 +6,21 @@ from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationErr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs. Each service's own settings class adds to it."""
+class EnvironmentSettings(BaseSettings):
+    """Settings that are read from environment variables of their names."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+
+class ServiceSettings(EnvironmentSettings):
+    """What every service needs. Each service's own settings class adds to it."""
 
     database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
     rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     sentry_dsn: SecretStr | None = None
     jettythunder_ops_token: SecretStr = Field(
-        description="Bearer token of the internal doors (metrics, admin)"
+        description="Bearer token of operators: metrics and administration"
     )
     database_pool_size: int = Field(default=10, ge=1)
     shutdown_timeout_seconds: float = Field(default=15, gt=0)
@@ -33,10 +37,8 @@ class ServiceSettings(BaseSettings):
         return tuple(round(seconds * 1000) for seconds in self.retry_delays_seconds)
 
 
-class StorageSettings(BaseSettings):
+class StorageSettings(EnvironmentSettings):
     """Where the objects are: any S3 endpoint, Seagate Lyve Cloud by default."""
-
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
     lyve_endpoint: str = "https://s3.lyvecloud.seagate.com"
     lyve_region: str = "us-east-1"

@@ -10,10 +10,12 @@ from uuid import uuid4
 
 import sentry_sdk
 import structlog
+from asgi_correlation_id import correlation_id
 
 from jettythunder.settings import ServiceSettings
 
-correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+__all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"]
+
 causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
 # Last line of defence: call sites don't log secrets, and a slip is still not written.
@@ -65,7 +67,16 @@ def configure(service: str, settings: ServiceSettings) -> None:
         )
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for noisy in ("aiormq", "aio_pika", "aiobotocore", "botocore", "boto3", "httpx", "aiohttp.access"):
+    for noisy in (
+        "aiormq",
+        "aio_pika",
+        "aiobotocore",
+        "botocore",
+        "boto3",
+        "httpx",
+        "aiohttp.access",
+        "asgi_correlation_id",
+    ):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     structlog.configure(
         processors=[*processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

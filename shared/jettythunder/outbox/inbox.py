@@ -4,9 +4,11 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from jettythunder.database import Connection, Runner, queries
+from jettythunder.database import Connection, Queries, Runner
 
-_queries = queries("jettythunder.outbox")
+_queries = Queries("jettythunder.outbox")
+_insert_inbox = _queries.maybe("insert_inbox", bool)
+_is_in_inbox = _queries.one("is_in_inbox", bool)
 _duplicates = Counter("jettythunder_duplicates_total", "Events seen before and passed over", ["consumer"])
 
 
@@ -16,7 +18,7 @@ async def first_time(connection: Connection, *, consumer: str, event_id: UUID) -
     Call it first in the transaction that processes the event: the two are committed together, so an event
     has its effect once however often it is delivered or replayed.
     """
-    if await _queries.insert_inbox(connection, consumer=consumer, event_id=event_id):
+    if await _insert_inbox(connection, consumer=consumer, event_id=event_id):
         return True
     count_repeated(consumer)
     return False
@@ -29,7 +31,7 @@ async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
     :func:`note` it. A crash in between repeats the effect, so whoever it reaches must be able to tell
     repetitions.
     """
-    if not await _queries.is_in_inbox(on, consumer=consumer, event_id=event_id):
+    if not await _is_in_inbox(on, consumer=consumer, event_id=event_id):
         return False
     count_repeated(consumer)
     return True
@@ -37,7 +39,7 @@ async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
 
 async def note(on: Runner, *, consumer: str, event_id: UUID) -> None:
     """Note an event as processed, after its effect."""
-    await _queries.insert_inbox(on, consumer=consumer, event_id=event_id)
+    await _insert_inbox(on, consumer=consumer, event_id=event_id)
 
 
 def count_repeated(consumer: str) -> None:

@@ -23,15 +23,19 @@ UNION ALL
 SELECT NULL, lane, NULL, NULL, NULL, NULL, NULL FROM (SELECT lane FROM lanes WHERE NOT is_mine LIMIT 1) AS held
 ORDER BY id NULLS LAST;
 
--- name: quarantine(id, lane, exchange, routing_key, event_id, body, created_at, reason)*!
--- Sets an event aside that no queue takes.
+-- name: quarantine(ids, lanes, exchanges, routing_keys, event_ids, bodies, created_ats, reason)!
+-- Sets events aside that no queue takes.
 INSERT INTO outbox_quarantine (id, lane, exchange, routing_key, event_id, body, created_at, reason)
-VALUES (:id, :lane, :exchange, :routing_key, :event_id, :body, :created_at, :reason);
+SELECT given.*, :reason FROM unnest(:ids::bigint[], :lanes::smallint[], :exchanges::text[], :routing_keys::text[],
+                                    :event_ids::uuid[], :bodies::text[], :created_ats::timestamptz[]) AS given;
 
--- name: backlog()^
--- How many events wait, and for how many seconds the oldest one has.
-SELECT count(*) AS waiting, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS lag_seconds
-FROM outbox;
+-- name: lag()^
+-- For how many seconds the oldest event has waited, and about how many wait: the span of their ids.
+SELECT coalesce(extract(epoch FROM clock_timestamp() - oldest.created_at), 0)::float8 AS lag_seconds,
+    coalesce(newest.id - oldest.id + 1, 0) AS waiting
+FROM (SELECT 1) AS always
+LEFT JOIN (SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) AS oldest ON true
+LEFT JOIN (SELECT id FROM outbox ORDER BY id DESC LIMIT 1) AS newest ON true;
 
 -- name: insert_inbox(consumer, event_id)$
 -- Notes that a consumer processes an event; no row comes back for one it has processed before.

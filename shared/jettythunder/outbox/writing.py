@@ -7,11 +7,11 @@ from zlib import crc32
 from jettythunder import topology
 from jettythunder.broker.publisher import envelope
 from jettythunder.contracts.envelope import Payload
-from jettythunder.database import Connection, queries
+from jettythunder.database import Queries, Runner
 
 LANE_COUNT = 16
 
-_queries = queries("jettythunder.outbox")
+_insert_outbox = Queries("jettythunder.outbox").run("insert_outbox")
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,6 @@ def rows(*payloads: Payload, source: str) -> Rows:
     )
 
 
-async def write(connection: Connection, *payloads: Payload, source: str) -> None:
+async def write(on: Runner, *payloads: Payload, source: str) -> None:
     """Add events to the outbox. They are published if, and only if, the caller's transaction commits."""
-    await write_rows(connection, rows(*payloads, source=source))
-
-
-async def write_rows(connection: Connection, events: Rows) -> None:
-    """As :func:`write`, for events that are enveloped already."""
-    await _queries.insert_outbox(connection, **vars(events))
+    await _insert_outbox(on, **vars(rows(*payloads, source=source)))

@@ -1,0 +1,79 @@
+"""Errors as answers: RFC 9457 problem+json with a stable code."""
+
+import sentry_sdk
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from jettythunder import telemetry
+from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, MethodNotAllowed, NotFound
+
+log = telemetry.logger(__name__)
+
+PROBLEM = "application/problem+json"
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Answer every error of an application as problem+json."""
+    app.add_exception_handler(JettyThunderError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def problem(error: JettyThunderError) -> JSONResponse:
+    """The error as RFC 9457 problem+json, with its stable ``code``."""
+    headers = dict(error.headers)
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_seconds)))
+    elif error.status == 503:
+        headers["Retry-After"] = "1"
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = {
+        "type": f"urn:jettythunder:error:{error.code}",
+        "title": (type(error).__doc__ or error.detail).strip(),
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "retryable": error.retryable,
+        "success": False,
+        "correlation_id": telemetry.correlation_id.get(),
+        **error.extra,
+    }
+    return JSONResponse(body, error.status, headers, media_type=PROBLEM)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, JettyThunderError)  # noqa: S101 - registered for this class
+    if error.status >= 500:
+        log.warning("request failed", code=error.code, detail=error.detail, cause=repr(error.__cause__))
+    return problem(error)
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    if any(e["type"] == "json_invalid" for e in error.errors()):
+        return problem(BadRequest("The body is not valid JSON."))
+    places = [
+        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "message": e["msg"]}
+        for e in error.errors()
+    ]
+    named = "; ".join(f"{place['field']}: {place['message']}" for place in places)
+    return problem(InvalidField(f"A field has a value that is not allowed: {named}", fields=places))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    if error.status_code == 404:
+        return problem(NotFound())
+    if error.status_code == 405:
+        return problem(MethodNotAllowed(headers=error.headers or {}))
+    return problem(BadRequest(str(error.detail)))
+
+
+async def _on_unexpected(_: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error)
+    sentry_sdk.capture_exception(error)
+    return problem(JettyThunderError())
