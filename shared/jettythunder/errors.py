@@ -233,6 +233,12 @@ class DatabaseUnavailable(JettyThunderError):
     code, status, retryable = "database_unavailable", 503, True
 
 
+class DatabaseTimedOut(JettyThunderError):
+    """The database did not finish the statement in time. The call is safe to repeat."""
+
+    code, status, retryable = "database_timed_out", 503, True
+
+
 class StorageUnavailable(JettyThunderError):
     """The object storage did not take or give the bytes. Nothing was stored; the call is safe to repeat."""
 
@@ -267,6 +273,12 @@ class MalformedEvent(JettyThunderError):
     """The message is not a CloudEvent of a known type and version."""
 
     code, status, retryable = "malformed_event", 422, False
+
+
+class UnknownEventType(JettyThunderError):
+    """This version of the service does not know the message's type. A newer one may."""
+
+    code, status, retryable = "unknown_event_type", 422, True
 
 
 class WebhookRefused(JettyThunderError):

@@ -6,20 +6,12 @@ from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationErr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs. Each service's own settings class adds to it."""
+class BrokerSettings(BaseSettings):
+    """The broker, and what all services declare there alike."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
-    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
     rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    sentry_dsn: SecretStr | None = None
-    jettythunder_ops_token: SecretStr = Field(
-        description="Bearer token of the internal doors (metrics, admin)"
-    )
-    database_pool_size: int = Field(default=10, ge=1)
-    shutdown_timeout_seconds: float = Field(default=15, gt=0)
     event_log_max_age: str = "30D"
     event_log_max_bytes: int = 20_000_000_000
     retry_delays_seconds: tuple[PositiveFloat, ...] = Field(
@@ -31,6 +23,19 @@ class ServiceSettings(BaseSettings):
     @property
     def retry_delays_ms(self) -> tuple[int, ...]:
         return tuple(round(seconds * 1000) for seconds in self.retry_delays_seconds)
+
+
+class ServiceSettings(BrokerSettings):
+    """What every service needs. Each service's own settings class adds to it."""
+
+    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    sentry_dsn: SecretStr | None = None
+    jettythunder_ops_token: SecretStr = Field(
+        description="Bearer token of the internal doors (metrics, admin)"
+    )
+    database_pool_size: int = Field(default=10, ge=1)
+    shutdown_timeout_seconds: float = Field(default=15, gt=0)
 
 
 class StorageSettings(BaseSettings):
