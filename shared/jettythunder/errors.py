@@ -301,22 +301,10 @@ class MalformedEvent(JettyThunderError):
     code, status, retryable = "malformed_event", 422, False
 
 
-class WebhookRefused(JettyThunderError):
-    """The receiver of a webhook refused it, and would refuse it again."""
+class UnknownEventType(JettyThunderError):
+    """This version of the service does not know the message's type. A newer one may."""
 
-    code, status, retryable = "webhook_refused", 502, False
-
-
-class WebhookUndelivered(JettyThunderError):
-    """The receiver of a webhook can't be reached, or failed. It is sent again later."""
-
-    code, status, retryable = "webhook_undelivered", 502, True
-
-
-class ReconciliationRunning(JettyThunderError):
-    """A reconciliation runs already. Wait for its end."""
-
-    code, status, retryable = "reconciliation_running", 409, True
+    code, status, retryable = "unknown_event_type", 422, True
 
 
 class ConsumerNotFound(NotFound):

@@ -1,14 +1,17 @@
 """Builds the usage-meter: what it opens, its use-cases, its consumers and its schedule."""
 
+from collections.abc import AsyncGenerator
+
 import aiohttp
 import svcs
+import svcs.fastapi
 from fastapi import FastAPI
 
 from jettythunder import http, telemetry
 from jettythunder.broker.service import Messaging, open_messaging
 from jettythunder.broker.topology import retry_queue
 from jettythunder.database import Database
-from jettythunder.lifecycle import Periodic, open_database, wait_for
+from jettythunder.lifecycle import open_database, role_of, wait_for
 from jettythunder.storage import Storage
 from usage_meter.accounts.store import AccountStore
 from usage_meter.ledger import routes as ledger_routes
@@ -36,9 +39,9 @@ from usage_meter.reports.usage import UsageReport
 from usage_meter.rollups.close import Closing
 from usage_meter.rollups.roll_up import Rollups
 from usage_meter.rollups.store import RollupStore
-from usage_meter.scheduling.lock import periodic
+from usage_meter.scheduling.metering import Metering, periodic
 from usage_meter.settings import Settings
-from usage_meter.webhooks.handlers import router as webhooks_router
+from usage_meter.webhooks.handlers import ROUTERS
 from usage_meter.webhooks.send import Webhooks
 
 _REPORT_CONNECTIONS = 3
@@ -49,7 +52,7 @@ def create_app() -> FastAPI:
     """The application, with its settings read."""
     app = http.create_app(
         "JettyThunder usage-meter",
-        description="Books what accounts store and send in a ledger, and keeps their quotas exact to the byte.",
+        description="Books what accounts store and send, and keeps their quotas exact to the byte.",
         settings=Settings,
         lifespan=lifespan,
     )
@@ -59,7 +62,7 @@ def create_app() -> FastAPI:
 
 
 @svcs.fastapi.lifespan
-async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None, None]:
     """Open everything, let events flow, and have it closed in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(SERVICE, settings)
@@ -75,17 +78,17 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]
         service=SERVICE,
         database=database,
         messages=MESSAGES,
-        routers=(webhooks_router,),
+        routers=ROUTERS,
         context={"webhooks": webhooks},
     )
-    metering = _meter(registry, settings, database, storage, messaging)
+    metering = _open_metering(registry, settings, database, storage, messaging)
     await messaging.start()
     metering.start()
     yield
 
 
 async def _open_reports(registry: svcs.Registry, settings: Settings, database: Database) -> None:
-    """Reports have connections of their own, so that no number of readers keeps events from being booked."""
+    """Open what reads for reports, over connections of its own: no reader keeps events from being booked."""
     reading = Database(
         str(settings.database_url),
         name=f"{SERVICE} reports",
@@ -99,8 +102,7 @@ async def _open_reports(registry: svcs.Registry, settings: Settings, database: D
     registry.register_value(UsageReport, usage, on_registry_close=reading.close)
     registry.register_value(Quotas, Quotas(reading, accounts, store))
     registry.register_value(Prices, Prices(database, store, RollupStore()))
-    rabbitmq_url = settings.rabbitmq_url.get_secret_value()
-    rebuilding = Rebuilding(reading, RebuildingStore(), rabbitmq_url=rabbitmq_url)
+    rebuilding = Rebuilding(reading, RebuildingStore(), rabbitmq_url=settings.rabbitmq_url.get_secret_value())
     registry.register_value(Rebuilding, rebuilding)
 
 
@@ -113,18 +115,19 @@ def _open_webhooks(registry: svcs.Registry, settings: Settings, database: Databa
         AccountStore(),
         session,
         url=str(url) if url is not None else None,
-        key=settings.webhook_signing_key,
+        key=settings.webhook_key,
     )
 
 
-def _meter(
+def _open_metering(
     registry: svcs.Registry,
     settings: Settings,
     database: Database,
     storage: Storage,
     messaging: Messaging,
 ) -> Metering:
-    store, rollup_store = LedgerStore(), RollupStore()
+    """Open the consumer that books, and the work on a schedule."""
+    store = LedgerStore()
     ledger = Ledger(database, store, thresholds_percent=settings.usage_thresholds_percent)
     consumer = messaging.batch_consumer(
         USAGE_METER_EVENTS,
@@ -144,4 +147,63 @@ def _meter(
         ],
         unapplied=lambda: consumer.unapplied,
         newest_booked_at=lambda: ledger.newest_booked_at,
+    )
+    adjustments = Adjustments(database, store, ledger)
+    registry.register_value(Adjustments, adjustments)
+    reconciliation = _reconciliation(
+        settings, database, storage, store=store, ledger=ledger, adjustments=adjustments, backlog=backlog
+    )
+    registry.register_value(Reconciliation, reconciliation)
+    rollups = Rollups(database, RollupStore())
+    closing = Closing(database, RollupStore(), after_seconds=settings.usage_close_after_seconds)
+    sweep = Sweep(database, store, ledger, backlog)
+    periods = Periods(database, store, ledger)
+    metering = Metering(
+        consumer,
+        [
+            periodic("roll-up", rollups.roll_up_recent, interval_seconds=settings.usage_rollup_seconds),
+            periodic(
+                "roll-up-late", rollups.roll_up_all, interval_seconds=settings.usage_late_rollup_seconds
+            ),
+            periodic("close-hours", closing.run, interval_seconds=settings.usage_close_seconds),
+            periodic("sweep", sweep.run, interval_seconds=settings.usage_sweep_seconds),
+            periodic("begin-periods", periods.run, interval_seconds=settings.usage_sweep_seconds),
+            periodic(
+                "measure-drift",
+                reconciliation.watch,
+                interval_seconds=settings.usage_reconcile_seconds,
+                at_start=False,
+            ),
+        ],
+        close_seconds=settings.shutdown_timeout_seconds,
+    )
+    registry.register_value(Metering, metering, ping=Metering.ping, on_registry_close=metering.close)
+    return metering
+
+
+def _reconciliation(
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    *,
+    store: LedgerStore,
+    ledger: Ledger,
+    adjustments: Adjustments,
+    backlog: Backlog,
+) -> Reconciliation:
+    reconciled, accounts = ReconciliationStore(), AccountStore()
+    settle_seconds = settings.usage_reconcile_settle_seconds
+    looking = Looking(database, storage, reconciled, settle_seconds=settle_seconds)
+    mending = Mending(
+        database,
+        bucket=storage.bucket,
+        store=reconciled,
+        ledger_store=store,
+        rollup_store=RollupStore(),
+        ledger=ledger,
+        adjustments=adjustments,
+        backlog=backlog,
+    )
+    return Reconciliation(
+        database, storage, accounts, looking=looking, mending=mending, settle_seconds=settle_seconds
     )

@@ -34,9 +34,7 @@ _facts = Counter("jettythunder_meter_facts_total", "Facts by what became of them
 class Ledger:
     """Books on accounts."""
 
-    def __init__(
-        self, database: Database, store: LedgerStore, *, thresholds_percent: Sequence[int]
-    ) -> None:
+    def __init__(self, database: Database, store: LedgerStore, *, thresholds_percent: Sequence[int]) -> None:
         self._database = database
         self._store = store
         self._thresholds_percent = sorted(thresholds_percent)
@@ -89,9 +87,7 @@ class Ledger:
             accounts = await self._store.lock_accounts(on, account_ids=wanted)
         return accounts
 
-    async def book(
-        self, on: Connection, entries: Sequence[Entry], accounts: Sequence[LockedAccount]
-    ) -> None:
+    async def book(self, on: Connection, entries: Sequence[Entry], accounts: Sequence[LockedAccount]) -> None:
         """Append entries, add them to their locked accounts' counters, and announce what that changes."""
         if entries:
             await self._store.append_entries(on, entries=entries)

@@ -79,7 +79,5 @@ async def _facts(log: EventLog, account_id: UUID | None) -> AsyncIterator[Fact]:
             if logged.event is None or not wanted.takes(logged.event):
                 continue
             with contextlib.suppress(MalformedEvent):
-                event = decode(
-                    USAGE_METER_EVENTS, logged.body, routing_key=logged.routing_key, headers={}
-                )
+                event = decode(USAGE_METER_EVENTS, logged.body, routing_key=logged.routing_key, headers={})
                 yield fact_of(event)

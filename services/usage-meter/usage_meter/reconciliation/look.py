@@ -37,9 +37,7 @@ class Looking:
             findings = compare(
                 account,
                 listing=listing,
-                known=await self._store.known_objects(
-                    snapshot, account=account, bucket=self._storage.bucket
-                ),
+                known=await self._store.known_objects(snapshot, account=account, bucket=self._storage.bucket),
                 ledger_drift=await self._store.ledger_drift(snapshot, account_id=account.id),
                 lost_holds=await self._store.lost_holds(
                     snapshot, account_id=account.id, settle_seconds=self._settle_seconds
@@ -58,9 +56,7 @@ class Looking:
         return compare_ownerless(
             account_id,
             listing=listing,
-            known=await self._store.known_objects(
-                self._database, account=gone, bucket=self._storage.bucket
-            ),
+            known=await self._store.known_objects(self._database, account=gone, bucket=self._storage.bucket),
             ledger_bytes=await self._store.booked_bytes(self._database, account_id=account_id),
         )
 

@@ -71,7 +71,9 @@ class Mending:
         if findings.ledger_drift or findings.lost_holds:
             waiting = await self._backlog.count(self._database)
             if waiting:
-                left_alone.append(f"the ledger: {waiting} events wait to be booked or lie in the dead letters")
+                left_alone.append(
+                    f"the ledger: {waiting} events wait to be booked or lie in the dead letters"
+                )
             else:
                 mended += await self._correct_ledger(findings)
         return replace(findings, mended=tuple(mended), left_alone=tuple(left_alone))
@@ -141,7 +143,5 @@ class Mending:
         async with self._database.transaction() as connection:
             accounts = await self._ledger.lock(connection, [findings.account_id])
             holds = await self._ledger_store.take_holds(connection, keys=keys)
-            entries = [
-                reconciled_release(hold, now=accounts[0].now, source_id=uuid4()) for hold in holds
-            ]
+            entries = [reconciled_release(hold, now=accounts[0].now, source_id=uuid4()) for hold in holds]
             await self._ledger.book(connection, entries, accounts)

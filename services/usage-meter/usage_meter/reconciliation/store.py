@@ -27,9 +27,7 @@ class ReconciliationStore:
 
     async def known_objects(self, on: Runner, *, account: Account, bucket: str) -> list[KnownObject]:
         """The objects that assets, open uploads and requested deletions account for."""
-        return await _list_known_objects(
-            on, account_id=account.id, bucket=bucket, prefix=account.s3_prefix
-        )
+        return await _list_known_objects(on, account_id=account.id, bucket=bucket, prefix=account.s3_prefix)
 
     async def ledger_drift(self, on: Runner, *, account_id: UUID) -> list[LedgerDrift]:
         """Assets whose ledger entries don't add up to their size."""

@@ -106,7 +106,7 @@ class Bucket(StrEnum):
                 years, month = divmod(start.month - 1 + count, 12)
                 return start.replace(year=start.year + years, month=month + 1)
 
-    def count(self, start: datetime, end: datetime) -> int:
+    def number_between(self, start: datetime, end: datetime) -> int:
         """How many buckets begin from ``start``, where one does, to ``end`` (exclusive)."""
         match self:
             case Bucket.HOUR:
@@ -148,7 +148,7 @@ def pages(
     due = [(account_id, first) for account_id, first in used if first < to_at]
     if not due:
         return
-    longest = bucket.count(_begin(due, bucket, from_at), to_at)
+    longest = bucket.number_between(_begin(due, bucket, from_at), to_at)
     at_once = max(1, most_rows // max(1, longest))
     for number in range(0, len(due), at_once):
         group = due[number : number + at_once]

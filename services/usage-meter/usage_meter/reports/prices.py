@@ -23,7 +23,9 @@ class Prices:
         """All prices, the newest first."""
         return await self._store.prices(self._database)
 
-    async def set_price(self, *, resource: Resource, effective_from: date, usd_per_gb: Decimal, source: str) -> None:
+    async def set_price(
+        self, *, resource: Resource, effective_from: date, usd_per_gb: Decimal, source: str
+    ) -> None:
         """Set a price from a month on; the costs of what it prices are computed again.
 
         Raises:

@@ -38,9 +38,7 @@ class PriceRequest(BaseModel):
 
 
 @router.get("/accounts")
-async def list_quotas(
-    quotas: AnyQuotas, cursor: UUID | None = None, page_size: PageSize = 100
-) -> QuotaPage:
+async def list_quotas(quotas: AnyQuotas, cursor: UUID | None = None, page_size: PageSize = 100) -> QuotaPage:
     """Every account's quota, in pages."""
     return await quotas.page(after=cursor, page_size=page_size)
 

@@ -11,12 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from zlib import crc32
 
 from jettythunder.database import Connection, Database, Queries
-from jettythunder.lifecycle import Periodic
 from usage_meter.messages import SERVICE
-
-# A run that worked for a minute is followed by a pause of four.
-_REST = 4
-_MAX_BACKOFF_SECONDS = 5.0
 
 _try_lock = Queries("usage_meter.scheduling").one("try_lock", bool)
 
@@ -53,23 +48,3 @@ class WorkLock:
                 is_more_left = await batch(connection)
             worked_seconds += time.monotonic() - began
         return worked_seconds
-
-
-def periodic(name: str, work: Callable[[], Awaitable[float]], *, interval_seconds: float) -> Periodic:
-    """Work that is repeated, and rests after long runs so that most of the database's time is the events'.
-
-    Args:
-        work: returns for how many seconds it kept the database busy.
-    """
-
-    async def run() -> float:
-        return pause_seconds(await work(), interval_seconds=interval_seconds)
-
-    return Periodic(
-        name, run, interval_seconds=interval_seconds, max_backoff_seconds=_MAX_BACKOFF_SECONDS
-    )
-
-
-def pause_seconds(worked_seconds: float, *, interval_seconds: float) -> float:
-    """How long work rests after it kept the database busy for some time."""
-    return max(interval_seconds, _REST * worked_seconds)

@@ -14,6 +14,7 @@ from usage_meter.webhooks.send import Webhooks
 _AT_ONCE = 10
 
 router = RabbitRouter()
+ROUTERS = (router,)
 announced = router.subscriber(**consumes(USAGE_METER_WEBHOOKS, prefetch=_AT_ONCE))
 
 AnyWebhooks = Annotated[Webhooks, Context("webhooks")]

@@ -11,7 +11,7 @@ def signing_key(secret: str) -> bytes:
     """The HMAC key: what follows ``whsec_``, decoded from base64, or else the bytes of the text.
 
     Raises:
-        ValueError: with a sentence, where it can't be decoded, or is too short to keep others from guessing it.
+        ValueError: with a sentence, where it can't be decoded or is too short.
     """
     key = _decoded(secret.removeprefix(_PREFIX)) if secret.startswith(_PREFIX) else secret.encode()
     if len(key) < _SHORTEST_BYTES:
