@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -28,10 +28,11 @@ from jettythunder.broker import topology
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
-from jettythunder.database import Pool
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
 from usage_meter.messages import USAGE_METER_EVENTS
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 GB = 1_000_000_000
 WAIT_SECONDS = 20.0
@@ -144,7 +145,7 @@ class Tenant:
         """Reserve storage as an upload does; the reservation, or None where there is no room."""
         reservation = upload_id or uuid4()
         row = await self.pool.fetchrow(
-            "SELECT * FROM reserve_storage($1, $2, $3, $4)",
+            "SELECT * FROM reserve_storage_v1($1, $2, $3, $4)",
             self.id,
             reservation,
             size_bytes,
@@ -156,7 +157,7 @@ class Tenant:
         """Reserve bandwidth as a download does; the reservation, or None where there is no room."""
         reservation = uuid4()
         row = await self.pool.fetchrow(
-            "SELECT * FROM reserve_bandwidth($1, $2, $3, $4)",
+            "SELECT * FROM reserve_bandwidth_v1($1, $2, $3, $4)",
             self.id,
             reservation,
             size_bytes,
@@ -230,10 +231,15 @@ class Tenant:
         await self.pool.execute(
             "UPDATE agentcache_accounts SET storage_quota_gb = $2 WHERE id = $1", self.id, storage_gb
         )
+        await self.pool.execute(
+            "SELECT set_quotas_v1(id, storage_quota_gb * 1000000000::bigint,"
+            " bandwidth_quota_gb * 1000000000::bigint) FROM agentcache_accounts WHERE id = $1",
+            self.id,
+        )
 
     async def quota(self) -> dict[str, Any]:
         """The quota answer."""
-        row = await self.pool.fetchrow("SELECT * FROM quota_of($1)", self.id)
+        row = await self.pool.fetchrow("SELECT * FROM quota_of_v1($1)", self.id)
         assert row is not None
         return dict(row)
 
@@ -292,6 +298,9 @@ class Tenants:
             storage_gb,
             bandwidth_gb,
             f"accounts/{account_id}/",
+        )
+        await self.pool.execute(
+            "SELECT set_quotas_v1($1, $2, $3)", account_id, storage_gb * GB, bandwidth_gb * GB
         )
         return Tenant(account_id, self.pool, self.wire)
 

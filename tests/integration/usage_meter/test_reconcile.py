@@ -224,7 +224,7 @@ async def measured(url: str, ops: httpx.AsyncClient) -> tuple[float, float]:
     """How often a usage-meter has measured the drift, and the drift."""
     lines = (await ops.get(f"{url}/metrics")).text.splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    runs = values.get('jettythunder_meter_job_runs_total{job="measure-drift",outcome="done"}', "0")
+    runs = values.get('jettythunder_periodic_runs_total{outcome="done",work="measure-drift"}', "0")
     return float(runs), float(values["jettythunder_meter_drift_bytes"])
 
 

@@ -1,0 +1,12 @@
+"""Adjustments by asset."""
+
+from migration_sql import run_beside
+
+revision = "0030"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_beside(__file__)
