@@ -27,10 +27,11 @@ from tests.support.containers import Containers, containers_are_possible, runnin
 from tests.support.logs import watched_logs
 from tests.support.waiting import eventually_sync
 
-from jettythunder_cli.stack.layout import REPOSITORY, find_layout
-from jettythunder_cli.stack.ports import PortBook
-from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
-from jettythunder_cli.stack.stack import Stack, StackOptions, is_ready, migrate
+from jettythunder_dev.layout import REPOSITORY, find_layout
+from jettythunder_dev.ports import PortBook
+from jettythunder_dev.services import Service, service_command, service_environment, service_kinds
+from jettythunder_dev.stack import Stack, StackOptions, is_ready
+from jettythunder_migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60
@@ -346,13 +347,17 @@ class ServiceStarter:
         number = len(self._started) + 1
         first_port = self._infrastructure.first_port
         service = Service(known[kind], self._book.choose(f"{kind}-{number}", first_port + 20), 100 + number)
-        layout = self._infrastructure.stack.layout
-        own = service_environment(service, gateway_port=service.port, layout=layout)
+        given = service_environment(
+            service,
+            gateway_port=service.port,
+            layout=self._infrastructure.stack.layout,
+            shared=self._infrastructure.environment,
+        )
         spool = self._folder / f"spool-{number}"
         spool.mkdir()
-        own |= {"SPOOL_DIR": str(spool), "GATEWAY_INTERNAL_URL": gateway_url or service.url}
+        own = {"SPOOL_DIR": str(spool), "GATEWAY_INTERNAL_URL": gateway_url or service.url}
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        wanted = {**inherited, **self._infrastructure.environment, **own, **(env or {})}
+        wanted = {**inherited, **given, **own, **(env or {})}
         log_file = self._folder / f"{kind}-{number}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.ports import PortBook, require_free
+from jettythunder_dev.errors import StackError
+from jettythunder_dev.ports import PortBook, require_free
 
 
 @pytest.fixture
