@@ -1,4 +1,4 @@
-"""The smallest real piece of work with each kind of server: whether it answers, asked as services would.
+"""Whether a server of each kind answers: the smallest real request, made as services make it.
 
 The clients are imported where they are used: they make up most of the command line's start otherwise.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong with the developer stack, told as a sentence that says what to do."""
+"""The error of the developer stack, a sentence that says what happened and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data folder: where everything of one stack lives, and who may look into it."""
+"""The data folder: where everything of one stack lives, and who may read it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_SOCKET_PATH = 90
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one stack. `root` is absolute and resolved; `shown` is how the user knows it."""
+    """The paths of one stack. `root` is absolute and resolved; `shown` is the path as the user gave it."""
 
     root: Path
     shown: Path
@@ -80,7 +80,7 @@ class Layout:
         return Path(tempfile.gettempdir()) / f"{self.identifier}-{os.getuid()}.sock"
 
     def create(self) -> None:
-        """Make the folders, closed to others; where PostgreSQL has a user of its own it may walk through."""
+        """Make the folders for the owner alone; a PostgreSQL user of its own may pass through the root."""
         mode = 0o711 if server_user() else 0o700
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def server_user() -> pwd.struct_passwd | None:
     )
 
 
-def can_walk(folder: Path, user: pwd.struct_passwd) -> bool:
+def can_enter(folder: Path, user: pwd.struct_passwd) -> bool:
     """Whether the user may enter the folder: each existing folder on the way needs its execute bit."""
     for step in (folder, *folder.parents):
         if not step.exists():
@@ -150,7 +150,7 @@ def find_layout(data_dir: Path | None, environment: Mapping[str, str]) -> Layout
     named = data_dir or (Path(value) if (value := environment.get("JETTYTHUNDER_DATA_DIR")) else None)
     shown = (named or REPOSITORY / ".jettythunder").expanduser().absolute()
     user = server_user_if_any()
-    if user is None or can_walk(shown.parent, user):
+    if user is None or can_enter(shown.parent, user):
         return Layout(root=shown.resolve(), shown=shown)
     if shown.is_symlink():
         return Layout(root=shown.resolve(), shown=shown)
@@ -172,7 +172,7 @@ def server_user_if_any() -> pwd.struct_passwd | None:
 
 
 def link_default_folder(layout: Layout) -> None:
-    """Let the shown data folder lead to the real one, where find_layout had to place it elsewhere."""
+    """Link the shown data folder to the real one, where find_layout had to place it elsewhere."""
     if layout.shown.resolve() != layout.root and not layout.shown.exists():
         layout.root.mkdir(parents=True, exist_ok=True)
         layout.shown.symlink_to(layout.root)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from jettythunder_dev.errors import StackError
 
-# Where everybody may write, somebody's link must not lead us to a file of ours.
+# In a folder that every user can write to, another user's link could point to a file of ours.
 _OPENED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Wait until nobody else is inside, whichever process it runs in. The lock's file stays.
+    """Hold the lock, waiting for whichever process holds it now. The lock's file stays.
 
     Raises:
         StackError: the file can't be opened, for example because it is a link.

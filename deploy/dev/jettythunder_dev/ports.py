@@ -57,7 +57,7 @@ def require_free(port: int, variable: str) -> None:
         )
 
 
-class PortBook:
+class PortAllocator:
     """The ports of one stack by name.
 
     `remembered` are those of the last start, kept where still free; `held` are those that the running stack

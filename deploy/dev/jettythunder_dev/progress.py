@@ -1,4 +1,4 @@
-"""Telling people, or nobody, how the stack's start goes."""
+"""Reporting the progress of the stack's start: to a terminal, or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 class Reporter(Protocol):
-    """Receives the steps of a longer undertaking."""
+    """Receives the steps of a longer operation."""
 
     def step(self, title: str) -> AbstractContextManager[None]:
         """A step with a beginning and an end; steps may run side by side."""
@@ -21,7 +21,7 @@ class Reporter(Protocol):
         """Something worth knowing."""
 
     def warn(self, sentence: str) -> None:
-        """Something that is not as was asked for, though the work goes on."""
+        """Something that differs from what was asked for, though the work goes on."""
 
 
 class SilentReporter:

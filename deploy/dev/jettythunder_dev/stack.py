@@ -23,7 +23,7 @@ from jettythunder_dev.external import VARIABLES, ExternalRole
 from jettythunder_dev.layout import find_layout, link_default_folder
 from jettythunder_dev.locks import one_at_a_time
 from jettythunder_dev.packages import POSTGRES, RABBITMQ, find_postgres, find_rabbitmq, install
-from jettythunder_dev.ports import PortBook, require_free
+from jettythunder_dev.ports import PortAllocator, require_free
 from jettythunder_dev.postgres import NativePostgres
 from jettythunder_dev.programs import Program, Role
 from jettythunder_dev.progress import Reporter, SilentReporter
@@ -37,7 +37,7 @@ from jettythunder_dev.services import (
     service_urls,
 )
 from jettythunder_dev.state import StackState, read_state, write_state
-from jettythunder_dev.supervisor import ProcessInfo, Supervisor, end_strays, find_strays
+from jettythunder_dev.supervisor import ProcessInfo, Supervisor, end_orphans, find_orphans
 from jettythunder_dev.swift import STORAGE_KINDS, NativeSwift, environment_for_tools
 
 ROLE_NAMES = ("postgres", "rabbitmq", "s3")
@@ -57,17 +57,17 @@ PREFERRED_PORTS = {
     "s3-account": 18083,
 }
 
-# Supervisor's words for a program that it does not start again.
-GIVEN_UP = frozenset({"FATAL", "EXITED", "UNKNOWN"})
+# Supervisor's states of a program that it does not start again.
+FINAL_STATES = frozenset({"FATAL", "EXITED", "UNKNOWN"})
 
 # A server may need another start, after a crash for example; a service whose servers answer and that ends all
-# the same has a fault that a repetition does not mend.
+# the same has a fault that another start does not repair.
 SERVER_STARTS = 3
 SERVICE_STARTS = 1
 
-# While waiting: how often the server or service is asked, and, seldom, the process manager.
+# While waiting: how often the server or service is asked, and how often the process manager.
 POLL_SECONDS = 0.1
-LOOK_SECONDS = 0.5
+PROCESS_POLL_SECONDS = 0.5
 GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
 
 
@@ -142,7 +142,7 @@ class Stack:
     def up(self) -> StackSummary:
         """Start what is not running, change what differs, and wait until everything answers.
 
-        Doing it again is safe. Raises StackError, with nothing half-made that a repetition would not mend.
+        Doing it again is safe. After a StackError it can be repeated too: what was begun is then completed.
         """
         began = time.monotonic()
         link_default_folder(self.layout)
@@ -151,37 +151,39 @@ class Stack:
             self.layout.check_free_space()
             state = read_state(self.layout.state_file)
             running = self.supervisor.pid() is not None
-            if not running and end_strays(self.layout):
+            if not running and end_orphans(self.layout):
                 self._report.note("Ended processes that an interrupted stack had left behind.")
-            book = PortBook(remembered=state.ports, held=state.ports if running else {})
-            with closing(book):
-                services = self._start_everything(state, book, running=running)
+            allocator = PortAllocator(remembered=state.ports, held=state.ports if running else {})
+            with closing(allocator):
+                services = self._start_everything(state, allocator, running=running)
         return StackSummary(
-            base_url=f"http://localhost:{book.chosen[GATEWAY]}" if services else None,
+            base_url=f"http://localhost:{allocator.chosen[GATEWAY]}" if services else None,
             data_dir=str(self.layout.shown),
             environment_file=str(self.layout.shown / "env"),
             logs=str(self.layout.shown / "logs"),
             workers=state.workers,
             already_running=not self._started,
             seconds=round(time.monotonic() - began, 1),
-            ports=dict(book.chosen),
+            ports=dict(allocator.chosen),
             roles=state.roles,
             services={service.name: service.url for service in services},
         )
 
-    def _start_everything(self, state: StackState, book: PortBook, *, running: bool) -> list[Service]:
-        roles = self._choose_roles(state, book)
+    def _start_everything(
+        self, state: StackState, allocator: PortAllocator, *, running: bool
+    ) -> list[Service]:
+        roles = self._choose_roles(state, allocator)
         self.roles = {role.name: role for role in roles}
-        services = self._choose_services(state, book, running=running)
-        state.ports = {**state.ports, **book.chosen}
+        services = self._choose_services(state, allocator, running=running)
+        state.ports = {**state.ports, **allocator.chosen}
         state.workers = sum(service.kind.scales for service in services) or state.workers
         state.roles = {role.name: {"source": role.source, "description": role.describe()} for role in roles}
         write_state(self.layout.state_file, state)
 
         self._in_parallel([partial(self._prepare, role) for role in roles])
-        variables = self._write_variables(roles, services, book.chosen.get(GATEWAY))
+        variables = self._write_variables(roles, services, allocator.chosen.get(GATEWAY))
         programs = [program for role in roles for program in role.programs()]
-        programs += self._service_programs(services, variables, book)
+        programs += self._service_programs(services, variables, allocator)
         self._run_process_manager(programs, running=running)
         self._in_parallel([partial(self._start_role, role) for role in roles])
         if services:
@@ -208,15 +210,15 @@ class Stack:
     def _preferred(self, usual_port: int) -> int:
         return self.options.first_port or usual_port
 
-    def _choose_roles(self, state: StackState, book: PortBook) -> list[Role]:
+    def _choose_roles(self, state: StackState, allocator: PortAllocator) -> list[Role]:
         """Each role where the user pointed us, else in Docker, else native; what is missing is installed."""
         external = {name: self._external_role(name, state) for name in ROLE_NAMES}
         wanted = [name for name in ROLE_NAMES if external[name] is None]
-        in_docker = self._docker_roles(wanted, state, book)
+        in_docker = self._docker_roles(wanted, state, allocator)
         native = [name for name in wanted if name not in in_docker]
         self._install_missing(native)
         return [
-            external[name] or in_docker.get(name) or self._native_role(name, state, book)
+            external[name] or in_docker.get(name) or self._native_role(name, state, allocator)
             for name in ROLE_NAMES
         ]
 
@@ -258,7 +260,9 @@ class Stack:
             return None
         return role
 
-    def _docker_roles(self, wanted: list[str], state: StackState, book: PortBook) -> dict[str, ComposeRole]:
+    def _docker_roles(
+        self, wanted: list[str], state: StackState, allocator: PortAllocator
+    ) -> dict[str, ComposeRole]:
         """The wanted roles as containers, where an engine answers and their data is not native already."""
         candidates = [name for name in wanted if name in COMPOSE_ROLES and state.source(name) != "native"]
         if not candidates or not self.options.use_docker or not self._compose.engine_answers():
@@ -267,15 +271,15 @@ class Stack:
             name: ComposeRole(
                 name,
                 compose=self._compose,
-                port=book.choose(name, self._preferred(PREFERRED_PORTS[name])),
+                port=allocator.choose(name, self._preferred(PREFERRED_PORTS[name])),
                 password=state.password(name),
             )
             for name in candidates
         }
 
-    def _native_role(self, name: str, state: StackState, book: PortBook) -> Role:
+    def _native_role(self, name: str, state: StackState, allocator: PortAllocator) -> Role:
         def port(key: str) -> int:
-            return book.choose(key, self._preferred(PREFERRED_PORTS[key]))
+            return allocator.choose(key, self._preferred(PREFERRED_PORTS[key]))
 
         password = state.password(name)
         if name == "postgres":
@@ -295,31 +299,33 @@ class Stack:
             cache=self.options.cache_dir or self.layout.cache,
         )
 
-    def _choose_services(self, state: StackState, book: PortBook, *, running: bool) -> list[Service]:
+    def _choose_services(
+        self, state: StackState, allocator: PortAllocator, *, running: bool
+    ) -> list[Service]:
         if self.options.infra_only:
             return []
         workers = self.options.workers or state.workers or DEFAULT_WORKERS
         services = []
         for kind in service_kinds():
             if kind.name == GATEWAY:
-                port = self._choose_gateway_port(state, book, running=running)
+                port = self._choose_gateway_port(state, allocator, running=running)
                 services.append(Service(kind, port))
                 continue
             for index in range(1, (workers if kind.scales else 1) + 1):
                 key = f"{kind.name}-{index}" if kind.scales else kind.name
-                port = book.choose(key, self._preferred(kind.port + index - 1))
+                port = allocator.choose(key, self._preferred(kind.port + index - 1))
                 services.append(Service(kind, port, index))
         return services
 
-    def _choose_gateway_port(self, state: StackState, book: PortBook, *, running: bool) -> int:
+    def _choose_gateway_port(self, state: StackState, allocator: PortAllocator, *, running: bool) -> int:
         """The gateway's address is known to its callers: it is never moved to another port silently."""
         wanted = self.options.gateway_port or int(self.options.environment.get("GATEWAY_PORT") or 0)
         if not wanted and self.options.first_port:
-            return book.choose(GATEWAY, self.options.first_port)
+            return allocator.choose(GATEWAY, self.options.first_port)
         wanted = wanted or DEFAULT_GATEWAY_PORT
         if not (running and state.ports.get(GATEWAY) == wanted and self._runs(GATEWAY)):
             require_free(wanted, "GATEWAY_PORT")
-        return book.fix(GATEWAY, wanted)
+        return allocator.fix(GATEWAY, wanted)
 
     def _runs(self, name: str) -> bool:
         return any(info.name == name for info in self.supervisor.processes())
@@ -355,10 +361,12 @@ class Stack:
         return variables
 
     def _service_programs(
-        self, services: list[Service], variables: dict[str, str], book: PortBook
+        self, services: list[Service], variables: dict[str, str], allocator: PortAllocator
     ) -> list[Program]:
         return [
-            service_program(service, gateway_port=book.chosen[GATEWAY], layout=self.layout, shared=variables)
+            service_program(
+                service, gateway_port=allocator.chosen[GATEWAY], layout=self.layout, shared=variables
+            )
             for service in services
         ]
 
@@ -406,18 +414,18 @@ class Stack:
     def _wait(
         self, condition: Callable[[], bool], programs: list[str], what: str, *, starts: int = SERVER_STARTS
     ) -> None:
-        """Wait for the condition; a program that ends instead is told at once, with its last lines.
+        """Wait for the condition; a program that ends instead is a StackError at once, with its last lines.
 
         `starts` is how many times a program may be started on the way.
         """
         deadline = time.monotonic() + self.options.start_timeout_seconds
-        look_at = time.monotonic() + LOOK_SECONDS
+        next_process_poll = time.monotonic() + PROCESS_POLL_SECONDS
         seen: dict[str, set[int]] = {name: set() for name in programs}
         while not condition():
             ended = None
-            if time.monotonic() > look_at:
+            if time.monotonic() > next_process_poll:
                 ended = self._ended(seen, starts)
-                look_at = time.monotonic() + LOOK_SECONDS
+                next_process_poll = time.monotonic() + PROCESS_POLL_SECONDS
             if ended or time.monotonic() > deadline:
                 name = ended or (programs[-1] if programs else what)
                 log = self.layout.shown / "logs" / f"{name}.log"
@@ -434,7 +442,7 @@ class Stack:
                 continue
             seen[info.name] |= {info.pid} if info.pid else set()
             was_last = not info.pid and len(seen[info.name]) >= starts
-            if info.state in GIVEN_UP or was_last or len(seen[info.name]) > starts:
+            if info.state in FINAL_STATES or was_last or len(seen[info.name]) > starts:
                 return info.name
         return None
 
@@ -460,11 +468,11 @@ class Stack:
             if was_running:
                 with self._report.step("Stop all programs"):
                     self.supervisor.shut_down()
-            end_strays(self.layout)
+            end_orphans(self.layout)
             if any(self.state().source(name) == "docker" for name in ROLE_NAMES):
                 with self._report.step("Stop the containers"):
                     self._compose.down(purge=purge)
-            if left := find_strays(self.layout):
+            if left := find_orphans(self.layout):
                 raise StackError(
                     f"These processes do not end: {', '.join(str(process.pid) for process in left)}. "
                     "End them with `kill -9`, and repeat."

@@ -1,4 +1,4 @@
-"""The process manager: one supervisord per data folder, steered over its control socket."""
+"""The process manager: one supervisord per data folder, controlled over its socket."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Supervisor:
         return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
 
     def pid(self) -> int | None:
-        """The pid of the running supervisord that this data folder's socket leads to, else None."""
+        """The pid of the supervisord that answers on this data folder's socket, else None."""
         if not self._layout.supervisor_socket.exists():
             return None
         try:
@@ -239,7 +239,7 @@ class Supervisor:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def find_strays(layout: Layout) -> list[psutil.Process]:
+def find_orphans(layout: Layout) -> list[psutil.Process]:
     """Processes of this stack, running without their process manager or left behind by it."""
     return [
         process
@@ -256,12 +256,12 @@ def _marker_of(process: psutil.Process) -> str | None:
     return environment.get(MARKER)
 
 
-def end_strays(layout: Layout, *, timeout_seconds: float = 15) -> int:
-    """End the stack's stray processes, politely first; returns how many there were."""
-    strays = find_strays(layout)
+def end_orphans(layout: Layout, *, timeout_seconds: float = 15) -> int:
+    """End the stack's orphaned processes, SIGTERM first, then SIGKILL; returns how many there were."""
+    orphans = find_orphans(layout)
     for ask in (psutil.Process.terminate, psutil.Process.kill):
-        for process in find_strays(layout):
+        for process in find_orphans(layout):
             with contextlib.suppress(psutil.Error):
                 ask(process)
-        psutil.wait_procs(find_strays(layout), timeout=timeout_seconds)
-    return len(strays)
+        psutil.wait_procs(find_orphans(layout), timeout=timeout_seconds)
+    return len(orphans)

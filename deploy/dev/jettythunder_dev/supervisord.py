@@ -5,7 +5,7 @@ from __future__ import annotations
 from supervisor import poller, supervisord
 
 
-class ForgettingPoller(poller.PollPoller):  # type: ignore[misc]  # supervisor has no types
+class OneShotPoller(poller.PollPoller):  # type: ignore[misc]  # supervisor has no types
     """A poller whose registrations last for one poll, since supervisord makes them anew before each.
 
     Supervisor's own keeps the registration of a closed control connection. When its descriptor is reused for
@@ -25,5 +25,5 @@ class ForgettingPoller(poller.PollPoller):  # type: ignore[misc]  # supervisor h
 
 
 if __name__ == "__main__":
-    poller.Poller = ForgettingPoller
+    poller.Poller = OneShotPoller
     supervisord.main()
