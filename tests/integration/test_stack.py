@@ -83,9 +83,11 @@ def started() -> Iterator[Commands]:
 @contextmanager
 def fresh_data_folder() -> Iterator[Commands]:
     with temporary_folder() as folder:
+        shared_cache = find_layout(None, {}).cache
+        shared_cache.mkdir(parents=True, exist_ok=True)
         cache = folder / "stack" / "cache"
         cache.parent.mkdir(mode=0o711)
-        cache.symlink_to(find_layout(None, {}).cache)
+        cache.symlink_to(shared_cache)
         made = Commands((folder / "stack").resolve(), choose_first_port())
         try:
             yield made
