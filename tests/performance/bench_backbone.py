@@ -265,7 +265,7 @@ def main() -> None:
     if given.environment:
         from pathlib import Path
 
-        from jettythunder_cli.stack.environment import read_environment
+        from jettythunder_dev.environment import read_environment
 
         run(read_environment(Path(given.environment)))
         return

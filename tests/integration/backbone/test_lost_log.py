@@ -22,7 +22,7 @@ from jettythunder.backbone import open_backbone
 from jettythunder.broker.connection import EventLogLost, declare_topology
 from jettythunder.errors import BrokerUnavailable
 from jettythunder.event_log import open_event_log
-from jettythunder_cli.stack.layout import REPOSITORY
+from jettythunder_dev.layout import REPOSITORY
 
 pytestmark = pytest.mark.chaos
 
