@@ -1,174 +1,214 @@
-"""Builds the gateway: opens what it talks to, wires the use-cases, and closes all of it in order."""
+"""The gateway's application: what it opens, in order, and how its parts are joined."""
 
-import contextlib
 from collections.abc import AsyncIterator
 
+import svcs
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from jettythunder.broker.service import open_messaging
 
-from jettythunder import web
-from jettythunder.auth import Signer
-from jettythunder.backbone import open_backbone
+from jettythunder import http
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
-from jettythunder.storage import Storage
-from storage_gateway import consumers
-from storage_gateway.access import RATE_LIMIT_STATE, Access
-from storage_gateway.api import accounts, internal
-from storage_gateway.api import storage as storage_api
-from storage_gateway.api import uploads as uploads_api
-from storage_gateway.repository import Repository
-from storage_gateway.service.accounts import Accounts
-from storage_gateway.service.assets import Assets
-from storage_gateway.service.chunks import ChunkDispatcher
-from storage_gateway.service.closing import Closer
-from storage_gateway.service.edges import Edges
-from storage_gateway.service.housekeeping import Housekeeping
-from storage_gateway.service.lost import LostObjects
-from storage_gateway.service.multipart import Multipart
-from storage_gateway.service.objects import ObjectRemover
-from storage_gateway.service.quota import Quota
-from storage_gateway.service.sessions import Sessions
-from storage_gateway.service.uploads import Uploads
-from storage_gateway.settings import GatewaySettings
-from storage_gateway.spool import Spool
+from jettythunder.http.bodies import BodyLimit, EarlyAnswers
+from jettythunder.lifecycle import open_database
+from jettythunder.signing import Signer
+from jettythunder.storage import Storage, open_storage
+from storage_gateway.access.credentials import Access
+from storage_gateway.access.limits import Limits, RateLimitHeaders
+from storage_gateway.access.store import AccessStore
+from storage_gateway.accounts import routes as account_routes
+from storage_gateway.accounts.commands import Accounts
+from storage_gateway.accounts.store import Quotas
+from storage_gateway.assets import handlers as asset_handlers
+from storage_gateway.assets import routes as asset_routes
+from storage_gateway.assets.delete import Deleter
+from storage_gateway.assets.find import Finder
+from storage_gateway.assets.links import Links
+from storage_gateway.assets.lost import LostObjects
+from storage_gateway.assets.store import AssetStore
+from storage_gateway.assets.stream import Bandwidth, Streams
+from storage_gateway.assets.verify import Verifier
+from storage_gateway.edges import routes as edge_routes
+from storage_gateway.edges.known import Edges
+from storage_gateway.edges.store import EdgeStore
+from storage_gateway.housekeeping import Housekeeping
+from storage_gateway.messages import MESSAGES, SERVICE
+from storage_gateway.settings import Settings
+from storage_gateway.uploads import routes as upload_routes
+from storage_gateway.uploads import spool_routes
+from storage_gateway.uploads.dispatch import ChunkDispatcher, ChunkSigner
+from storage_gateway.uploads.finish import Finisher
+from storage_gateway.uploads.lease import Leases
+from storage_gateway.uploads.multipart import Multipart
+from storage_gateway.uploads.open import Opener
+from storage_gateway.uploads.receive import FormUploads
+from storage_gateway.uploads.sessions import Sessions, SessionSettings
+from storage_gateway.uploads.spool import Spool
+from storage_gateway.uploads.store import UploadStore
 
-NAME = "storage-gateway"
+_MAX_JSON_BYTES = 1024 * 1024
+_ROUTERS = (
+    account_routes.router,
+    account_routes.tenant_router,
+    upload_routes.router,
+    asset_routes.router,
+    asset_routes.stream_router,
+    edge_routes.router,
+    spool_routes.router,
+)
 
 
 def create_app() -> FastAPI:
     """The gateway's application."""
-    app = web.create_app(
+    app = http.create_app(
         "JettyThunder storage-gateway",
         description="Uploads, downloads and streams for AgentCache's tenants.",
-        settings=GatewaySettings,
-        lifespan=lifespan,
+        settings=Settings,
+        lifespan=svcs.fastapi.lifespan(lifespan),
     )
     app.add_middleware(RateLimitHeaders)
-    for router in (accounts.router, storage_api.router, uploads_api.router, internal.router):
+    app.add_middleware(BodyLimit, max_bytes=_MAX_JSON_BYTES, streamed_paths=("/api/storage/upload",))
+    app.add_middleware(EarlyAnswers)
+    for router in _ROUTERS:
         app.include_router(router)
     return app
 
 
-@contextlib.asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Everything the gateway needs is open inside."""
-    config: GatewaySettings = app.state.settings
-    async with contextlib.AsyncExitStack() as stack:
-        backbone = await stack.enter_async_context(open_backbone(config, name=NAME))
-        storage = Storage(config)
-        await storage.open()
-        stack.push_async_callback(storage.close)
-        rpc = RpcClient(config.rabbitmq_url.get_secret_value(), name=f"{NAME} calls")
-        stack.push_async_callback(rpc.close)
-        repository = Repository()
-        pool = backbone.pool
-        signing_key = config.jettythunder_signing_key.get_secret_value()
-        chunk_signer = Signer(signing_key, purpose="internal-chunk")
-        config.spool_dir.mkdir(parents=True, exist_ok=True)
-        spool = Spool(
-            config.spool_dir,
-            budget_bytes=config.spool_budget_bytes,
-            timeout_seconds=config.receive_timeout_seconds,
-        )
-        dispatcher = ChunkDispatcher(
-            pool=pool,
-            repository=repository,
-            rpc=rpc,
-            signer=chunk_signer,
-            internal_url=config.gateway_internal_url,
-            timeout_seconds=config.chunk_timeout_seconds,
-        )
-        remover = ObjectRemover(pool=pool, repository=repository, storage=storage)
-        multipart = Multipart(pool=pool, repository=repository, storage=storage)
-        closer = Closer(pool=pool, repository=repository, storage=storage, remover=remover)
-        uploads = Uploads(
-            pool=pool,
-            repository=repository,
-            storage=storage,
-            spool=spool,
-            dispatcher=dispatcher,
-            closer=closer,
-            multipart=multipart,
-            chunk_size_bytes=config.chunk_size_bytes,
-            chunks_in_flight=config.chunks_in_flight_per_upload,
-            lease_seconds=config.upload_lease_seconds,
-        )
-        stack.push_async_callback(uploads.close)
-        assets = Assets(
-            pool=pool,
-            repository=repository,
-            storage=storage,
-            remover=remover,
-            link_seconds=config.download_link_seconds,
-        )
-        stack.push_async_callback(assets.close)
-        sessions = Sessions(
-            pool=pool,
-            repository=repository,
-            storage=storage,
-            closer=closer,
-            multipart=multipart,
-            tokens=EdgeTokens(signing_key),
-            enabled=config.jettyspeed_enabled,
-            direct=config.jettyspeed_direct,
-            chunk_size_bytes=config.chunk_size_bytes,
-            session_seconds=config.session_seconds,
-            token_seconds=config.edge_token_seconds,
-        )
-        edges = Edges(
-            pool=pool,
-            repository=repository,
-            agentcache_url="" if config.agentcache_api_url == "off" else config.agentcache_api_url,
-            direct_url=config.lyve_endpoint if config.jettyspeed_direct else None,
-            region=config.lyve_region,
-        )
-        housekeeping = Housekeeping(
-            pool=pool,
-            repository=repository,
-            storage=storage,
-            interval_seconds=config.housekeeping_interval_seconds,
-        )
-        stack.push_async_callback(housekeeping.close)
-        consumers.subscribe(backbone, LostObjects(pool=pool, repository=repository, storage=storage))
-        state = app.state
-        state.access = Access(
-            pool=pool,
-            repository=repository,
-            webhook_secret=config.agentcache_webhook_secret.get_secret_value(),
-            window_seconds=config.rate_limit_window_ms / 1000,
-            max_requests=config.rate_limit_max_requests,
-        )
-        state.accounts = Accounts(rpc=rpc, timeout_seconds=config.provision_timeout_seconds)
-        state.quota = Quota(pool=pool, repository=repository)
-        state.uploads, state.assets, state.spool = uploads, assets, spool
-        state.sessions, state.edges = sessions, edges
-        state.chunk_signer = chunk_signer
-        state.stream_signer = Signer(signing_key, purpose="stream-link")
-        state.public_url = config.public_url
-        state.receive_timeout_seconds = config.receive_timeout_seconds
-        state.ops_token = config.jettythunder_ops_token.get_secret_value()
-        state.pings = {**backbone.pings, "storage": storage.ping}
-        await backbone.start()
-        housekeeping.start()
-        yield
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]:
+    """Everything the gateway needs is open while inside; it is closed in the reverse order."""
+    settings: Settings = app.state.settings
+    database = await open_database(registry, settings, service=SERVICE)
+    storage = await open_storage(registry, settings)
+    rpc = RpcClient(settings.rabbitmq_url.get_secret_value(), name=f"{SERVICE} calls")
+    registry.register_value(RpcClient, rpc, on_registry_close=rpc.close)
+    lost_objects = _build(registry, settings, database, storage, rpc)
+    messaging = await open_messaging(
+        registry,
+        settings,
+        database,
+        messages=MESSAGES,
+        routers=(asset_handlers.router,),
+        context={"lost_objects": lost_objects},
+    )
+    await messaging.start()
+    yield
 
 
-class RateLimitHeaders:
-    """Adds the RateLimit headers that the access check noted for a request."""
+def _build(
+    registry: svcs.Registry, settings: Settings, database: Database, storage: Storage, rpc: RpcClient
+) -> LostObjects:
+    """Make the use-cases and register those that routes ask for, and those that have something to close."""
+    upload_store, asset_store, access_store = (
+        UploadStore(database),
+        AssetStore(database),
+        AccessStore(database),
+    )
+    limits = Limits(
+        access_store,
+        window_seconds=settings.rate_limit_window_ms / 1000,
+        max_requests=settings.rate_limit_max_requests,
+    )
+    webhook_secret = settings.agentcache_webhook_secret.get_secret_value()
+    registry.register_value(Access, Access(access_store, limits, webhook_secret=webhook_secret))
+    registry.register_value(Accounts, Accounts(rpc=rpc, timeout_seconds=settings.provision_timeout_seconds))
+    registry.register_value(Quotas, Quotas(database))
+    edges = Edges(
+        EdgeStore(database),
+        agentcache_url="" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
+        direct_url=settings.lyve_endpoint if settings.jettyspeed_direct else None,
+        region=settings.lyve_region,
+    )
+    registry.register_value(Edges, edges)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    signing_key = settings.jettythunder_signing_key.get_secret_value()
+    finder = Finder(database, asset_store)
+    registry.register_value(Finder, finder)
+    bandwidth = Bandwidth(asset_store)
+    streams = Streams(database, storage, bandwidth)
+    registry.register_value(Streams, streams, on_registry_close=streams.close)
+    links = Links(
+        storage,
+        bandwidth,
+        Signer(signing_key, purpose="stream-link"),
+        public_url=settings.public_url,
+        cdn_url=settings.jettyspeed_cdn_url,
+        link_seconds=settings.download_link_seconds,
+    )
+    registry.register_value(Links, links)
+    deleter = Deleter(database, asset_store, storage)
+    registry.register_value(Deleter, deleter)
+    verifier = Verifier(asset_store, rpc, timeout_seconds=settings.verify_timeout_seconds)
+    registry.register_value(Verifier, verifier)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_limited(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                noted = scope.get("state", {}).get(RATE_LIMIT_STATE, [])
-                message["headers"] = [*message.get("headers", []), *noted]
-            await send(message)
-
-        await self._app(scope, receive, send_limited)
+    multipart = Multipart(upload_store, storage, late_write_seconds=settings.late_write_seconds)
+    opener = Opener(upload_store, bucket=storage.bucket)
+    finisher = Finisher(
+        database,
+        upload_store,
+        asset_store,
+        deleter=deleter,
+        multipart=multipart,
+        late_write_seconds=settings.late_write_seconds,
+    )
+    leases = Leases(upload_store, lease_seconds=settings.upload_lease_seconds)
+    registry.register_value(Leases, leases, on_registry_close=leases.close)
+    leases.start()
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    spool = Spool(
+        settings.spool_dir,
+        budget_bytes=settings.spool_budget_bytes,
+        timeout_seconds=settings.receive_timeout_seconds,
+    )
+    registry.register_value(Spool, spool)
+    chunk_signer = ChunkSigner(signing_key)
+    registry.register_value(ChunkSigner, chunk_signer)
+    uploads = FormUploads(
+        upload_store,
+        storage,
+        spool,
+        opener=opener,
+        finisher=finisher,
+        multipart=multipart,
+        dispatcher=ChunkDispatcher(
+            upload_store,
+            rpc,
+            chunk_signer,
+            internal_url=settings.gateway_internal_url,
+            timeout_seconds=settings.chunk_timeout_seconds,
+        ),
+        leases=leases,
+        chunk_size_bytes=settings.chunk_size_bytes,
+        chunks_in_flight=settings.chunks_in_flight_per_upload,
+    )
+    registry.register_value(FormUploads, uploads, on_registry_close=uploads.close)
+    sessions = Sessions(
+        upload_store,
+        storage,
+        opener=opener,
+        finisher=finisher,
+        multipart=multipart,
+        leases=leases,
+        finder=finder,
+        verifier=verifier,
+        tokens=EdgeTokens(signing_key),
+        settings=SessionSettings(
+            enabled=settings.jettyspeed_enabled,
+            direct=settings.jettyspeed_direct,
+            chunk_size_bytes=settings.chunk_size_bytes,
+            session_seconds=settings.session_seconds,
+            token_seconds=settings.edge_token_seconds,
+        ),
+    )
+    registry.register_value(Sessions, sessions)
+    housekeeping = Housekeeping(
+        finisher=finisher,
+        deleter=deleter,
+        multipart=multipart,
+        verifier=verifier,
+        interval_seconds=settings.housekeeping_interval_seconds,
+        verify_seconds=settings.verify_seconds,
+    )
+    registry.register_value(Housekeeping, housekeeping, on_registry_close=housekeeping.close)
+    housekeeping.start()
+    return LostObjects(database, asset_store, storage, deleter)

@@ -104,4 +104,3 @@ class _Body:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while not self._is_complete and left > 0:
                     left -= len((await self.receive()).get("body", b""))
-

@@ -2,13 +2,14 @@
 
 from pydantic import TypeAdapter
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.errors import BrokerUnavailable, ProvisioningUnavailable, restored
-from storage_gateway.service import SOURCE
+from jettythunder.errors import BrokerUnavailable, restored
+from storage_gateway.errors import ProvisioningUnavailable
+from storage_gateway.messages import SOURCE
 
 _reply: TypeAdapter[AccountReply | Denied] = TypeAdapter(AccountReply | Denied)
 

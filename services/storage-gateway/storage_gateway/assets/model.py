@@ -67,7 +67,9 @@ def checked_cache_key(given: str | None) -> str | None:
         InvalidField: it is too long, or holds what can't be printed.
     """
     if given is not None and (len(given) > _LONGEST_CACHE_KEY or not given.isprintable()):
-        raise InvalidField(f"cache_key takes up to {_LONGEST_CACHE_KEY} printable characters.", field="cache_key")
+        raise InvalidField(
+            f"cache_key takes up to {_LONGEST_CACHE_KEY} printable characters.", field="cache_key"
+        )
     return given
 
 

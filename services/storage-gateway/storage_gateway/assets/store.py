@@ -148,7 +148,9 @@ class AssetStore:
         """An expired asset that still stands for bytes with this hash, locked."""
         return await _find_expired_duplicate(on, account_id=account_id, content_hash=content_hash)
 
-    async def rename(self, on: Connection, *, account_id: UUID, asset_id: UUID, filename: str) -> Asset | None:
+    async def rename(
+        self, on: Connection, *, account_id: UUID, asset_id: UUID, filename: str
+    ) -> Asset | None:
         """Give an asset another file name."""
         return await _rename_asset(on, account_id=account_id, asset_id=asset_id, filename=filename)
 

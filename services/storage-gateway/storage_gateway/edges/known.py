@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import aiohttp
 from pydantic import BaseModel, HttpUrl, TypeAdapter, ValidationError
 
 from jettythunder import telemetry
-from jettythunder.database import Pool
-from storage_gateway.repository import Repository
+from storage_gateway.edges.store import Edge, EdgeStore
 
 log = telemetry.logger(__name__)
 
@@ -27,16 +26,6 @@ class _Listed(BaseModel):
 _listed: TypeAdapter[list[_Listed]] = TypeAdapter(list[_Listed])
 
 
-@dataclass(frozen=True)
-class Edge:
-    """A place that takes chunks. ``kind`` is worker, external or direct (the object storage itself)."""
-
-    id: str
-    region: str
-    url: str
-    kind: str
-
-
 class Edges:
     """The edges known now.
 
@@ -45,11 +34,8 @@ class Edges:
         direct_url: the object storage's address where clients may send chunks straight to it, else None.
     """
 
-    def __init__(
-        self, *, pool: Pool, repository: Repository, agentcache_url: str, direct_url: str | None, region: str
-    ) -> None:
-        self._pool = pool
-        self._repository = repository
+    def __init__(self, store: EdgeStore, *, agentcache_url: str, direct_url: str | None, region: str) -> None:
+        self._store = store
         self._agentcache_url = agentcache_url
         self._direct = [Edge("lyve", region, direct_url, "direct")] if direct_url else []
         self._external: list[Edge] = []
@@ -58,10 +44,12 @@ class Edges:
 
     async def known(self) -> list[Edge]:
         """All edges: the least busy workers first, then AgentCache's, then the object storage."""
-        async with self._pool.acquire() as connection:
-            rows = await self._repository.live_edges(connection, silent_seconds=_SILENT_SECONDS)
-        workers = [Edge(row["id"], row["region"], row["url"], "worker") for row in rows]
+        workers = await self._store.live(silent_seconds=_SILENT_SECONDS)
         return [*workers, *await self._agentcache_edges(), *self._direct]
+
+    async def answer(self) -> list[dict[str, str]]:
+        """All edges as clients see them."""
+        return [asdict(edge) for edge in await self.known()]
 
     async def _agentcache_edges(self) -> list[Edge]:
         if not self._agentcache_url or time.monotonic() - self._asked_at < _ASK_AGAIN_SECONDS:

@@ -6,17 +6,18 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from jettythunder import telemetry, topology
-from jettythunder.auth import Signer
+from jettythunder import telemetry
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
-from jettythunder.database import CONNECTION_ERRORS, Pool
-from jettythunder.errors import BrokerUnavailable, ChunkUploadFailed
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable
+from jettythunder.signing import Signer
 from jettythunder.storage import StoredPart
-from storage_gateway.repository import Repository
-from storage_gateway.service import SOURCE
-from storage_gateway.spool import SpooledChunk
+from storage_gateway.errors import ChunkUploadFailed
+from storage_gateway.messages import SOURCE
+from storage_gateway.uploads.spool import SpooledChunk
+from storage_gateway.uploads.store import UploadStore
 
 log = telemetry.logger(__name__)
 
@@ -24,6 +25,13 @@ _reply: TypeAdapter[ChunkStored | Denied] = TypeAdapter(ChunkStored | Denied)
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+
+
+class ChunkSigner(Signer):
+    """Signs the addresses of chunks that wait in the spool."""
+
+    def __init__(self, signing_key: str) -> None:
+        super().__init__(signing_key, purpose="internal-chunk")
 
 
 class ChunkDispatcher:
@@ -36,16 +44,14 @@ class ChunkDispatcher:
 
     def __init__(
         self,
-        *,
-        pool: Pool,
-        repository: Repository,
+        store: UploadStore,
         rpc: RpcClient,
-        signer: Signer,
+        signer: ChunkSigner,
+        *,
         internal_url: str,
         timeout_seconds: float,
     ) -> None:
-        self._pool = pool
-        self._repository = repository
+        self._store = store
         self._rpc = rpc
         self._signer = signer
         self._internal_url = internal_url
@@ -117,12 +123,10 @@ class ChunkDispatcher:
 
     async def _recorded(self, command: UploadChunkV1) -> StoredPart | None:
         try:
-            row = await self._repository.fetch_chunk(
-                self._pool, upload_id=command.upload_id, number=command.number
-            )
-        except CONNECTION_ERRORS:
+            chunk = await self._store.fetch_chunk(upload_id=command.upload_id, number=command.number)
+        except DatabaseUnavailable:
             return None
-        return StoredPart(command.number, row["etag"]) if row and row["md5"] == command.md5 else None
+        return StoredPart(command.number, chunk.etag) if chunk and chunk.md5 == command.md5 else None
 
     def _source_url(self, upload_id: UUID, number: int) -> str:
         expires_at = int(time.time() + self._timeout_seconds) + 60

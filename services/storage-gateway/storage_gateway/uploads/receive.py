@@ -1,8 +1,8 @@
-"""The upload path: from a form's bytes on a socket to an asset in the object storage.
+"""Receiving a form: from bytes on a socket to an object in the object storage.
 
-Guarantees given here: storage is reserved before the first byte is read, in the statement that creates the
-upload; an upload that fails in any way is closed together with the event that releases its reservation, and
-leaves nothing in the object storage; nothing is acknowledged before the object storage has it.
+Guarantees given here: storage is reserved before the first byte of the file is read; an upload that fails in
+any way is closed together with the event that releases its reservation, and leaves nothing in the object
+storage; nothing is acknowledged before the object storage has it.
 """
 
 import asyncio
@@ -11,37 +11,29 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import asyncpg
+from jettythunder import telemetry
+from jettythunder.errors import JettyThunderError, UploadNotOpen
+from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
+from storage_gateway.access.model import Tenant
+from storage_gateway.assets import names
+from storage_gateway.errors import ContentHashMismatch, MissingFile, MultipleFiles, ShuttingDown
+from storage_gateway.uploads import model
+from storage_gateway.uploads.dispatch import ChunkDispatcher
+from storage_gateway.uploads.finish import Finisher
+from storage_gateway.uploads.form import Form, Part
+from storage_gateway.uploads.lease import Leases
+from storage_gateway.uploads.model import Kind, Received, Result, UploadOptions
+from storage_gateway.uploads.multipart import Multipart
+from storage_gateway.uploads.open import Opener, quota_exceeded
+from storage_gateway.uploads.spool import BLOCK_BYTES, Spool, SpooledChunk
+from storage_gateway.uploads.store import UploadStore
 
-from jettythunder import outbox, telemetry
-from jettythunder.contracts.uploads import UploadCreatedV1
-from jettythunder.database import CONNECTION_ERRORS, Pool
-from jettythunder.errors import (
-    ContentHashMismatch,
-    DatabaseUnavailable,
-    FileTooLarge,
-    JettyThunderError,
-    MissingFile,
-    MultipleFiles,
-    ShuttingDown,
-    StorageNotIncluded,
-    UploadNotOpen,
-)
-from jettythunder.storage import ObjectMissing, Storage, StoredPart
-from storage_gateway import domain
-from storage_gateway.domain import MEGABYTE, Tenant, UploadOptions
-from storage_gateway.form import Form, Part
-from storage_gateway.repository import NewUpload, Repository
-from storage_gateway.service import SOURCE
-from storage_gateway.service.chunks import ChunkDispatcher
-from storage_gateway.service.closing import Closer, Received, Result
-from storage_gateway.service.multipart import Multipart
-from storage_gateway.service.reserving import quota_exceeded
-from storage_gateway.spool import BLOCK_BYTES, Spool, SpooledChunk
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 log = telemetry.logger(__name__)
 
@@ -64,45 +56,44 @@ class Receiving:
     filename: str
     content_type: str
     s3_key: str
-    reserved_bytes: int
     started_at: float
-    lease_renewed_at: float
+    reserved_bytes: int = 0
     size_bytes: int = 0
-    sha256: Any = field(default_factory=hashlib.sha256)
+    sha256: "_Hash" = field(default_factory=hashlib.sha256)
     s3_upload_id: str | None = None
     parts: list[StoredPart] = field(default_factory=list)
     storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
     small: SpooledChunk | None = None
 
 
-class Uploads:
-    """Receives forms, stores their file and closes uploads."""
+class FormUploads:
+    """Receives forms and stores their files."""
 
     def __init__(
         self,
-        *,
-        pool: Pool,
-        repository: Repository,
+        store: UploadStore,
         storage: Storage,
         spool: Spool,
-        dispatcher: ChunkDispatcher,
-        closer: Closer,
+        *,
+        opener: Opener,
+        finisher: Finisher,
         multipart: Multipart,
+        dispatcher: ChunkDispatcher,
+        leases: Leases,
         chunk_size_bytes: int,
         chunks_in_flight: int,
-        lease_seconds: int,
     ) -> None:
-        self._pool = pool
-        self._repository = repository
+        self._store = store
         self._storage = storage
         self._spool = spool
-        self._dispatcher = dispatcher
-        self._closer = closer
+        self._opener = opener
+        self._finisher = finisher
         self._multipart = multipart
+        self._dispatcher = dispatcher
+        self._leases = leases
         self._chunk_size_bytes = chunk_size_bytes
         self._chunks_in_flight = chunks_in_flight
-        self._lease_seconds = lease_seconds
-        self._closing: set[asyncio.Task[None]] = set()
+        self._aborting: set[asyncio.Task[None]] = set()
 
     async def receive_form(self, tenant: Tenant, form: Form) -> Result:
         """Take a form's file and fields and make them an asset.
@@ -110,23 +101,32 @@ class Uploads:
         Raises:
             JettyThunderError: of the error table; nothing is stored then and nothing stays reserved.
         """
+        upload_id = uuid4()
+        with self._leases.held(upload_id):
+            return await self._receive(upload_id, tenant, form)
+
+    async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form) -> Result:
         upload: Receiving | None = None
         fields: dict[str, str] = {}
         try:
             async for part in form.parts():
                 if part.name != "file" or part.filename is None:
                     fields[part.name] = await part.text()
-                elif upload is not None:
+                    continue
+                pieces = part.blocks()
+                first = await anext(pieces, None)
+                if first is None and not part.filename:
+                    # What a browser sends for a file input that nobody touched.
+                    continue
+                if upload is not None:
                     raise MultipleFiles
-                else:
-                    upload = self._expected(tenant, part)
-                    await self._receive_file(upload, part)
+                upload = _expected(upload_id, tenant, part)
+                await self._receive_file(upload, part, first, pieces)
             if upload is None:
                 raise MissingFile
-            options = domain.parse_options(fields, now=datetime.now(UTC))
-            return await self._finish(upload, options)
+            return await self._finish(upload, model.parse_options(fields, now=datetime.now(UTC)))
         except BaseException as error:
-            failure = _single(error)
+            failure = _first_cause(error)
             if upload is not None:
                 await self._abort_surely(upload, failure)
             if failure is error:
@@ -135,29 +135,14 @@ class Uploads:
 
     async def close(self) -> None:
         """Wait for aborts under way."""
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*self._aborting, return_exceptions=True)
 
-    def _expected(self, tenant: Tenant, part: Part) -> Receiving:
-        upload_id = uuid4()
-        filename = domain.safe_filename(part.filename)
-        now = time.monotonic()
-        return Receiving(
-            upload_id=upload_id,
-            tenant=tenant,
-            filename=filename,
-            content_type=domain.content_type_of(part.content_type, filename),
-            s3_key=domain.object_key(tenant.s3_prefix, upload_id, filename),
-            reserved_bytes=0,
-            started_at=now,
-            lease_renewed_at=now,
-        )
-
-    async def _receive_file(self, upload: Receiving, part: Part) -> None:
+    async def _receive_file(
+        self, upload: Receiving, part: Part, first: memoryview | None, pieces: AsyncIterator[memoryview]
+    ) -> None:
         """Read the part to its end; when this returns, all its chunks but a small file's are stored."""
-        pieces = part.blocks()
-        first = await anext(pieces, None)
         most_bytes = part.most_bytes() if first is not None else 0
-        await self._create(upload, most_bytes)
+        await self._open(upload, most_bytes)
         in_flight = asyncio.Semaphore(self._chunks_in_flight)
         async with asyncio.TaskGroup() as stores:
             chunk: SpooledChunk | None = None
@@ -180,52 +165,29 @@ class Uploads:
             else:
                 upload.small = chunk
 
-    async def _create(self, upload: Receiving, most_bytes: int | None) -> None:
+    async def _open(self, upload: Receiving, most_bytes: int | None) -> None:
         tenant = upload.tenant
-        limit = tenant.max_file_size_bytes
-        if tenant.storage_quota_bytes == 0:
-            raise StorageNotIncluded(tier=tenant.tier)
-        if most_bytes is not None and most_bytes - _TRAILING_FIELDS_BYTES > limit:
-            raise _too_large(tenant)
-        reserve = min(limit, most_bytes) if most_bytes is not None else 0
-        created = UploadCreatedV1(
-            account_id=tenant.account_id,
+        model.check_size(tenant, None if most_bytes is None else most_bytes - _TRAILING_FIELDS_BYTES)
+        reserve = 0 if most_bytes is None else min(tenant.max_file_size_bytes, most_bytes)
+        await self._opener.open(
+            tenant,
             upload_id=upload.upload_id,
-            kind="form",
+            kind=Kind.FORM,
             filename=upload.filename,
-            reserved_bytes=reserve,
+            content_type=upload.content_type,
+            s3_key=upload.s3_key,
+            size_bytes=None,
+            reserve_bytes=reserve,
+            chunk_size_bytes=self._chunk_size_bytes,
+            options=UploadOptions(),
+            open_seconds=self._leases.lease_seconds,
         )
-        room = await self._repository.create_upload(
-            self._pool,
-            NewUpload(
-                upload_id=upload.upload_id,
-                account_id=tenant.account_id,
-                kind="form",
-                status="receiving",
-                filename=upload.filename,
-                content_type=upload.content_type,
-                s3_bucket=self._storage.bucket,
-                s3_key=upload.s3_key,
-                size_bytes=None,
-                chunk_size_bytes=self._chunk_size_bytes,
-                content_hash=None,
-                cache_key=None,
-                pipeline_id=None,
-                asset_expires_at=None,
-                correlation_id=telemetry.correlation_id.get() or "",
-                reserve_bytes=reserve,
-                expires_at=self._lease_end(),
-            ),
-            outbox.rows(created, source=SOURCE),
-        )
-        if not room["granted"]:
-            raise quota_exceeded(room, reserve)
         upload.reserved_bytes = reserve
 
     async def _append(self, upload: Receiving, chunk: SpooledChunk, block: bytearray) -> None:
         size = upload.size_bytes + len(block)
-        if size > upload.tenant.max_file_size_bytes:
-            raise _too_large(upload.tenant)
+        model.check_size(upload.tenant, size)
+        self._leases.check(upload.upload_id)
         if size > upload.reserved_bytes:
             await self._grow(upload, size)
         if len(block) <= _INLINE_BYTES and chunk.keeps_in_memory(block):
@@ -233,8 +195,6 @@ class Uploads:
         else:
             await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
         upload.size_bytes = size
-        if time.monotonic() - upload.lease_renewed_at > self._lease_seconds / 3:
-            await self._renew_lease(upload)
 
     async def _grow(self, upload: Receiving, size: int) -> None:
         """Reserve the next step: a chunk's worth where there is room, else just what has arrived."""
@@ -244,28 +204,17 @@ class Uploads:
         )
         room = None
         for more_bytes in dict.fromkeys((step, missing)):
-            room = await self._repository.grow_reservation(
-                self._pool,
+            room = await self._store.grow_reservation(
                 account_id=upload.tenant.account_id,
                 upload_id=upload.upload_id,
                 more_bytes=more_bytes,
-                expires_at=self._lease_end(),
+                open_seconds=self._leases.lease_seconds,
             )
-            if room["granted"]:
+            if room.granted:
                 upload.reserved_bytes += more_bytes
                 return
-        assert room is not None  # noqa: S101 - the loop runs at least once
+        assert room is not None  # noqa: S101 - the loop has run
         raise quota_exceeded(room, missing)
-
-    async def _renew_lease(self, upload: Receiving) -> None:
-        upload.lease_renewed_at = time.monotonic()
-        if not await self._repository.extend_lease(
-            self._pool, upload_id=upload.upload_id, expires_at=self._lease_end()
-        ):
-            raise UploadNotOpen
-
-    def _lease_end(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self._lease_seconds)
 
     async def _begin_multipart(self, upload: Receiving) -> None:
         if upload.s3_upload_id is None:
@@ -298,25 +247,30 @@ class Uploads:
             account_id=upload.tenant.account_id,
             filename=upload.filename,
             content_type=upload.content_type,
+            s3_bucket=self._storage.bucket,
             s3_key=upload.s3_key,
             s3_upload_id=upload.s3_upload_id,
             size_bytes=upload.size_bytes,
             content_hash=upload.sha256.hexdigest(),
+            hash_verified=True,
             chunk_count=max(1, len(upload.parts)),
             duration_seconds=time.monotonic() - upload.started_at,
             uploaded_via="api",
         )
         if options.content_hash not in (None, received.content_hash):
             raise ContentHashMismatch(received_hash=received.content_hash)
-        existing = await self._closer.existing(received)
-        if existing is not None:
-            self._spool.drop_all(upload.upload_id)
-            return await self._closer.complete_duplicate(received, options, existing)
-        if upload.s3_upload_id is not None:
-            await self._storage.complete_multipart(upload.s3_key, upload.s3_upload_id, upload.parts)
-        else:
+        result = await self._finisher.complete(received, options, lambda: self._make_object(upload))
+        self._spool.drop_all(upload.upload_id)
+        return result
+
+    async def _make_object(self, upload: Receiving) -> None:
+        if upload.s3_upload_id is None:
             await self._put_small(upload)
-        return await self._closer.complete(received, options)
+            return
+        try:
+            await self._storage.complete_multipart(upload.s3_key, upload.s3_upload_id, upload.parts)
+        except (ObjectMissing, PartsMissing) as error:
+            raise UploadNotOpen from error
 
     async def _put_small(self, upload: Receiving) -> None:
         if upload.small is None:
@@ -329,7 +283,6 @@ class Uploads:
             md5=upload.small.md5,
             content_type=upload.content_type,
         )
-        self._spool.drop(upload.upload_id, upload.small.number)
 
     async def _abort_surely(self, upload: Receiving, failure: BaseException) -> None:
         """Abort to the end even while this task is being cancelled."""
@@ -338,8 +291,8 @@ class Uploads:
         if not isinstance(failure, JettyThunderError | asyncio.CancelledError):
             code = JettyThunderError.code
         task = asyncio.create_task(self._abort_quietly(upload, code))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._aborting.add(task)
+        task.add_done_callback(self._aborting.discard)
         await asyncio.shield(task)
 
     async def _abort_quietly(self, upload: Receiving, code: str) -> None:
@@ -350,9 +303,21 @@ class Uploads:
             _, late = await asyncio.wait(upload.storing, timeout=_LAST_PARTS_SECONDS)
             for storing in late:
                 storing.cancel()
-        # What can't be closed now, for the database or the storage is away, is left to housekeeping.
-        with suppress(JettyThunderError, asyncpg.PostgresError, *CONNECTION_ERRORS):
-            await self._closer.abort(upload.upload_id, code=code)
+        # What can't be closed now expires, and housekeeping closes it.
+        with suppress(JettyThunderError):
+            await self._finisher.abort(upload.upload_id, code=code)
+
+
+def _expected(upload_id: UUID, tenant: Tenant, part: Part) -> Receiving:
+    filename = names.safe_filename(part.filename)
+    return Receiving(
+        upload_id=upload_id,
+        tenant=tenant,
+        filename=filename,
+        content_type=names.content_type_of(part.content_type, filename),
+        s3_key=names.object_key(tenant.s3_prefix, upload_id, filename),
+        started_at=time.monotonic(),
+    )
 
 
 async def _in_blocks(
@@ -376,26 +341,13 @@ async def _in_blocks(
         yield block
 
 
-def _take_in(sha256: Any, chunk: SpooledChunk, block: bytearray) -> None:
+def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: bytearray) -> None:
     sha256.update(block)
     chunk.append(block)
 
 
-def _too_large(tenant: Tenant) -> FileTooLarge:
-    megabytes = tenant.max_file_size_bytes // MEGABYTE
-    return FileTooLarge(
-        f"The file is larger than the {megabytes} MB the {tenant.tier} tier allows.",
-        max_file_size_bytes=tenant.max_file_size_bytes,
-        tier=tenant.tier,
-    )
-
-
-def _single(error: BaseException) -> BaseException:
+def _first_cause(error: BaseException) -> BaseException:
     """What went wrong first, out of the group a TaskGroup raises."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ObjectMissing):
-        return UploadNotOpen()
-    if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, JettyThunderError):
-        return DatabaseUnavailable()
     return error

@@ -19,14 +19,15 @@ from uuid import UUID
 
 from prometheus_client import Gauge
 
-from jettythunder.errors import ChunkGone, GatewayBusy, SpoolFull
+from jettythunder.errors import ChunkGone
+from storage_gateway.errors import GatewayBusy, SpoolFull
 
 BLOCK_BYTES = 1 << 20
 
 _held = Gauge("jettythunder_spool_bytes", "Bytes of the spool's budget in use")
 
 
-class ByteBudget:
+class SpoolBudget:
     """Bytes that may be held at once, granted first come, first served."""
 
     def __init__(self, total_bytes: int) -> None:
@@ -160,7 +161,7 @@ class Spool:
 
     def __init__(self, directory: Path, *, budget_bytes: int, timeout_seconds: float) -> None:
         self._directory = directory
-        self._budget = ByteBudget(budget_bytes)
+        self._budget = SpoolBudget(budget_bytes)
         self._timeout_seconds = timeout_seconds
         self._chunks: dict[tuple[UUID, int], SpooledChunk] = {}
 

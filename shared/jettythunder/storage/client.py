@@ -1,50 +1,26 @@
-"""The object storage: an S3 client that asks the endpoint what it can, and streams bytes unheld.
-
-Control calls go through aioboto3. Bytes go through presigned URLs and one aiohttp session, because botocore
-reads and signs whole bodies, and a streamed part must not be in memory at once.
-
-Guarantees given here: every body is sent with its length and Content-MD5, so the endpoint refuses bytes that
-were cut or changed on the way; an endpoint that stalls is given up after STORAGE_STALL_SECONDS, wherever in
-the exchange it stalls.
-"""
+"""The object storage's control calls, by aioboto3. Its bytes go by :mod:`jettythunder.storage.transfers`."""
 
 import asyncio
 import base64
 import contextlib
 import hashlib
-import random
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import aioboto3
-import aiohttp
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
+import svcs
 from botocore.config import Config
-from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jettythunder import telemetry
-from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody, UploadIncomplete
+from jettythunder.errors import StorageUnavailable
 from jettythunder.settings import StorageSettings
+from jettythunder.storage.answers import ObjectMissing, StoredPart, joined_etag, refusal
+from jettythunder.storage.presigning import Presigner
+from jettythunder.storage.transfers import ATTEMPTS, UNREACHABLE, Body, Transfers
 
-log = telemetry.logger(__name__)
-
-_PRESIGNED_SECONDS = 3600
-_ATTEMPTS = 3
-_READ_BUFFER_BYTES = 256 * 1024
-
-# Of other 4xx answers the same request would only get the same again.
-_WORTH_REPEATING = (408, 409, 429)
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-
-_UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError)
-
-Body = Callable[[], AsyncIterator[bytes]]
+_UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, *UNREACHABLE)
 
 
 @dataclass(frozen=True)
@@ -56,23 +32,11 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class StoredPart:
-    """A part as the object storage acknowledged it."""
-
-    number: int
-    etag: str
-
-
-@dataclass(frozen=True)
 class ListedPart:
     """A part as the object storage lists it."""
 
     part: StoredPart
     size_bytes: int
-
-
-class ObjectMissing(Exception):
-    """There is no such object or multipart upload."""
 
 
 class Storage:
@@ -87,10 +51,8 @@ class Storage:
         self.bucket = settings.lyve_bucket_name
         self._stack = contextlib.AsyncExitStack()
         self._client: Any = None
-        self._credentials = Credentials(
-            settings.lyve_access_key_id, settings.lyve_secret_access_key.get_secret_value()
-        )
-        self._http: aiohttp.ClientSession | None = None
+        self._presigner = Presigner(settings)
+        self._transfers: Transfers | None = None
 
     async def open(self) -> None:
         """Open the client; makes no call yet."""
@@ -105,7 +67,7 @@ class Storage:
             max_pool_connections=64,
             connect_timeout=5,
             read_timeout=self._settings.storage_stall_seconds,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             # botocore's default adds checksum trailers that many S3 servers refuse.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -113,16 +75,8 @@ class Storage:
         self._client = await self._stack.enter_async_context(
             session.client("s3", endpoint_url=self._settings.lyve_endpoint, config=config)
         )
-        self._http = await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=64),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=5, sock_read=self._settings.storage_stall_seconds
-                ),
-                auto_decompress=False,
-                read_bufsize=_READ_BUFFER_BYTES,
-            )
-        )
+        self._transfers = Transfers(self._settings, self._presigner)
+        self._stack.push_async_callback(self._transfers.close)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -209,7 +163,7 @@ class Storage:
             TruncatedBody: the stream did not have ``size_bytes``.
         """
         headers = {"Content-Type": content_type}
-        await self._send(key, {}, headers, body, size_bytes=size_bytes, md5=md5)
+        await self._bytes.send(key, {}, headers, body, size_bytes=size_bytes, md5=md5)
 
     async def create_multipart(self, key: str, *, content_type: str) -> str:
         """Begin a multipart upload and return its id."""
@@ -225,7 +179,7 @@ class Storage:
         *,
         size_bytes: int,
         md5: str,
-        attempts: int = _ATTEMPTS,
+        attempts: int = ATTEMPTS,
     ) -> StoredPart:
         """Store one part from a stream. ``md5`` is hexadecimal.
 
@@ -237,14 +191,14 @@ class Storage:
             TruncatedBody: the stream did not have ``size_bytes``.
         """
         query = {"uploadId": upload_id, "partNumber": str(number)}
-        etag = await self._send(key, query, {}, body, size_bytes=size_bytes, md5=md5, attempts=attempts)
+        etag = await self._bytes.send(key, query, {}, body, size_bytes=size_bytes, md5=md5, attempts=attempts)
         return StoredPart(number, etag)
 
     async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
         """Join the parts into the object. Safe to repeat: an upload that is joined already is fine.
 
         Raises:
-            UploadIncomplete: the endpoint does not have the parts as they were acknowledged.
+            PartsMissing: the endpoint does not have the parts as they were acknowledged.
         """
         ordered = sorted(parts, key=lambda part: part.number)
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in ordered]
@@ -274,15 +228,15 @@ class Storage:
                 return found
             marker = {"PartNumberMarker": int(page["NextPartNumberMarker"])}
 
-    async def abort_multipart(self, key: str, upload_id: str) -> None:
+    async def abort_multipart(self, key: str, upload_id: str, *, bucket: str | None = None) -> None:
         """Drop a multipart upload and its parts; one that is gone is fine."""
         with contextlib.suppress(ObjectMissing):
-            await self._call(self._client.abort_multipart_upload, Key=key, UploadId=upload_id)
+            await self._call(self._client.abort_multipart_upload, bucket=bucket, Key=key, UploadId=upload_id)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, bucket: str | None = None) -> None:
         """Delete an object; one that is gone is fine."""
         with contextlib.suppress(ObjectMissing):
-            await self._call(self._client.delete_object, Key=key)
+            await self._call(self._client.delete_object, bucket=bucket, Key=key)
 
     async def size_of(self, key: str) -> int:
         """The size of an object in bytes."""
@@ -318,195 +272,38 @@ class Storage:
             "response-content-disposition": content_disposition,
             "response-content-type": content_type,
         }
-        return self._presign("GET", key, query=headers, seconds=seconds)
+        return self._presigner.presign("GET", key, query=headers, seconds=seconds)
 
     def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int) -> str:
         """A URL that takes one part, for ``seconds``."""
         query = {"uploadId": upload_id, "partNumber": str(number)}
-        return self._presign("PUT", key, query=query, seconds=seconds)
+        return self._presigner.presign("PUT", key, query=query, seconds=seconds)
 
-    def _presign(
-        self,
-        method: str,
-        key: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        seconds: int = _PRESIGNED_SECONDS,
-    ) -> str:
-        """A path-style URL signed with SigV4, by botocore's signer.
-
-        The client's own generate_presigned_url resolves the endpoint by rules each time, which costs more
-        than all the rest of storing a small file.
-        """
-        request = AWSRequest(
-            method=method,
-            url=f"{self._settings.lyve_endpoint.rstrip('/')}/{self.bucket}/{quote(key, safe='/~')}",
-            params=dict(query or {}),
-            headers=dict(headers or {}),
-        )
-        S3SigV4QueryAuth(self._credentials, "s3", self._settings.lyve_region, expires=seconds).add_auth(
-            request
-        )
-        return str(request.url)
-
-    @contextlib.asynccontextmanager
-    async def read(self, key: str, *, start: int, end: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    def read(self, key: str, *, start: int, end: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes ``start`` to ``end`` (inclusive) of an object, in blocks, as they arrive."""
-        assert self._http is not None  # noqa: S101 - set by open
-        if end < start:
-            yield _nothing()
-            return
-        url = self._presign("GET", key)
-        try:
-            answer = await self._http.get(url, headers={"Range": f"bytes={start}-{end}"})
-        except _UNREACHABLE as error:
-            raise StorageUnavailable from error
-        async with answer:
-            if answer.status >= 400:
-                raise _refusal(answer.status, await _error_code(answer), key)
-            # A server that ignores Range answers 200 with everything; that is right only where all was asked.
-            if answer.status != 206 and (start > 0 or answer.content_length != end + 1):
-                raise StorageUnavailable("The object storage ignored the range that was asked for.")
-            yield _arriving(answer)
+        return self._bytes.read(key, start=start, end=end)
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], **params: Any) -> Any:
+    @property
+    def _bytes(self) -> Transfers:
+        assert self._transfers is not None  # noqa: S101 - set by open
+        return self._transfers
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Any]], *, bucket: str | None = None, **params: Any
+    ) -> Any:
         try:
-            return await method(Bucket=self.bucket, **params)
+            return await method(Bucket=bucket or self.bucket, **params)
         except ClientError as error:
             status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
             code = str(error.response.get("Error", {}).get("Code", ""))
-            raise _refusal(status, code, params.get("Key", params.get("Prefix", ""))) from error
+            raise refusal(status, code, params.get("Key", params.get("Prefix", ""))) from error
         except _UNREACHABLE as error:
             raise StorageUnavailable from error
 
-    async def _send(
-        self,
-        key: str,
-        query: dict[str, str],
-        headers: dict[str, str],
-        body: Body,
-        *,
-        size_bytes: int,
-        md5: str,
-        attempts: int = _ATTEMPTS,
-    ) -> str:
-        """PUT a stream to a presigned URL, again where the endpoint failed, and return the ETag."""
-        checksum = base64.b64encode(bytes.fromhex(md5)).decode()
-        url = self._presign("PUT", key, query=query, headers={"Content-MD5": checksum, **headers})
-        # Without Content-Length aiohttp would send chunks, which S3 refuses.
-        sent = {"Content-Length": str(size_bytes), "Content-MD5": checksum, **headers}
-        attempt = 1
-        while True:
-            outgoing = _Outgoing(body, size_bytes)
-            try:
-                status, code, etag = await self._put(url, sent, outgoing)
-            except _UNREACHABLE as error:
-                if outgoing.failure is not None:
-                    raise outgoing.failure from None
-                if attempt >= attempts:
-                    raise StorageUnavailable from error
-            else:
-                if status == 200:
-                    return _checked_etag(etag, md5)
-                if attempt >= attempts or not _worth_repeating(status, code):
-                    raise _refusal(status, code, key)
-            await asyncio.sleep(0.2 * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
-            attempt += 1
 
-    async def _put(self, url: str, headers: dict[str, str], outgoing: "_Outgoing") -> tuple[int, str, str]:
-        """One attempt: the status, the error's code, and the ETag."""
-        assert self._http is not None  # noqa: S101 - set by open
-        stall_seconds = self._settings.storage_stall_seconds
-        async with asyncio.timeout(stall_seconds) as limit:
-
-            def moved_on() -> None:
-                # aiohttp writes in a task of its own, which may go on for a moment after this one has ended.
-                with contextlib.suppress(RuntimeError):
-                    limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)
-
-            async with self._http.put(url, data=outgoing.blocks(moved_on), headers=headers) as answer:
-                code = "" if answer.status == 200 else await _error_code(answer)
-                return answer.status, code, answer.headers.get("ETag", "")
-
-
-class _Outgoing:
-    """A body on its way out. Keeps the body's own error, which aiohttp would hide behind one of its own."""
-
-    def __init__(self, body: Body, size_bytes: int) -> None:
-        self._body = body
-        self._size_bytes = size_bytes
-        self.failure: Exception | None = None
-
-    async def blocks(self, moved_on: Callable[[], None]) -> AsyncGenerator[bytes, None]:
-        left_bytes = self._size_bytes
-        try:
-            async for block in self._body():
-                left_bytes -= len(block)
-                moved_on()
-                if left_bytes < 0:
-                    break
-                yield block
-                moved_on()
-            if left_bytes != 0:
-                raise TruncatedBody(f"The body does not have the announced {self._size_bytes} bytes.")
-        except Exception as error:
-            self.failure = error
-            raise
-
-
-async def _arriving(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for block in answer.content.iter_any():
-            yield block
-    except _UNREACHABLE as error:
-        raise StorageUnavailable from error
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield
-
-
-async def _error_code(answer: aiohttp.ClientResponse) -> str:
-    """The ``Code`` of an S3 error body (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
-    text = (await answer.content.read(4096)).decode(errors="replace")
-    found = _ERROR_CODE.search(text)
-    return found.group(1) if found else ""
-
-
-def _worth_repeating(status: int, code: str) -> bool:
-    return status >= 500 or status in _WORTH_REPEATING or code == "RequestTimeout"
-
-
-def _refusal(status: int, code: str, key: str) -> Exception:
-    """What an error answer means."""
-    if code in ("BadDigest", "InvalidDigest"):
-        return ChecksumMismatch()
-    if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
-        return UploadIncomplete(f"The object storage does not have the chunks as they were stored: {code}.")
-    if status == 404 and code != "NoSuchBucket":
-        return ObjectMissing(key)
-    return StorageUnavailable(f"The object storage answered {status} {code}".rstrip() + ".")
-
-
-def joined_etag(parts: list[StoredPart]) -> str | None:
-    """The ETag S3 gives an object made of parts, in their order: the MD5 of their MD5s, and their count.
-
-    None where a part's ETag is not its MD5, as with keys of one's own (SSE-KMS).
-    """
-    digest = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        bare = part.etag.strip('"')
-        if _MD5.fullmatch(bare) is None:
-            return None
-        digest.update(bytes.fromhex(bare))
-    return f"{digest.hexdigest()}-{len(parts)}"
-
-
-def _checked_etag(etag: str, md5: str) -> str:
-    bare = etag.strip('"')
-    # Of an unencrypted part the ETag is the MD5; other forms (KMS) can't be compared.
-    if _MD5.fullmatch(bare) is not None and bare != md5:
-        raise ChecksumMismatch
-    return etag
+async def open_storage(registry: svcs.Registry, settings: StorageSettings) -> Storage:
+    """Open the object storage of a service, and register it."""
+    storage = Storage(settings)
+    await storage.open()
+    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+    return storage

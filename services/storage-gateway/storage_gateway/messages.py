@@ -1,0 +1,31 @@
+"""What the storage-gateway sends and takes over the broker."""
+
+from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
+
+from jettythunder.broker import topology
+from jettythunder.contracts import accounts, assets, uploads
+
+SERVICE = "storage-gateway"
+SOURCE = f"/{SERVICE}"
+
+STORAGE_GATEWAY_EVENTS = ConsumerQueue(
+    name="storage-gateway.events", exchange=topology.EVENTS, payloads=(assets.AssetObjectMissingV1,)
+)
+
+MESSAGES = ServiceMessages(
+    service=SERVICE,
+    queues=(STORAGE_GATEWAY_EVENTS,),
+    sends=(
+        accounts.ProvisionAccountV1,
+        accounts.ChangeTierV1,
+        uploads.UploadChunkV1,
+        assets.VerifyAssetV1,
+        uploads.UploadCreatedV1,
+        uploads.UploadCompletedV1,
+        uploads.UploadAbortedV1,
+        assets.AssetStoredV1,
+        assets.AssetDownloadedV1,
+        assets.AssetStreamedV1,
+        assets.AssetDeletedV1,
+    ),
+)
