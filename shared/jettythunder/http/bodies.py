@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jettythunder.errors import PayloadTooLarge
 from jettythunder.http.problems import problem
 
-# What a client may still send after an early answer before the connection is closed. A connection that is closed
-# on unread bytes is reset, and the answer may be lost with it (RFC 9112, section 9.6).
+# What a client may still send after an early answer before the connection is closed. A connection that is
+# closed on unread bytes is reset, and the answer may be lost with it (RFC 9112, section 9.6).
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 

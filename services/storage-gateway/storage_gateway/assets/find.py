@@ -85,7 +85,7 @@ class Finder:
     async def keep_known(
         self, account_id: UUID, content_hash: str, *, cache_key: str | None, expires_at: datetime | None
     ) -> Asset | None:
-        """The asset that serves uploads of these bytes, under the wished cache key, until the later expiry."""
+        """The asset that serves uploads of these bytes, under the cache key, until the later expiry."""
         async with self._database.transaction() as connection:
             asset = await self._store.keep_duplicate(
                 connection, account_id=account_id, content_hash=content_hash, expires_at=expires_at

@@ -222,7 +222,7 @@ class Finisher:
         return await self.completed(upload)
 
     async def _remove_expired_duplicate(self, received: Received) -> None:
-        """Delete an asset with the same bytes whose time is over and that housekeeping has not reached yet."""
+        """Delete an asset with the same bytes that has expired and that housekeeping has not reached yet."""
         async with self._database.transaction() as connection:
             asset_id = await self._assets.find_expired_duplicate(
                 connection, account_id=received.account_id, content_hash=received.content_hash
