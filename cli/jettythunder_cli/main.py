@@ -21,6 +21,7 @@ COMMANDS = {
     "logout": "jettythunder_cli.login:logout",
     "uploads": "jettythunder_cli.upload:uploads",
     "db": "jettythunder_cli.database:app",
+    "broker": "jettythunder_cli.broker:app",
     "usage": "jettythunder_cli.usage:app",
     "contracts": "jettythunder_cli.contracts:app",
     "events": "jettythunder_cli.events:app",

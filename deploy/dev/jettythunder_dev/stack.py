@@ -406,6 +406,9 @@ class Stack:
             except MigrationError as error:
                 raise StackError(str(error)) from error
 
+        with self._report.step("Declare the broker's exchanges and queues"):
+            declare(variables)
+
     def _start_service(self, service: Service) -> None:
         with self._report.step(f"Start {service.name} on port {service.port}"):
             self._start_program(service.name)
@@ -492,6 +495,25 @@ class Stack:
     def state(self) -> StackState:
         """What the stack remembers: ports, roles, workers."""
         return read_state(self.layout.state_file)
+
+
+def declare(variables: Mapping[str, str]) -> None:
+    """Declare the exchanges and queues of all installed services on the broker that these variables name.
+
+    Raises:
+        StackError: with the last words of `jettythunder broker declare`.
+    """
+    finished = subprocess.run(
+        [sys.executable, "-m", "jettythunder_cli.main", "broker", "declare"],
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        last_lines = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-15:])
+        raise StackError(f"The broker's exchanges and queues could not be declared:\n{last_lines}")
 
 
 def is_ready(base_url: str) -> bool:

@@ -1,8 +1,7 @@
 """What the storage-gateway sends and takes over the broker."""
 
-from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
-
 from jettythunder.broker import topology
+from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
 from jettythunder.contracts import accounts, assets, uploads
 
 SERVICE = "storage-gateway"
