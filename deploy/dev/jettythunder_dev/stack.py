@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import tempfile
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

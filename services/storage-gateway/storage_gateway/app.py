@@ -1,6 +1,6 @@
 """The gateway's application: what it opens, in order, and how its parts are joined."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import svcs
 from fastapi import FastAPI
@@ -75,7 +75,7 @@ def create_app() -> FastAPI:
     return app
 
 
-async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict[str, object], None]:
     """Everything the gateway needs is open while inside; it is closed in the reverse order."""
     settings: Settings = app.state.settings
     database = await open_database(registry, settings, service=SERVICE)
@@ -92,7 +92,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]
         context={"lost_objects": lost_objects},
     )
     await messaging.start()
-    yield
+    yield {}
 
 
 def _build(

@@ -123,7 +123,7 @@ async def open_messaging(
     routers: Sequence[RabbitRouter] = (),
     context: Mapping[str, object] | None = None,
 ) -> Messaging:
-    """Declare what the service needs on the broker, and register its messaging; ``start`` it when all else is open.
+    """Declare what the service needs on the broker, and register its messaging, to be started last.
 
     Args:
         routers: the handlers of the service's queues.

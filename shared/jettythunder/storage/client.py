@@ -218,7 +218,7 @@ class Storage:
     async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:
         """The parts of a multipart upload that the endpoint has."""
         found: list[ListedPart] = []
-        marker: dict[str, int] = {}
+        marker: dict[str, Any] = {}
         while True:
             page = await self._call(self._client.list_parts, Key=key, UploadId=upload_id, **marker)
             for item in page.get("Parts", ()):

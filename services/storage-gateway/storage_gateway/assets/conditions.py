@@ -2,50 +2,50 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum, auto
 
 from werkzeug.http import parse_date, parse_etags, unquote_etag
 
 from storage_gateway.errors import PreconditionFailed
 
 
-class Outcome(Enum):
-    """What a request's conditions come to."""
-
-    SEND = auto()
-    NOT_MODIFIED = auto()
-
-
-def evaluate(headers: Mapping[str, str], *, etag: str, modified_at: datetime) -> Outcome:
-    """What the conditions of a GET or HEAD come to for a representation with this strong entity tag.
+class Conditions:
+    """The conditions of a GET or HEAD, held against one representation.
 
     Args:
-        etag: without quotes.
-        modified_at: when the representation was modified last; whole seconds count.
-
-    Raises:
-        PreconditionFailed: the client asks for another representation than this one.
+        etag: the representation's strong entity tag, without quotes.
+        modified_at: when it was modified last; whole seconds count.
     """
-    modified_at = modified_at.replace(microsecond=0)
-    if (wanted := headers.get("if-match")) is not None:
-        if not parse_etags(wanted).contains(etag):
+
+    def __init__(self, headers: Mapping[str, str], *, etag: str, modified_at: datetime) -> None:
+        self._headers = headers
+        self._etag = etag
+        self._modified_at = modified_at.replace(microsecond=0)
+
+    def are_met_already(self) -> bool:
+        """Whether the client has the representation, so that it is not to be sent again (304).
+
+        Raises:
+            PreconditionFailed: the client asks for another representation than this one (412).
+        """
+        if (wanted := self._headers.get("if-match")) is not None:
+            if not parse_etags(wanted).contains(self._etag):
+                raise PreconditionFailed
+        elif (since := self._date("if-unmodified-since")) is not None and self._modified_at > since:
             raise PreconditionFailed
-    elif (since := parse_date(headers.get("if-unmodified-since"))) is not None and modified_at > since:
-        raise PreconditionFailed
-    if (known := headers.get("if-none-match")) is not None:
-        if parse_etags(known).contains_weak(etag):
-            return Outcome.NOT_MODIFIED
-    elif (since := parse_date(headers.get("if-modified-since"))) is not None and modified_at <= since:
-        return Outcome.NOT_MODIFIED
-    return Outcome.SEND
+        if (known := self._headers.get("if-none-match")) is not None:
+            return parse_etags(known).contains_weak(self._etag)
+        since = self._date("if-modified-since")
+        return since is not None and self._modified_at <= since
 
+    def let_range_apply(self) -> bool:
+        """Whether a Range header counts: not where If-Range names another representation (section 13.1.5)."""
+        validator = self._headers.get("if-range")
+        if validator is None:
+            return True
+        if (date := self._date("if-range")) is not None:
+            return self._modified_at == date
+        given, is_weak = unquote_etag(validator)
+        return given == self._etag and not is_weak
 
-def range_applies(headers: Mapping[str, str], *, etag: str, modified_at: datetime) -> bool:
-    """Whether a Range header counts: not where If-Range names another representation (section 13.1.5)."""
-    validator = headers.get("if-range")
-    if validator is None:
-        return True
-    if (date := parse_date(validator)) is not None:
-        return modified_at.replace(microsecond=0) == date
-    given, is_weak = unquote_etag(validator)
-    return given == etag and not is_weak
+    def _date(self, name: str) -> datetime | None:
+        return parse_date(self._headers.get(name))

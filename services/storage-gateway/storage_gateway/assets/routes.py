@@ -187,11 +187,11 @@ async def stream(
 async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
     """The answer to a GET or HEAD for an asset's bytes (RFC 9110: conditions, then ranges)."""
     headers = _headers(asset)
-    validators = {"etag": asset.etag, "modified_at": asset.created_at}
-    if conditions.evaluate(request.headers, **validators) is conditions.Outcome.NOT_MODIFIED:
+    asked = conditions.Conditions(request.headers, etag=asset.etag, modified_at=asset.created_at)
+    if asked.are_met_already():
         return Response(status_code=304, headers=headers)
     wanted = None
-    if request.method == "GET" and conditions.range_applies(request.headers, **validators):
+    if request.method == "GET" and asked.let_range_apply():
         wanted = parse_range(request.headers.get("range"), asset.size_bytes)
     sent = wanted or ByteRange.whole(asset.size_bytes)
     if wanted is not None:

@@ -83,7 +83,7 @@ class FormUploads:
         chunk_size_bytes: int,
         chunks_in_flight: int,
     ) -> None:
-        self._store = store
+        self._uploads = store
         self._storage = storage
         self._spool = spool
         self._opener = opener
@@ -204,7 +204,7 @@ class FormUploads:
         )
         room = None
         for more_bytes in dict.fromkeys((step, missing)):
-            room = await self._store.grow_reservation(
+            room = await self._uploads.grow_reservation(
                 account_id=upload.tenant.account_id,
                 upload_id=upload.upload_id,
                 more_bytes=more_bytes,
