@@ -32,7 +32,8 @@ class Settings(ServiceSettings, StorageSettings):
         default=30, gt=0, description="Longest silence of a client before its chunk is given up"
     )
     agentcache_api_url: str | None = Field(
-        default=None, description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing"
+        default=None,
+        description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing",
     )
     agentcache_api_key: SecretStr | None = Field(default=None, description="Key for AgentCache's API")
     chunk_worker_prefetch: int = Field(

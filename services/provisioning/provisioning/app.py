@@ -91,9 +91,7 @@ async def _check_master_key(store: Store, master_key: MasterKey) -> None:
 def _use_cases(store: Store, storage: Storage, master_key: MasterKey) -> dict[str, Any]:
     """What handlers ask for, by name."""
     return {
-        "provision_account": ProvisionAccount(
-            store, Folders(storage), master_key, s3_bucket=storage.bucket
-        ),
+        "provision_account": ProvisionAccount(store, Folders(storage), master_key, s3_bucket=storage.bucket),
         "change_tier": ChangeTier(store, master_key),
         "rotate_credentials": RotateCredentials(store, master_key),
         "suspend_account": SuspendAccount(store, master_key),

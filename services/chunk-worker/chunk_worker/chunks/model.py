@@ -59,7 +59,9 @@ def stored_already(upload: Upload, chunk: Chunk) -> RecordedChunk | None:
         UploadNotOpen: the bytes are new, and the upload takes no more.
     """
     if chunk.s3_key != upload.s3_key or upload.s3_upload_id not in (None, chunk.s3_upload_id):
-        raise LinkInvalid("The upload has another object key or multipart upload than the chunk is meant for.")
+        raise LinkInvalid(
+            "The upload has another object key or multipart upload than the chunk is meant for."
+        )
     recorded = upload.recorded
     if recorded is not None and recorded.md5 == chunk.md5 and upload.keeps_chunks:
         return recorded

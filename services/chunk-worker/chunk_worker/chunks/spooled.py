@@ -61,9 +61,7 @@ class SpooledChunks:
 
     async def _fetch_and_store(self, chunk: Chunk, url: str) -> RecordedChunk:
         check_source(url, upload_id=chunk.upload_id, number=chunk.number, prefixes=self._gateway_prefixes)
-        return await self._store.store(
-            chunk, lambda: self._spools.fetch(url, size_bytes=chunk.size_bytes)
-        )
+        return await self._store.store(chunk, lambda: self._spools.fetch(url, size_bytes=chunk.size_bytes))
 
     async def _publish_failure(self, chunk: Chunk, code: str) -> None:
         await self._failures.publish_failure(

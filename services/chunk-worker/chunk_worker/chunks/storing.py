@@ -74,9 +74,7 @@ class ChunkStore:
             ChecksumMismatch: the bytes are not the announced ones; nothing was stored.
             StorageUnavailable: the object storage can't be reached, or fails.
         """
-        upload = await self._chunks.upload(
-            chunk.upload_id, account_id=chunk.account_id, number=chunk.number
-        )
+        upload = await self._chunks.upload(chunk.upload_id, account_id=chunk.account_id, number=chunk.number)
         if upload is None:
             raise UploadNotFound
         if (recorded := stored_already(upload, chunk)) is not None:

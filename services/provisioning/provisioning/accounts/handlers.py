@@ -95,9 +95,7 @@ async def on_rotate_credentials(event: Event[RotateCredentialsV1], rotate: Rotat
     """Give the account its next pair of credentials."""
     command = event.data
     delivery = _delivery(PROVISIONING_COMMANDS, event)
-    return await rotate(
-        delivery, user_ref=command.agentcache_user_id, grace_seconds=command.grace_seconds
-    )
+    return await rotate(delivery, user_ref=command.agentcache_user_id, grace_seconds=command.grace_seconds)
 
 
 @commands(filter=of_type(SuspendAccountV1))

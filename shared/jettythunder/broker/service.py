@@ -1,0 +1,137 @@
+"""The broker side of a service: confirmed publishing, the handlers, and the outbox relay."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import svcs
+from faststream.rabbit import RabbitBroker, RabbitRouter
+
+from jettythunder import telemetry
+from jettythunder.broker.batches import BatchConsumer
+from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink, declare_topology
+from jettythunder.broker.publisher import Publisher
+from jettythunder.broker.subscribers import make_broker
+from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
+from jettythunder.database import Database
+from jettythunder.errors import BrokerUnavailable
+from jettythunder.lifecycle import wait_for
+from jettythunder.outbox.relay import Relay
+from jettythunder.settings import ServiceSettings
+
+log = telemetry.logger(__name__)
+
+_BROKER = "the broker (RABBITMQ_URL)"
+
+Item = TypeVar("Item")
+
+
+class Messaging:
+    """A service's messages, in and out. Make one with :func:`open_messaging`."""
+
+    def __init__(
+        self, settings: ServiceSettings, *, link: BrokerLink, publisher: Publisher, broker: RabbitBroker,
+        relay: Relay,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._link = link
+        self._broker = broker
+        self._relay = relay
+        self.publisher = publisher
+
+    async def start(self) -> None:
+        """Let messages flow, in and out.
+
+        Raises:
+            SystemExit: with a sentence, if the broker can't be reached for half a minute.
+        """
+        await wait_for(_BROKER, self._start_handlers)
+        self._relay.start()
+
+    async def _start_handlers(self) -> None:
+        try:
+            await self._broker.start()
+        except CONNECTION_ERRORS as error:
+            # Only a stopped one can be started anew.
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                await self._broker.stop()
+            raise BrokerUnavailable from error
+
+    def batch_consumer(
+        self,
+        queue: ConsumerQueue,
+        apply: Callable[[Sequence[Item]], Awaitable[None]],
+        *,
+        batch_size: int,
+        linger_seconds: float,
+    ) -> BatchConsumer[Item]:
+        """A consumer of ``queue`` that applies messages in batches; whoever makes it starts and closes it."""
+        return BatchConsumer(
+            self._settings.rabbitmq_url.get_secret_value(),
+            self.publisher,
+            queue=queue,
+            apply=apply,
+            batch_size=batch_size,
+            linger_seconds=linger_seconds,
+            retry_delays_ms=self._settings.retry_delays_ms,
+        )
+
+    async def queue_depths(self, *names: str) -> dict[str, int]:
+        """How many messages wait in queues.
+
+        Raises:
+            BrokerUnavailable: the broker did not say.
+        """
+        return await self._link.depths(*names)
+
+    async def ping(self) -> None:
+        """Raises BrokerUnavailable unless the broker answers on both connections."""
+        await self._link.ping()
+        if not await self._broker.ping(timeout=2):
+            raise BrokerUnavailable
+
+    async def close(self) -> None:
+        """Let handlers finish, publish what they committed, and close."""
+        log.info("shutting down: what is in flight is finished first")
+        await self._broker.stop()
+        await self._relay.close()
+        await self._link.close()
+
+
+async def open_messaging(
+    registry: svcs.Registry,
+    settings: ServiceSettings,
+    *,
+    service: str,
+    database: Database,
+    messages: ServiceMessages,
+    routers: Sequence[RabbitRouter] = (),
+    context: Mapping[str, object] | None = None,
+) -> Messaging:
+    """Declare the service's queues, connect, and register the service's messaging.
+
+    Args:
+        routers: the handlers of the service's queues.
+        context: what handlers ask for with ``Context``, by name.
+
+    Raises:
+        SystemExit: with a sentence, if the broker can't be reached for half a minute.
+    """
+    await wait_for(_BROKER, lambda: declare_topology(settings, messages.queues))
+    url = settings.rabbitmq_url.get_secret_value()
+    link = BrokerLink(url, name=f"{service} publisher")
+    publisher = Publisher(link)
+    broker = make_broker(
+        url,
+        publisher,
+        routers,
+        retry_delays_ms=settings.retry_delays_ms,
+        graceful_timeout_seconds=settings.shutdown_timeout_seconds,
+    )
+    for name, given in (context or {}).items():
+        broker.context.set_global(name, given)
+    messaging = Messaging(
+        settings, link=link, publisher=publisher, broker=broker, relay=Relay(database, publisher)
+    )
+    registry.register_value(Messaging, messaging, ping=Messaging.ping, on_registry_close=messaging.close)
+    return messaging
