@@ -1,6 +1,6 @@
 """The service: what it opens, in which order, and its HTTP side."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import svcs
 from fastapi import FastAPI
@@ -56,7 +56,7 @@ def create_app() -> FastAPI:
 
 
 @svcs.fastapi.lifespan
-async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None, None]:
     """Open everything, let messages flow, and close in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)

@@ -1,6 +1,6 @@
 """The service: what it opens, in which order, and its HTTP side."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import svcs
@@ -31,14 +31,14 @@ def create_app() -> FastAPI:
     """The application that a server runs."""
     return http.create_app(
         "JettyThunder provisioning",
-        description="Makes the accounts of AgentCache users. Work arrives as messages; HTTP is for operators.",
+        description="Makes the accounts of AgentCache users. Work arrives by message, HTTP is for operators.",
         settings=Settings,
         lifespan=lifespan,
     )
 
 
 @svcs.fastapi.lifespan
-async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None, None]:
     """Open everything, let messages flow, and close in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)

@@ -2,9 +2,9 @@
 
 from uuid import uuid4
 
-from jettythunder.folders import folder_of
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply
 from jettythunder.contracts.envelope import Payload
+from jettythunder.folders import folder_of
 from provisioning.accounts.credentials import MasterKey
 from provisioning.accounts.folder import Folders
 from provisioning.accounts.model import Account, Delivery, User, check_email
@@ -29,7 +29,7 @@ class ProvisionAccount:
         self._s3_bucket = s3_bucket
 
     async def __call__(self, delivery: Delivery, *, user_ref: str, email: str, tier: str) -> AccountReply:
-        """Run the use-case. ``created`` is true in one answer only: that of the call that completed the account.
+        """Run the use-case. ``created`` is true in one answer only: that to the call that completed it.
 
         Raises:
             InvalidField: the user id or the e-mail address has a form that is not allowed.
