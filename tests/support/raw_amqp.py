@@ -32,7 +32,8 @@ def _nested(depth: int) -> bytes:
     return table
 
 
-_HEADERS, _DELIVERY_MODE, _CORRELATION_ID, _MESSAGE_ID, _TIMESTAMP, _TYPE = 8192, 4096, 1024, 128, 64, 32
+_HEADERS, _DELIVERY_MODE, _CORRELATION_ID, _EXPIRATION = 8192, 4096, 1024, 256
+_MESSAGE_ID, _TIMESTAMP, _TYPE = 128, 64, 32
 _FAR_FUTURE = b"\x7f" + b"\xff" * 7
 
 # What is wrong with each, and the properties. Their message id is `poison`.
@@ -44,5 +45,10 @@ BAD_PROPERTIES: list[Any] = [
     ("headers", RawProperties(_HEADERS | _MESSAGE_ID, _headers(b"\x01aT" + _FAR_FUTURE) + MESSAGE_ID)),
     ("headers", RawProperties(_HEADERS | _MESSAGE_ID, _headers(_nested(3_000)) + MESSAGE_ID)),
     ("timestamp", RawProperties(_MESSAGE_ID | _TIMESTAMP, MESSAGE_ID + _FAR_FUTURE)),
+]
+
+# As above; RabbitMQ 3.10 takes none of these from a publisher.
+REFUSED_PROPERTIES: list[Any] = [
     ("delivery_mode", RawProperties(_DELIVERY_MODE | _MESSAGE_ID, b"\x07" + MESSAGE_ID)),
+    ("expiration", RawProperties(_EXPIRATION | _MESSAGE_ID, b"\x04soon" + MESSAGE_ID)),
 ]

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from pamqp import frame, header
-from tests.support.raw_amqp import BAD_PROPERTIES, RawProperties
+from tests.support.raw_amqp import BAD_PROPERTIES, REFUSED_PROPERTIES, RawProperties
 
 from jettythunder.broker.properties import UNDECODABLE
 
@@ -20,14 +20,14 @@ def received(raw: bytes) -> header.ContentHeader:
     return decoded
 
 
-@pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES)
+@pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES + REFUSED_PROPERTIES)
 def test_what_is_not_valid_is_named(named: str, properties: RawProperties) -> None:
     decoded = received(properties.marshal()).properties
     assert (decoded.headers or {})[UNDECODABLE] == named
     assert decoded.message_id == "poison"
 
 
-@pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES)
+@pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES + REFUSED_PROPERTIES)
 def test_what_was_received_can_be_sent_on(named: str, properties: RawProperties) -> None:
     del named
     decoded = received(properties.marshal()).properties

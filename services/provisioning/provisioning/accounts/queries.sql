@@ -31,9 +31,13 @@ FROM inbox i JOIN agentcache_accounts a ON a.agentcache_user_id = :agentcache_us
 JOIN tier_configs t ON t.tier = a.agentcache_tier
 WHERE i.consumer = :consumer AND i.event_id = :event_id;
 
--- name: fetch_newest_user_id()$
--- The user whose account was made last.
-SELECT agentcache_user_id FROM agentcache_accounts ORDER BY created_at DESC LIMIT 1;
+-- name: fetch_newest_account()^
+-- The account that was made last, with the limits of its tier.
+SELECT a.id, a.agentcache_user_ref, a.agentcache_email, a.agentcache_tier, a.tier_changed_at, a.api_key,
+       a.api_secret, a.credential_version, a.storage_quota_gb, a.bandwidth_quota_gb, a.jetty_speed_enabled,
+       t.rate_limit_per_minute, t.max_file_size_mb, a.s3_bucket_name, a.s3_prefix, a.folder_created_at, a.status
+FROM agentcache_accounts a JOIN tier_configs t ON t.tier = a.agentcache_tier
+ORDER BY a.created_at DESC LIMIT 1;
 
 -- name: mark_folder(account_id)$
 -- Notes that the account's folder is there; no row comes back where that was noted before.
@@ -41,18 +45,20 @@ UPDATE agentcache_accounts SET folder_created_at = now(), updated_at = now()
 WHERE id = :account_id AND folder_created_at IS NULL
 RETURNING true;
 
--- name: lock_usage(agentcache_user_id)^
--- What a user uses, locked until the transaction ends; no row comes back where there is no account.
-SELECT storage_used_bytes, CASE WHEN period_end > now() THEN bandwidth_used_bytes ELSE 0 END AS bandwidth_used_bytes
-FROM account_usage
-WHERE account_id = (SELECT id FROM agentcache_accounts WHERE agentcache_user_id = :agentcache_user_id)
-FOR UPDATE;
+-- name: set_quotas(account_id, storage_quota_bytes, bandwidth_quota_bytes)!
+-- Puts an account's quotas in force; the account's status follows from them.
+SELECT set_quotas_v1(:account_id, :storage_quota_bytes, :bandwidth_quota_bytes);
 
--- name: update_tier(account_id, tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, status)!
--- Puts an account into another tier; a trigger carries the quotas into the row that reservations lock.
+-- name: lock_usage(agentcache_user_id)$
+-- Locks what a user uses until the transaction ends. Whoever changes an account's quotas does so before it locks
+-- the account, as reservations do. No row, or false, comes back where there is no account.
+SELECT lock_usage_v1(id) FROM agentcache_accounts WHERE agentcache_user_id = :agentcache_user_id;
+
+-- name: update_tier(account_id, tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled)!
+-- Puts an account into another tier.
 UPDATE agentcache_accounts
 SET agentcache_tier = :tier, storage_quota_gb = :storage_quota_gb, bandwidth_quota_gb = :bandwidth_quota_gb,
-    jetty_speed_enabled = :jetty_speed_enabled, status = :status, updated_at = now()
+    jetty_speed_enabled = :jetty_speed_enabled, updated_at = now()
 WHERE id = :account_id;
 
 -- name: note_tier_change(account_id, changed_at)!
@@ -70,4 +76,10 @@ UPDATE agentcache_accounts
 SET previous_api_key = api_key, previous_api_secret = api_secret,
     previous_valid_until = now() + make_interval(secs => :grace_seconds),
     credential_version = :version, api_key = :api_key, api_secret = :api_secret, updated_at = now()
+WHERE id = :account_id;
+
+-- name: set_suspended(account_id, suspended)!
+-- Suspends an account or ends its suspension; one that is suspended keeps the time since when it is.
+UPDATE agentcache_accounts
+SET suspended_at = CASE WHEN :suspended::boolean THEN coalesce(suspended_at, now()) END, updated_at = now()
 WHERE id = :account_id;

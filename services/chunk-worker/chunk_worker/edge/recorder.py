@@ -1,8 +1,6 @@
 """Recording chunks in AgentCache's cache, as far as it takes them: nothing waits for it or fails with it."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +16,7 @@ _WRITERS = 2
 _TIMEOUT_SECONDS = 2
 _KEPT_SECONDS = 3_600
 
-_records = Counter("jettythunder_agentcache_records_total", "Chunks told to AgentCache", ["outcome"])
+_records = Counter("jettythunder_agentcache_records_total", "Chunks recorded in AgentCache", ["outcome"])
 
 
 class Recorder:
@@ -27,16 +25,17 @@ class Recorder:
     What does not fit in the short queue, or is not taken within two seconds, is dropped and counted.
 
     Args:
-        url: AgentCache's API; None tells nobody.
+        url: AgentCache's API; None records nothing.
     """
 
     def __init__(self, url: str | None, *, api_key: str | None) -> None:
         self._url = url
         self._headers = {} if api_key is None else {"X-API-Key": api_key}
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_WAITING_MOST)
+        self._writers: list[asyncio.Task[None]] = []
 
     def note(self, upload_id: UUID, number: int, *, edge: str) -> None:
-        """Have a stored chunk recorded some time."""
+        """Have a stored chunk recorded later."""
         if self._url is None:
             return
         record = {
@@ -49,26 +48,29 @@ class Recorder:
         except asyncio.QueueFull:
             _records.labels("dropped").inc()
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Record while inside."""
+    def start(self) -> None:
+        """Record in the background."""
+        if self._url is not None:
+            self._writers = [asyncio.create_task(self._write_forever()) for _ in range(_WRITERS)]
+
+    async def close(self) -> None:
+        """Stop; what waits is dropped."""
+        for writer in self._writers:
+            writer.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+
+    async def _write_forever(self) -> None:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as http:
-            writers = [asyncio.create_task(self._write_forever(http)) for _ in range(_WRITERS)]
-            try:
-                yield
-            finally:
-                for writer in writers:
-                    writer.cancel()
-                await asyncio.gather(*writers, return_exceptions=True)
+            while True:
+                await self._write(http, await self._waiting.get())
 
-    async def _write_forever(self, http: aiohttp.ClientSession) -> None:
-        while True:
-            record = await self._waiting.get()
-            try:
-                async with http.post(f"{self._url}/cache/set", json=record) as answer:
-                    answer.raise_for_status()
-                _records.labels("recorded").inc()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                _records.labels("failed").inc()
-                log.debug("agentcache took no record", error_type=type(error).__name__)
+    async def _write(self, http: aiohttp.ClientSession, record: dict[str, Any]) -> None:
+        try:
+            async with http.post(f"{self._url}/cache/set", json=record) as answer:
+                answer.raise_for_status()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            _records.labels("failed").inc()
+            log.debug("agentcache took no record", error_type=type(error).__name__)
+        else:
+            _records.labels("recorded").inc()

@@ -3,27 +3,52 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from uuid import UUID
 
 from prometheus_client import Counter, Histogram
 
-from chunk_worker import domain
-from chunk_worker.domain import Chunk, RecordedChunk
-from chunk_worker.repository import Repository
-from jettythunder import outbox, telemetry
-from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
-from jettythunder.database import Pool
-from jettythunder.errors import ConfigurationError, UploadNotFound, UploadNotOpen
-from jettythunder.storage import ObjectMissing, Storage
+from chunk_worker.bucket import check_bucket
+from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload, stored_already
+from jettythunder import telemetry
+from jettythunder.contracts.uploads import ChunkUploadedV1
+from jettythunder.errors import UploadNotFound, UploadNotOpen
+from jettythunder.storage import ObjectMissing, StoredPart
 
 log = telemetry.logger(__name__)
-
-SOURCE = "/chunk-worker"
 
 _bytes = Counter("jettythunder_chunk_bytes_total", "Bytes of chunks the object storage acknowledged")
 _repeated = Counter("jettythunder_chunks_repeated_total", "Chunks sent again that were stored already")
 _seconds = Histogram("jettythunder_chunk_seconds", "Time to store a chunk")
 
-Body = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+Blocks = AsyncIterator[bytes]
+Body = Callable[[], AbstractAsyncContextManager[Blocks]]
+
+
+class Chunks(Protocol):
+    """What is recorded of uploads and their chunks."""
+
+    async def upload(self, upload_id: UUID, *, account_id: UUID, number: int) -> Upload | None: ...
+
+    async def record(self, event: ChunkUploadedV1) -> bool: ...
+
+
+class Parts(Protocol):
+    """The parts of multipart uploads in the object storage."""
+
+    bucket: str
+
+    async def upload_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: Callable[[], Blocks],
+        *,
+        size_bytes: int,
+        md5: str,
+        attempts: int,
+    ) -> StoredPart: ...
 
 
 class ChunkStore:
@@ -34,10 +59,9 @@ class ChunkStore:
     answered from the record; other bytes replace it while the upload is open: the last write wins, as in S3.
     """
 
-    def __init__(self, *, pool: Pool, repository: Repository, storage: Storage, edge: str) -> None:
-        self._pool = pool
-        self._repository = repository
-        self._storage = storage
+    def __init__(self, chunks: Chunks, parts: Parts, *, edge: str) -> None:
+        self._chunks = chunks
+        self._parts = parts
         self._edge = edge
 
     async def store(self, chunk: Chunk, body: Body) -> RecordedChunk:
@@ -46,15 +70,14 @@ class ChunkStore:
         Raises:
             UploadNotFound: the account has no such upload.
             UploadNotOpen: the upload takes no more chunks.
+            LinkInvalid: the upload has another object key or multipart upload.
             ChecksumMismatch: the bytes are not the announced ones; nothing was stored.
             StorageUnavailable: the object storage can't be reached, or fails.
         """
-        progress = await self._repository.fetch_progress(
-            self._pool, upload_id=chunk.upload_id, account_id=chunk.account_id, number=chunk.number
-        )
-        if progress is None:
+        upload = await self._chunks.upload(chunk.upload_id, account_id=chunk.account_id, number=chunk.number)
+        if upload is None:
             raise UploadNotFound
-        if (recorded := domain.stored_already(progress, chunk.md5)) is not None:
+        if (recorded := stored_already(upload, chunk)) is not None:
             _repeated.inc()
             return recorded
         started = time.monotonic()
@@ -74,20 +97,17 @@ class ChunkStore:
         return stored
 
     async def _upload(self, chunk: Chunk, body: Body) -> str:
-        if chunk.s3_bucket != self._storage.bucket:
-            raise ConfigurationError(
-                f"The chunk is for bucket {chunk.s3_bucket}, this worker stores in {self._storage.bucket}: "
-                "give gateways and workers the same LYVE_BUCKET_NAME."
-            )
+        check_bucket(chunk.s3_bucket, self._parts.bucket)
         try:
             async with body() as blocks:
-                part = await self._storage.upload_part(
+                part = await self._parts.upload_part(
                     chunk.s3_key,
                     chunk.s3_upload_id,
                     chunk.number,
                     lambda: blocks,
                     size_bytes=chunk.size_bytes,
                     md5=chunk.md5,
+                    # The stream can't be opened again.
                     attempts=1,
                 )
         except ObjectMissing as error:
@@ -95,28 +115,6 @@ class ChunkStore:
         return part.etag
 
     async def _record(self, chunk: Chunk, stored: RecordedChunk) -> None:
-        event = ChunkUploadedV1(
-            account_id=chunk.account_id,
-            upload_id=chunk.upload_id,
-            number=stored.number,
-            size_bytes=stored.size_bytes,
-            md5=stored.md5,
-            etag=stored.etag,
-            edge=stored.edge,
-        )
-        if not await self._repository.record_chunk(
-            self._pool, upload_id=chunk.upload_id, chunk=stored, events=outbox.rows(event, source=SOURCE)
-        ):
+        event = ChunkUploadedV1(account_id=chunk.account_id, upload_id=chunk.upload_id, **vars(stored))
+        if not await self._chunks.record(event):
             raise UploadNotOpen
-
-    async def report_failure(self, chunk: Chunk, code: str) -> None:
-        """Tell by event that a chunk can't be stored and won't be tried again."""
-        event = ChunkFailedV1(
-            account_id=chunk.account_id,
-            upload_id=chunk.upload_id,
-            number=chunk.number,
-            code=code,
-            edge=self._edge,
-        )
-        async with self._pool.acquire() as connection, connection.transaction():
-            await outbox.write(connection, event, source=SOURCE)

@@ -1,4 +1,4 @@
-"""The edge: chunks that clients send by HTTP, each with a token for it."""
+"""Taking chunks that clients send by HTTP, each with a token for it."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,10 @@ from uuid import UUID
 from prometheus_client import Gauge
 from starlette.requests import ClientDisconnect
 
-from chunk_worker import domain
-from chunk_worker.domain import ByteBudget, Chunk, RecordedChunk
-from chunk_worker.recorder import Recorder
-from chunk_worker.service import ChunkStore
+from chunk_worker.chunks.model import Chunk, RecordedChunk
+from chunk_worker.chunks.storing import ChunkStore
+from chunk_worker.edge.model import InFlightBytes, check_token, parse_content_md5
+from chunk_worker.edge.recorder import Recorder
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.errors import TruncatedBody, UploadTimedOut
 
@@ -29,17 +29,17 @@ class EdgeIngest:
         self,
         store: ChunkStore,
         tokens: EdgeTokens,
-        budget: ByteBudget,
+        in_flight: InFlightBytes,
         recorder: Recorder,
         *,
         stall_seconds: float,
     ) -> None:
         self._store = store
         self._tokens = tokens
-        self._budget = budget
+        self._in_flight = in_flight
         self._recorder = recorder
         self._stall_seconds = stall_seconds
-        _in_flight.set_function(lambda: budget.in_flight_bytes)
+        _in_flight.set_function(lambda: in_flight.bytes)
 
     async def take(
         self,
@@ -59,18 +59,18 @@ class EdgeIngest:
             TruncatedBody, UploadTimedOut, ChecksumMismatch: not the chunk's bytes arrived; none is stored.
         """
         allowed = self._tokens.read(token)
-        domain.check_token(allowed, upload_id=upload_id, number=number, length_bytes=length_bytes)
+        check_token(allowed, upload_id=upload_id, number=number, length_bytes=length_bytes)
         chunk = Chunk(
             upload_id=upload_id,
             account_id=allowed.account_id,
             number=number,
             size_bytes=allowed.size_bytes,
-            md5=domain.parse_content_md5(content_md5),
+            md5=parse_content_md5(content_md5),
             s3_bucket=allowed.s3_bucket,
             s3_key=allowed.s3_key,
             s3_upload_id=allowed.s3_upload_id,
         )
-        with self._budget.taken(chunk.size_bytes):
+        with self._in_flight.taken(chunk.size_bytes):
             blocks = _arriving(body, stall_seconds=self._stall_seconds)
             stored = await self._store.store(chunk, lambda: contextlib.nullcontext(blocks))
         self._recorder.note(upload_id, number, edge=stored.edge)

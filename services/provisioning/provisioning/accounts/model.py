@@ -1,11 +1,11 @@
-"""Rules of accounts: whose they are, what their credentials must be, and what a tier makes of them."""
+"""Rules of accounts: whose they are, what a tier gives them, and which of two tier changes holds."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from jettythunder import auth
-from jettythunder.errors import ConfigurationError, InvalidField, UnknownTier
+from jettythunder.errors import InvalidField
+from provisioning.errors import UnknownTier, UserIdTaken
 
 BYTES_PER_GB = 10**9
 LONGEST_USER_REF = 255
@@ -31,13 +31,13 @@ class Tier:
     bandwidth_quota_gb: int
     jetty_speed_enabled: bool
 
+    @property
+    def storage_quota_bytes(self) -> int:
+        return self.storage_quota_gb * BYTES_PER_GB
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What an account uses: bytes stored, and bytes sent in the period that runs."""
-
-    storage_used_bytes: int
-    bandwidth_used_bytes: int
+    @property
+    def bandwidth_quota_bytes(self) -> int:
+        return self.bandwidth_quota_gb * BYTES_PER_GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,49 +64,37 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """A key and its secret. Never logged, never stored, never in an event."""
+class User:
+    """A user of AgentCache.
 
-    api_key: str
-    api_secret: str
+    Attributes:
+        ref: the id as AgentCache gave it.
+        id: the same as a UUID.
+    """
+
+    ref: str
+    id: UUID
 
     @classmethod
-    def derive(cls, master_key: str, *, account_id: UUID, version: int, environment: str) -> "Credentials":
-        """The pair of an account's credential version: the same arguments always give the same pair."""
-        key, secret = auth.credentials(
-            master_key, account_id=account_id, version=version, environment=environment
-        )
-        return cls(api_key=key, api_secret=secret)
+    def of(cls, ref: str) -> "User":
+        """The user with this id.
 
-    @property
-    def secret_digest(self) -> str:
-        """What is stored of the secret."""
-        return auth.secret_digest(self.api_secret)
+        Raises:
+            InvalidField: the id is empty or too long, has blanks around it, or holds what can't be printed.
+        """
+        return cls(ref=ref, id=user_id_of(ref))
 
-    def __repr__(self) -> str:
-        return "Credentials(…)"
+    def check_owns(self, account: Account) -> None:
+        """Make sure that an account which was found by the UUID was made for this very id.
 
+        A name and the UUID that it maps to are two users, and the second one must not get the first one's
+        account. A UUID in capitals is the same user.
 
-def credentials_of(account: Account, master_key: str) -> Credentials:
-    """Derive an existing account's pair, in the environment its key was made for.
-
-    Raises:
-        ConfigurationError: the master key is not the one the account's pair was derived from. Handing out
-            the derived pair would hand out one that opens nothing.
-    """
-    derived = Credentials.derive(
-        master_key,
-        account_id=account.id,
-        version=account.credential_version,
-        environment=account.api_key.split("_")[1],
-    )
-    same_key = auth.matches(derived.api_key, account.api_key)
-    if not (auth.matches(derived.secret_digest, account.api_secret) and same_key):
-        raise ConfigurationError(
-            "JETTYTHUNDER_MASTER_KEY is not the key that the stored credentials were derived from: "
-            "set the original one and start again."
-        )
-    return derived
+        Raises:
+            UserIdTaken: the account is another user's.
+        """
+        if account.agentcache_user_ref.lower() != self.ref.lower():
+            raise UserIdTaken
 
 
 def user_id_of(user_ref: str) -> UUID:
@@ -152,24 +140,6 @@ def check_tier_name(tier: str) -> None:
     """
     if not tier or not tier.isprintable():
         raise UnknownTier
-
-
-def status_in_tier(status: str, usage: Usage, tier: Tier) -> str:
-    """An account's status after a move to ``tier``: a suspension stays, else what is used decides.
-
-    A quota is used up when use reaches it, as usage-meter judges it; an account that uses nothing has used
-    up nothing, also where its quota is 0.
-    """
-    if status == "suspended":
-        return status
-    used_up = _reaches(usage.storage_used_bytes, tier.storage_quota_gb) or _reaches(
-        usage.bandwidth_used_bytes, tier.bandwidth_quota_gb
-    )
-    return "over_quota" if used_up else "active"
-
-
-def _reaches(used_bytes: int, quota_gb: int) -> bool:
-    return used_bytes > 0 and used_bytes >= quota_gb * BYTES_PER_GB
 
 
 def is_overtaken(account: Account, changed_at: datetime | None) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from jettythunder.errors import ChunkGone, ChunkSourceUnavailable, TruncatedBody
+from chunk_worker.errors import ChunkSourceUnavailable
+from jettythunder.errors import ChunkGone, TruncatedBody
 
 _READ_BUFFER_BYTES = 256 * 1024
 _GONE = (403, 404, 410)
@@ -21,16 +22,19 @@ class ChunkSource:
 
     def __init__(self, *, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
+        self._session: aiohttp.ClientSession | None = None
 
-    @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator["ChunkSource"]:
-        """Keep connections to gateways while inside."""
+    async def open(self) -> None:
+        """Open the client; it connects when it is used."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=self._stall_seconds)
-        async with aiohttp.ClientSession(
+        self._session = aiohttp.ClientSession(
             timeout=timeout, auto_decompress=False, read_bufsize=_READ_BUFFER_BYTES
-        ) as session:
-            self._session = session
-            yield self
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
 
     @contextlib.asynccontextmanager
     async def fetch(self, url: str, *, size_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -40,6 +44,7 @@ class ChunkSource:
             ChunkGone: the gateway holds it no more.
             ChunkSourceUnavailable: the gateway can't be reached, or fails.
         """
+        assert self._session is not None  # noqa: S101 - set by open
         try:
             answer = await self._session.get(url, allow_redirects=False)
         except _UNREACHABLE as error:
