@@ -80,8 +80,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     messaging = await open_messaging(
         registry,
         settings,
-        service=_NAME,
-        database=database,
+        database,
         messages=MESSAGES,
         routers=ROUTERS,
         context={"spooled_chunks": spooled, "asset_verifier": AssetVerifier(storage)},

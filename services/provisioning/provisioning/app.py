@@ -52,8 +52,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     messaging = await open_messaging(
         registry,
         settings,
-        service=_NAME,
-        database=database,
+        database,
         messages=MESSAGES,
         routers=handlers.ROUTERS,
         context=_use_cases(store, storage, master_key),

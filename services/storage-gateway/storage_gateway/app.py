@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 
 import svcs
 from fastapi import FastAPI
-from jettythunder.broker.service import open_messaging
 
-from jettythunder import http
+from jettythunder import http, telemetry
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
@@ -78,6 +78,7 @@ def create_app() -> FastAPI:
 async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict[str, object], None]:
     """Everything the gateway needs is open while inside; it is closed in the reverse order."""
     settings: Settings = app.state.settings
+    telemetry.configure(SERVICE, settings)
     database = await open_database(registry, settings, service=SERVICE)
     storage = await open_storage(registry, settings)
     rpc = RpcClient(settings.rabbitmq_url.get_secret_value(), name=f"{SERVICE} calls")

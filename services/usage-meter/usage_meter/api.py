@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from jettythunder.web import ops_only
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
-from jettythunder.web import ops_only
 from usage_meter.domain import Adjustment, Resource
 from usage_meter.findings import Findings
 from usage_meter.reconciliation import Reconciliation

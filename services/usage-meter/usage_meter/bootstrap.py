@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from fastapi import FastAPI
-
 from jettythunder.backbone import Backbone, open_backbone
+
 from jettythunder.broker.topology import retry_queue
 from jettythunder.settings import load
 from jettythunder.storage import Storage

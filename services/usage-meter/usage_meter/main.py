@@ -1,6 +1,7 @@
 """The usage-meter's application."""
 
 from jettythunder.web import create_app
+
 from usage_meter import api
 from usage_meter.bootstrap import lifespan
 from usage_meter.settings import Settings
