@@ -127,12 +127,6 @@ class AccountNotFound(NotFound):
     code = "account_not_found"
 
 
-class AccountNotProvisionedYet(JettyThunderError):
-    """There is no account for this user yet. Its sign-up may still be on the way, so this is tried again."""
-
-    code, status, retryable = "account_not_provisioned_yet", 404, True
-
-
 class UploadNotFound(NotFound):
     """The account has no such upload."""
 
@@ -149,12 +143,6 @@ class UploadIncomplete(JettyThunderError):
     """Chunks are still missing: send them, then complete the upload."""
 
     code, status, retryable = "upload_incomplete", 409, True
-
-
-class UnknownTier(JettyThunderError):
-    """There is no such tier. The tiers are free, starter, pro, business and enterprise."""
-
-    code, status, retryable = "unknown_tier", 422, False
 
 
 class FileTooLarge(JettyThunderError):
@@ -209,12 +197,6 @@ class GatewayBusy(JettyThunderError):
     """All of the gateway's room for uploads in flight is taken. Try again shortly."""
 
     code, status, retryable = "gateway_busy", 503, True
-
-
-class EdgeBusy(JettyThunderError):
-    """All of the edge's room for chunks in flight is taken. Try again shortly, or another edge now."""
-
-    code, status, retryable = "edge_busy", 503, True
 
 
 class SpoolFull(JettyThunderError):
@@ -287,12 +269,6 @@ class ChunkGone(JettyThunderError):
     """The gateway no longer holds the chunk: its upload has ended."""
 
     code, status, retryable = "chunk_gone", 410, False
-
-
-class ChunkSourceUnavailable(JettyThunderError):
-    """The gateway that holds the chunk can't be reached. Nothing was stored; the call is safe to repeat."""
-
-    code, status, retryable = "chunk_source_unavailable", 503, True
 
 
 class MalformedEvent(JettyThunderError):

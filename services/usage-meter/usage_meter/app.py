@@ -75,8 +75,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     messaging = await open_messaging(
         registry,
         settings,
-        service=SERVICE,
-        database=database,
+        database,
         messages=MESSAGES,
         routers=ROUTERS,
         context={"webhooks": webhooks},

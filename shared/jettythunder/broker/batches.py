@@ -25,10 +25,10 @@ from jettythunder import telemetry
 from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
-from jettythunder.broker.settling import DATABASE_AWAY, Delivered, Settler, count_messages
+from jettythunder.broker.settling import Delivered, Settler, count_messages
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.contracts.envelope import AnyPayload, Event, Payload
-from jettythunder.errors import BrokerUnavailable, UnknownEventType
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable, UnknownEventType
 
 log = telemetry.logger(__name__)
 
@@ -254,7 +254,7 @@ class BatchConsumer(Generic[Item]):
         while True:
             try:
                 await self._apply([each.item for each in items])
-            except DATABASE_AWAY as error:
+            except DatabaseUnavailable as error:
                 if self._closing:
                     raise BrokerUnavailable from error
                 log.warning("batch waits: the database can't be reached", error_type=type(error).__name__)

@@ -32,7 +32,7 @@ from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.database import Database
 from jettythunder.lifecycle import role_of
-from jettythunder_cli.stack.stack import migrate
+from jettythunder_migrations import migrate
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.backlog import Backlog
 from usage_meter.ledger.book import Ledger
