@@ -397,7 +397,8 @@ async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
 
 @pytest_asyncio.fixture(scope="package")
 async def wire(servers: Infrastructure, meter: RunningService) -> AsyncIterator[Wire]:
-    async with await aio_pika.connect(servers.rabbitmq_url) as connection:
+    # The property tests occupy this process for minutes, in which it sends no heartbeats.
+    async with await aio_pika.connect(servers.rabbitmq_url, heartbeat=0) as connection:
         yield Wire(servers.rabbitmq_url, await connection.channel())
 
 
