@@ -1,6 +1,7 @@
 """The gateway's and provisioning's ends of the wire, and a look at what the usage-meter made of it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,9 +110,12 @@ class Wire:
 
     async def dead_letters(self) -> int:
         """How many dead letters the usage-meter has."""
-        name = USAGE_METER_EVENTS.dead_letter_queue
-        dead = await self.channel.declare_queue(name, passive=True)
-        return int(dead.declaration_result.message_count or 0)
+        return await self.depth(USAGE_METER_EVENTS.dead_letter_queue)
+
+    async def depth(self, queue: str) -> int:
+        """How many messages are ready in a queue."""
+        declared = await self.channel.declare_queue(queue, passive=True)
+        return int(declared.declaration_result.message_count or 0)
 
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
@@ -303,6 +307,49 @@ class Tenants:
             "SELECT set_quotas_v1($1, $2, $3)", account_id, storage_gb * GB, bandwidth_gb * GB
         )
         return Tenant(account_id, self.pool, self.wire)
+
+
+async def metric(ops: httpx.AsyncClient, name: str) -> float:
+    """A figure of the usage-meter, by its name with labels; 0 where there is none yet."""
+    lines = (await ops.get("/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return float(values.get(name, 0))
+
+
+async def runs_again(ops: httpx.AsyncClient, work: str, *, outcome: str = "done", times: int = 2) -> None:
+    """Wait until scheduled work has run some times more; one run may have been under way."""
+    name = f'jettythunder_periodic_runs_total{{outcome="{outcome}",work="{work}"}}'
+    before = await metric(ops, name)
+
+    async def has_run() -> bool:
+        return await metric(ops, name) >= before + times
+
+    await eventually(has_run, timeout_seconds=WAIT_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def held_batch(tenant: Tenant) -> AsyncIterator[UUID]:
+    """The usage-meter's consumer holds a batch, for as long as this account's counters are locked."""
+    async with tenant.pool.acquire() as locking, locking.transaction():
+        await locking.execute("SELECT FROM account_usage WHERE account_id = $1 FOR UPDATE", tenant.id)
+        event_id = await tenant.complete(uuid4(), 1)
+        await waits_for_a_lock(tenant.pool, "%account_usage%")
+        yield event_id
+
+
+async def waits_for_a_lock(pool: Pool, query: str) -> None:
+    """Wait until a statement of the usage-meter waits for a lock."""
+
+    async def waits() -> bool:
+        return bool(
+            await pool.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'usage-meter'"
+                " AND wait_event_type = 'Lock' AND query ILIKE $1)",
+                query,
+            )
+        )
+
+    await eventually(waits, timeout_seconds=WAIT_SECONDS)
 
 
 @pytest.fixture(scope="package")

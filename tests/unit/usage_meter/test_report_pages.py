@@ -59,6 +59,11 @@ def test_a_report_begins_where_an_account_does(bucket: Bucket) -> None:
     assert made[0].from_at == START
 
 
+def test_a_report_of_the_far_future_is_empty() -> None:
+    late = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))
+    assert divided([account()], Bucket.MONTH, from_at=late) == []
+
+
 @pytest.mark.parametrize("to_at", [START, datetime(445, 1, 1, tzinfo=UTC)])
 def test_a_report_that_ends_before_it_begins_is_empty(to_at: datetime) -> None:
     assert divided([account()], Bucket.HOUR, to_at=to_at) == []
