@@ -8,6 +8,7 @@ from jettythunder.contracts.assets import (
     AssetObjectMissingV1,
     AssetStoredV1,
     AssetStreamedV1,
+    VerifyAssetV1,
 )
 from jettythunder.contracts.uploads import (
     UploadAbortedV1,
@@ -34,5 +35,6 @@ MESSAGES = ServiceMessages(
         AssetDownloadedV1,
         AssetStreamedV1,
         AssetDeletedV1,
+        VerifyAssetV1,
     ),
 )
