@@ -12,6 +12,7 @@ from storage_gateway.assets.lost import LostObjects
 from storage_gateway.messages import STORAGE_GATEWAY_EVENTS
 
 router = RabbitRouter()
+ROUTERS = (router,)
 events = router.subscriber(**consumes(STORAGE_GATEWAY_EVENTS, prefetch=10))
 
 

@@ -1,11 +1,11 @@
-"""What bucket, assets, ledger and counters disagree on: pure comparison."""
+"""What bucket, assets, ledger, counters and hours disagree on: pure comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from enum import StrEnum
 from uuid import UUID
 
-from usage_meter.repository import Account
+from usage_meter.accounts.model import Account
 
 _COUNTERS = (
     ("counter_bytes", "ledger_bytes"),
@@ -13,16 +13,55 @@ _COUNTERS = (
     ("counter_bandwidth_bytes", "ledger_bandwidth_bytes"),
     ("counter_bandwidth_reserved_bytes", "ledger_bandwidth_reserved_bytes"),
     ("counter_request_count", "ledger_request_count"),
-)
-_HOLDS = (
     ("held_bytes", "ledger_reserved_bytes"),
     ("held_bandwidth_bytes", "ledger_bandwidth_reserved_bytes"),
 )
 
 
+class KnownAs(StrEnum):
+    """Why an object is in the bucket."""
+
+    ASSET = "asset"
+    UPLOAD = "upload"
+    DELETION = "deletion"
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """An object that an asset, an open upload or a requested deletion accounts for."""
+
+    s3_key: str
+    kind: KnownAs
+    asset_id: UUID | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """An account's bytes by its counters, its ledger's sums, its open holds and its last hourly row.
+
+    ``hours_bytes`` is None while hours wait to be computed. ``adjusted_bytes`` are people's adjustments.
+    """
+
+    counter_bytes: int
+    counter_reserved_bytes: int
+    counter_bandwidth_bytes: int
+    counter_bandwidth_reserved_bytes: int
+    counter_request_count: int
+    ledger_bytes: int
+    ledger_reserved_bytes: int
+    ledger_bandwidth_bytes: int
+    ledger_bandwidth_reserved_bytes: int
+    ledger_request_count: int
+    adjusted_bytes: int
+    held_bytes: int
+    held_bandwidth_bytes: int
+    hours_bytes: int | None
+
+
 @dataclass(frozen=True)
 class Orphan:
-    """An object that no asset, open upload or wanted deletion accounts for."""
+    """An object that no asset, open upload or requested deletion accounts for."""
 
     s3_key: str
     size_bytes: int
@@ -47,6 +86,15 @@ class LedgerDrift:
     asset_bytes: int
 
 
+@dataclass(frozen=True)
+class LostHold:
+    """A reservation whose upload was completed a while ago and that its event has not ended."""
+
+    upload_id: UUID
+    asset_id: UUID | None
+    held_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """What one look at an account saw.
@@ -65,7 +113,9 @@ class Findings:
     orphans: tuple[Orphan, ...] = ()
     missing: tuple[Missing, ...] = ()
     ledger_drift: tuple[LedgerDrift, ...] = ()
+    lost_holds: tuple[LostHold, ...] = ()
     counter_drift: Mapping[str, int] = field(default_factory=dict)
+    hours_drift_bytes: int = 0
     mended: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
 
@@ -76,13 +126,22 @@ class Findings:
             sum(o.size_bytes for o in self.orphans)
             + sum(abs(m.size_bytes - (m.found_bytes or 0)) for m in self.missing)
             + sum(abs(d.ledger_bytes - d.asset_bytes) for d in self.ledger_drift)
+            + sum(h.held_bytes for h in self.lost_holds)
             + sum(map(abs, self.counter_drift.values()))
+            + abs(self.hours_drift_bytes)
         )
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing disagrees; an empty object nobody knows weighs nothing and is a finding still."""
-        return not (self.orphans or self.missing or self.ledger_drift or self.counter_drift)
+        return not (
+            self.orphans
+            or self.missing
+            or self.ledger_drift
+            or self.lost_holds
+            or self.counter_drift
+            or self.hours_drift_bytes
+        )
 
     @property
     def needs_a_person(self) -> bool:
@@ -96,11 +155,15 @@ class Findings:
             orphans=tuple(o for o in later.orphans if o in self.orphans),
             missing=tuple(m for m in later.missing if m in self.missing),
             ledger_drift=tuple(d for d in later.ledger_drift if d in self.ledger_drift),
+            lost_holds=tuple(h for h in later.lost_holds if h in self.lost_holds),
             counter_drift={
                 name: size
                 for name, size in later.counter_drift.items()
                 if self.counter_drift.get(name) == size
             },
+            hours_drift_bytes=(
+                later.hours_drift_bytes if later.hours_drift_bytes == self.hours_drift_bytes else 0
+            ),
         )
 
 
@@ -108,40 +171,45 @@ def compare(
     account: Account,
     *,
     listing: Mapping[str, int],
-    known: list[dict[str, Any]],
-    ledger_drift: list[dict[str, Any]],
-    sources: Mapping[str, int],
+    known: Sequence[KnownObject],
+    ledger_drift: Sequence[LedgerDrift],
+    lost_holds: Sequence[LostHold],
+    sources: Sources,
 ) -> Findings:
-    """What bucket, assets, ledger and counters disagree on."""
-    assets = [row for row in known if row["kind"] == "asset"]
-    known_keys = {row["s3_key"] for row in known}
+    """What bucket, assets, ledger, counters and hours disagree on."""
+    assets = [(each, each.asset_id) for each in known if each.asset_id is not None]
+    known_keys = {each.s3_key for each in known}
     # The object that is named like the folder is the folder.
     objects = {key: size for key, size in listing.items() if key != account.s3_prefix}
-    differences = {f"{a} - {b}": sources[a] - sources[b] for a, b in (*_COUNTERS, *_HOLDS)}
+    figures = vars(sources)
+    differences = {f"{a} - {b}": figures[a] - figures[b] for a, b in _COUNTERS}
+    hours_bytes = sources.ledger_bytes if sources.hours_bytes is None else sources.hours_bytes
     return Findings(
         account_id=account.id,
         agentcache_user_id=account.agentcache_user_id,
         bucket_bytes=sum(objects.values()),
-        assets_bytes=sum(row["size_bytes"] for row in assets),
-        ledger_bytes=sources["ledger_bytes"],
-        counter_bytes=sources["counter_bytes"],
-        adjusted_bytes=sources["adjusted_bytes"],
+        assets_bytes=sum(asset.size_bytes for asset, _ in assets),
+        ledger_bytes=sources.ledger_bytes,
+        counter_bytes=sources.counter_bytes,
+        adjusted_bytes=sources.adjusted_bytes,
         orphans=tuple(Orphan(key, size) for key, size in sorted(objects.items()) if key not in known_keys),
         missing=tuple(
-            Missing(row["asset_id"], row["s3_key"], row["size_bytes"], objects.get(row["s3_key"]))
-            for row in assets
-            if objects.get(row["s3_key"]) != row["size_bytes"]
+            Missing(asset_id, asset.s3_key, asset.size_bytes, objects.get(asset.s3_key))
+            for asset, asset_id in assets
+            if objects.get(asset.s3_key) != asset.size_bytes
         ),
-        ledger_drift=tuple(LedgerDrift(**row) for row in ledger_drift),
+        ledger_drift=tuple(ledger_drift),
+        lost_holds=tuple(lost_holds),
         counter_drift={name: size for name, size in differences.items() if size},
+        hours_drift_bytes=hours_bytes - sources.ledger_bytes,
     )
 
 
 def compare_ownerless(
-    account_id: UUID, *, listing: Mapping[str, int], known: list[dict[str, Any]], ledger_bytes: int
+    account_id: UUID, *, listing: Mapping[str, int], known: Sequence[KnownObject], ledger_bytes: int
 ) -> Findings:
     """What lies in the folder of an account that is gone, but for what is being deleted already."""
-    deleting = {row["s3_key"] for row in known}
+    deleting = {each.s3_key for each in known}
     return Findings(
         account_id=account_id,
         agentcache_user_id=None,
