@@ -4,8 +4,8 @@ from typing import Annotated
 
 from faststream import Context
 from faststream.rabbit import RabbitRouter
-from jettythunder.broker.subscribers import consumes, of_type
 
+from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
 from storage_gateway.assets.lost import LostObjects
