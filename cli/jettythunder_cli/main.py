@@ -20,7 +20,6 @@ COMMANDS = {
     "login": "jettythunder_cli.login:login",
     "logout": "jettythunder_cli.login:logout",
     "uploads": "jettythunder_cli.upload:uploads",
-    "stack": "jettythunder_cli.stack.commands:app",
     "db": "jettythunder_cli.database:app",
     "broker": "jettythunder_cli.broker:app",
     "usage": "jettythunder_cli.usage:app",

@@ -28,9 +28,9 @@ from uuid import UUID, uuid4
 
 import uvloop
 from faststream.rabbit import RabbitRouter
+from jettythunder.backbone import open_backbone
 
 from jettythunder import database, outbox
-from jettythunder.backbone import open_backbone
 from jettythunder.broker.event_log import EventFilter
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDownloadedV1
@@ -271,7 +271,7 @@ def main() -> None:
     if given.environment:
         from pathlib import Path
 
-        from jettythunder_cli.stack.environment import read_environment
+        from jettythunder_dev.environment import read_environment
 
         run(read_environment(Path(given.environment)))
         return

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.lifecycle import open_database, wait_for
-from jettythunder.storage import Storage
+from jettythunder.storage import open_storage
 from provisioning.accounts import handlers
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.credentials import MasterKey
@@ -52,8 +52,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     messaging = await open_messaging(
         registry,
         settings,
-        service=_NAME,
-        database=database,
+        database,
         messages=MESSAGES,
         routers=handlers.ROUTERS,
         context=_use_cases(store, storage, master_key),
@@ -63,9 +62,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
 
 
 async def _open_storage(registry: svcs.Registry, settings: Settings) -> Storage:
-    storage = Storage(settings)
-    await storage.open()
-    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+    storage = await open_storage(registry, settings)
     await wait_for("the object storage (LYVE_ENDPOINT)", lambda: _prepare(storage))
     return storage
 

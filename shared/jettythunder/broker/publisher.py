@@ -31,10 +31,10 @@ class Publisher:
         self._timeout_seconds = timeout_seconds
 
     async def connect(self) -> None:
-        """Connect where there is no connection.
+        """Connect, where there is no open connection.
 
         Raises:
-            BrokerUnavailable: if the broker can't be reached within five seconds.
+            BrokerUnavailable: the broker can't be reached.
         """
         await self._link.channel()
 

@@ -45,21 +45,3 @@ UPDATE replays
 SET next_offset = :next_offset, read_count = :read_count, replayed_count = :replayed_count, status = :status,
     updated_at = now()
 WHERE id = :replay_id;
-
--- name: ledger_sums(account_id, event_ids, began_at)
--- Used bytes by account, resource and month (UTC): people's adjustments, and all else that was booked before a
--- moment or comes from one of these events. Of all accounts without an id.
-SELECT account_id, resource, date_trunc('month', occurred_at, 'UTC') AS month,
-    coalesce(sum(used_delta_bytes) FILTER (WHERE kind <> 'adjustment'), 0)::bigint AS event_bytes,
-    coalesce(sum(used_delta_bytes) FILTER (WHERE kind = 'adjustment'), 0)::bigint AS adjusted_bytes
-FROM usage_ledger
-WHERE (:account_id::uuid IS NULL OR account_id = :account_id::uuid)
-  AND (recorded_at < :began_at OR source_event_id = ANY (:event_ids::text[]))
-GROUP BY account_id, resource, month;
-
--- name: accounts_beyond_log(account_id, event_ids, began_at)
--- Accounts with used bytes from events that were booked before a moment and are not among these: they have left the log.
-SELECT DISTINCT account_id FROM usage_ledger
-WHERE (:account_id::uuid IS NULL OR account_id = :account_id::uuid)
-  AND used_delta_bytes <> 0 AND kind <> 'adjustment' AND recorded_at < :began_at
-  AND NOT (source_event_id = ANY (:event_ids::text[]));

@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitRouter
+from jettythunder.backbone import Backbone, open_backbone
 from tests.support.infrastructure import Infrastructure
 
 from jettythunder import outbox
-from jettythunder.backbone import Backbone, open_backbone
 from jettythunder.broker import topology
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDeletedV1
