@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.lifecycle import open_database, wait_for
-from jettythunder.storage import open_storage
+from jettythunder.storage import Storage, open_storage
 from provisioning.accounts import handlers
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.credentials import MasterKey
