@@ -30,6 +30,8 @@ def make_database(url: str, *, owner: str, password: str, database: str) -> None
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (owner,)).fetchone() is None:
             role = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
             connection.execute(role.format(name, sql.Literal(password)))
+        # The migrations make a role for each service.
+        connection.execute(sql.SQL("ALTER ROLE {} CREATEROLE").format(name))
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
 
