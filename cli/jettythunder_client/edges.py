@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from jettythunder_client.api import NETWORK_ERRORS, EdgeLocation
+from jettythunder_client.api import EdgeLocation
+from jettythunder_client.problems import NETWORK_ERRORS
 
 _PINGS = 3
 _PING_SECONDS = 2.0
