@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from jettythunder_cli.frame.errors import confirm, print_error
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_done, print_json
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import age_text, count_text, size_text
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, AsJson, config_from, interactive
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
 from jettythunder_client.api import Asset
 from jettythunder_client.client import AsyncClient, Client
 from jettythunder_client.errors import ClientError

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from jettythunder_cli.frame.options import AsJson, Quiet
 from jettythunder_cli.frame.output import print_json
 from jettythunder_cli.frame.text import number_text, speed_text
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, AsJson, Quiet, config_from
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from
 from jettythunder_cli.transfer_view import TransferView
 from jettythunder_client.client import Client
 

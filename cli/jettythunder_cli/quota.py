@@ -6,10 +6,11 @@ from typing import Any
 
 from rich.text import Text
 
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_json, print_line, print_note, styled
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, AsJson, config_from, interactive
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
 from jettythunder_client.client import Client
 
 BADGE = Text(" JettySpeed Enabled ", "bold black on cyan")

@@ -28,8 +28,6 @@ ApiSecret = Annotated[
         show_default="JETTYTHUNDER_API_SECRET or login",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print results for programs to read.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def config_from(api_url: str | None, api_key: str | None, api_secret: str | None) -> Config:

@@ -17,11 +17,12 @@ from typing import Annotated, Any
 import typer
 
 from jettythunder_cli.frame.errors import print_error
+from jettythunder_cli.frame.options import AsJson, Quiet
 from jettythunder_cli.frame.output import output, print_done, print_json, print_line, print_warning
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import number_text, size_text, speed_text, until_text
 from jettythunder_cli.quota import BADGE
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, AsJson, Quiet, config_from, interactive
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
 from jettythunder_cli.transfer_view import TransferView
 from jettythunder_client.client import AsyncClient, Client
 from jettythunder_client.config import Config

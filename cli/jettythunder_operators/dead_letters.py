@@ -13,10 +13,11 @@ from rich.progress import SpinnerColumn, TextColumn
 
 from jettythunder.operations import DeadLetter, DeadLetterGroup, Selection
 from jettythunder_cli.frame.errors import confirm
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_document, print_json, print_line, progress, styled
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import age_text, count_text
-from jettythunder_operators.operating import AsJson, operating, operator, pace, run
+from jettythunder_operators.operating import operating, operator, pace, run
 
 app = typer.Typer(
     help="Look at messages that could not be processed; retry, mend or discard them. "

@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from jettythunder.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.operations import Operations, Replay, ReplayCount, TraceNode, describe
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import (
     line,
     output,
@@ -27,7 +28,7 @@ from jettythunder_cli.frame.output import (
 )
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import age_text, plain
-from jettythunder_operators.operating import AsJson, moment, operating, operator, pace, run
+from jettythunder_operators.operating import moment, operating, operator, pace, run
 
 _CELL_CHARACTERS = 200
 

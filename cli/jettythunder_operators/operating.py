@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from pydantic import Field, PostgresDsn, SecretStr
@@ -22,7 +22,6 @@ from jettythunder.operations import Operations, open_operations
 from jettythunder.settings import load
 from jettythunder_client.errors import ApiError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print a result for programs to read.")]
 Given = TypeVar("Given")
 
 _AGO = re.compile(r"(\d+)([smhd])")

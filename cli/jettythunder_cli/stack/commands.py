@@ -13,6 +13,7 @@ import typer
 from rich.panel import Panel
 from rich.text import Text
 
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import output, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
@@ -35,7 +36,6 @@ DataDir = Annotated[
         show_default="JETTYTHUNDER_DATA_DIR or .jettythunder",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a result for programs to read.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

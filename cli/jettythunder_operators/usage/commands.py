@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import typer
 
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import errors, print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import size_text
 from jettythunder_client.errors import FileUnwritable
 from jettythunder_operators.api import OperatorsApi
-from jettythunder_operators.operating import AsJson
 from jettythunder_operators.usage.files import EXPORTS, Format
 from jettythunder_operators.usage.plots import plot_in_terminal, plot_to_png
 from jettythunder_operators.usage.rebuild import rebuild

@@ -8,10 +8,11 @@ from uuid import UUID
 import typer
 
 from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
+from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
-from jettythunder_operators.operating import AsJson, operating, run
+from jettythunder_operators.operating import operating, run
 
 
 def rebuild(
