@@ -18,7 +18,7 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Tells whether a file is still the one that it was."""
+    """What a file is recognised by: another size, time, device or inode is another file."""
 
     path: str
     size_bytes: int

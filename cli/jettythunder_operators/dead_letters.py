@@ -49,12 +49,13 @@ def list_groups(consumer: Consumer = None, as_json: AsJson = False) -> None:
     if not groups:
         print_line("No dead letters.")
         return
-    _group_table(groups).print()
+    group_table(groups).print()
     print_line()
-    _example_table(groups).print()
+    example_table(groups).print()
 
 
-def _group_table(groups: list[DeadLetterGroup]) -> Table:
+def group_table(groups: list[DeadLetterGroup]) -> Table:
+    """How many dead letters there are of each consumer and exception, and since when."""
     table = Table(
         figures("count"),
         words("consumer"),
@@ -65,7 +66,7 @@ def _group_table(groups: list[DeadLetterGroup]) -> Table:
     )
     for group in groups:
         table.add(
-            group.count,
+            f"{group.count:,}",
             group.consumer,
             group.error_type.rpartition(".")[2],
             group.fingerprint,
@@ -75,7 +76,7 @@ def _group_table(groups: list[DeadLetterGroup]) -> Table:
     return table
 
 
-def _example_table(groups: list[DeadLetterGroup]) -> Table:
+def example_table(groups: list[DeadLetterGroup]) -> Table:
     """One message of each group, and what its exception said."""
     table = Table(ids("fingerprint"), ids("example"), words("message"))
     for group in groups:

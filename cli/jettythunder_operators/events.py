@@ -207,6 +207,11 @@ def replays(count: Newest = 20, as_json: AsJson = False) -> None:
     if not found:
         print_line("No replays.")
         return
+    replay_table(found).print()
+
+
+def replay_table(found: list[Replay]) -> Table:
+    """How far each replay has come, and whose it is."""
     table = Table(
         ids("id"),
         words("to"),
@@ -228,7 +233,7 @@ def replays(count: Newest = 20, as_json: AsJson = False) -> None:
             entry.who,
             _summary(entry.filter.model_dump(mode="json", exclude_defaults=True)) or "everything",
         )
-    table.print()
+    return table
 
 
 @app.command()

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
+from tests.support.printed import printed
 
 from jettythunder_cli.frame.table import Table, figures, ids, words
 
 ID = "0b6f8a52-8f0c-4f5e-9a53-0d2f5b1f3c11"
-
-
-def printed(table: Table, width: int = 80) -> list[str]:
-    """The lines that the table takes on a console of this width."""
-    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
-    table.print(console)
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_figures_and_ids_are_never_wrapped_or_cut() -> None:
