@@ -20,7 +20,7 @@ from jettythunder import database
 from jettythunder.errors import DatabaseUnavailable, JettyThunderError
 from jettythunder.operations import Operations, open_operations
 from jettythunder.settings import load
-from jettythunder_client.errors import ApiError
+from jettythunder_client.errors import ApiError, InvalidConfiguration
 
 Given = TypeVar("Given")
 
@@ -73,8 +73,16 @@ def pace(given: str | None) -> float | None:
 
 @contextlib.asynccontextmanager
 async def operating() -> AsyncIterator[Operations]:
-    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL."""
-    settings = load(OperatingSettings)
+    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL.
+
+    Raises:
+        InvalidConfiguration: one of them is not set, or wrong.
+        DatabaseUnavailable, BrokerUnavailable: one of them does not answer.
+    """
+    try:
+        settings = load(OperatingSettings)
+    except SystemExit as error:
+        raise InvalidConfiguration(str(error)) from None
     try:
         pool = await database.connect(str(settings.database_url), size=3, name="jettythunder cli")
     except database.CONNECTION_ERRORS as error:

@@ -58,6 +58,17 @@ async def test_one_bad_file_does_not_keep_the_others_back(site: Site, account: A
     assert refused["code"] == "file_unreadable"
 
 
+async def test_files_arrive_under_their_names(site: Site, account: Account) -> None:
+    names = ["my file (1).txt", "naïve ü + 100%.txt", 'say "hi"; really.txt']
+    for name in names:
+        told = await account.done("upload", "--file", str(account.file(1000, name)))
+        assert told["asset"]["filename"] == name
+    large = account.file(6 * MEGABYTE, names[1])
+    assert (await account.done("upload", "--file", str(large), "--accelerate"))["asset"]["filename"] == names[
+        1
+    ]
+
+
 async def test_a_download_is_the_asset_byte_by_byte(site: Site, account: Account) -> None:
     file = account.file(40 * MEGABYTE)
     stored = await account.done("upload", "--file", str(file))

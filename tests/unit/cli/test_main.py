@@ -60,6 +60,7 @@ def test_the_client_imports_nothing_of_the_server() -> None:
     [
         (["quota", "--json"], "not_logged_in", 1),
         (["usage", "show", "--json"], "no_operators_token", 1),
+        (["dead-letters", "list", "--json"], "invalid_configuration", 1),
         (["quota", "--json", "--no-such-option"], "usage", 2),
         (["download", "--json"], "usage", 2),
         (["usage", "report", "--json", "--from", "2026-02-01", "--to", "2026-01-01"], "usage", 2),
