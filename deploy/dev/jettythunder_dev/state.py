@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jettythunder_dev.environment import new_secret
 from jettythunder_dev.errors import StackError
-from jettythunder_dev.layout import write_private
+from jettythunder_client.private_files import write_private
 
 
 @dataclass

@@ -7,7 +7,8 @@ import typer
 from jettythunder.broker import topology
 from jettythunder.broker.connection import declare_topology
 from jettythunder.settings import BrokerSettings, load
-from jettythunder_cli.operating import run
+from jettythunder_cli.frame.output import print_line
+from jettythunder_operators.operating import run
 
 app = typer.Typer(help="The broker's exchanges and queues.", no_args_is_help=True)
 
@@ -21,5 +22,5 @@ def root() -> None:
 def declare() -> None:
     """Declare the exchanges and queues of all installed services; safe to repeat, before services start."""
     settings = load(BrokerSettings)
-    run(lambda: declare_topology(settings, topology.consumer_queues()), as_json=False)
-    typer.echo(f"Declared: {', '.join(queue.name for queue in topology.consumer_queues())}.")
+    run(lambda: declare_topology(settings, topology.consumer_queues()))
+    print_line(f"Declared: {', '.join(queue.name for queue in topology.consumer_queues())}.")
