@@ -1,4 +1,4 @@
-"""`jettythunder stack`, or `python -m jettythunder_dev`: the developer stack from the command line."""
+"""`jettythunder stack`: the developer stack from the command line."""
 
 from __future__ import annotations
 
