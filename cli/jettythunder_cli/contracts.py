@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from jettythunder.asyncapi import build_document
+from jettythunder.broker.asyncapi import build_document
 
 app = typer.Typer(help="The messages between services, described for others.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.tree import Tree
 
-from jettythunder.event_log import EventFilter, LoggedEvent, Offset
+from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.operations import Operations, Replay, ReplayCount, TraceNode, describe
 from jettythunder_cli.operating import AsJson, age, moment, operating, operator, output, pace, run
 

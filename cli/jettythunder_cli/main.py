@@ -22,6 +22,7 @@ COMMANDS = {
     "uploads": "jettythunder_cli.upload:uploads",
     "stack": "jettythunder_cli.stack.commands:app",
     "db": "jettythunder_cli.database:app",
+    "broker": "jettythunder_cli.broker:app",
     "usage": "jettythunder_cli.usage:app",
     "contracts": "jettythunder_cli.contracts:app",
     "events": "jettythunder_cli.events:app",

@@ -5,19 +5,19 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from faststream.rabbit import RabbitBroker
+from faststream.rabbit import RabbitRouter
 
 from jettythunder import database, telemetry
-from jettythunder.broker.batch_consumer import BatchConsumer
+from jettythunder.broker.batches import BatchConsumer
 from jettythunder.broker.connection import CONNECTION_ERRORS as BROKER_ERRORS
 from jettythunder.broker.connection import BrokerLink, EventLogLost, declare_topology
-from jettythunder.broker.consumer import Consumer
 from jettythunder.broker.publisher import Publisher
+from jettythunder.broker.subscribers import make_broker
+from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.database import Pool
 from jettythunder.errors import BrokerUnavailable, StorageUnavailable
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings
-from jettythunder.topology import ConsumerQueue
 from jettythunder.web import Ping
 
 log = telemetry.logger(__name__)
@@ -36,32 +36,28 @@ Item = TypeVar("Item")
 class Backbone:
     """The servers behind a service, open. Make one with :func:`open_backbone`."""
 
-    def __init__(self, settings: ServiceSettings, *, name: str, pool: Pool) -> None:
+    def __init__(
+        self, settings: ServiceSettings, *, name: str, pool: Pool, routers: Sequence[RabbitRouter] = ()
+    ) -> None:
         self._url = url = settings.rabbitmq_url.get_secret_value()
         self.name = name
         self.pool = pool
         self._link = BrokerLink(url, name=f"{name} publisher")
         self.publisher = Publisher(self._link)
-        self.broker = RabbitBroker(
+        self.broker = make_broker(
             url,
-            # Consumers come back within a second of the broker; the default waits five.
-            reconnect_interval=0.5,
-            graceful_timeout=settings.shutdown_timeout_seconds,
-            logger=None,
-            apply_types=False,
+            self.publisher,
+            routers,
+            retry_delays_ms=settings.retry_delays_ms,
+            graceful_timeout_seconds=settings.shutdown_timeout_seconds,
         )
         self.relay = Relay(pool, url, name=name)
         self._retry_delays_ms = settings.retry_delays_ms
 
-    def consumer(self, queue: ConsumerQueue, *, prefetch: int) -> Consumer:
-        """A consumer of ``queue``; messages flow once :meth:`start` is called."""
-        return Consumer(
-            self.broker,
-            self.publisher,
-            queue=queue,
-            prefetch=prefetch,
-            retry_delays_ms=self._retry_delays_ms,
-        )
+    def provide(self, **dependencies: object) -> None:
+        """What handlers ask for with ``Context``, by name; before :meth:`start`."""
+        for name, dependency in dependencies.items():
+            self.broker.context.set_global(name, dependency)
 
     def batch_consumer(
         self,
@@ -111,13 +107,7 @@ class Backbone:
         Raises:
             BrokerUnavailable: the broker did not say.
         """
-        channel = await self._link.channel()
-        try:
-            async with asyncio.timeout(5):
-                declared = {name: await channel.declare_queue(name, passive=True) for name in queues}
-        except BROKER_ERRORS as error:
-            raise BrokerUnavailable from error
-        return {name: int(queue.declaration_result.message_count or 0) for name, queue in declared.items()}
+        return await self._link.depths(*queues)
 
     async def _ping_broker(self) -> None:
         await self._link.ping()
@@ -133,8 +123,18 @@ class Backbone:
 
 
 @contextlib.asynccontextmanager
-async def open_backbone(settings: ServiceSettings, *, name: str) -> AsyncIterator[Backbone]:
+async def open_backbone(
+    settings: ServiceSettings,
+    *,
+    name: str,
+    queues: Sequence[ConsumerQueue] = (),
+    routers: Sequence[RabbitRouter] = (),
+) -> AsyncIterator[Backbone]:
     """Connect, declare the topology, and close in the right order at the end.
+
+    Args:
+        queues: the service's own; those of others are theirs to declare.
+        routers: the handlers of these queues.
 
     Raises:
         SystemExit: with a sentence, if the database or the broker stays away for half a minute.
@@ -142,8 +142,8 @@ async def open_backbone(settings: ServiceSettings, *, name: str) -> AsyncIterato
     telemetry.configure(name, settings)
     pool = await patiently("the database (DATABASE_URL)", lambda: _connect(settings, name))
     try:
-        await patiently("the broker (RABBITMQ_URL)", lambda: _declare(settings))
-        backbone = Backbone(settings, name=name, pool=pool)
+        await patiently("the broker (RABBITMQ_URL)", lambda: declare_topology(settings, queues))
+        backbone = Backbone(settings, name=name, pool=pool, routers=routers)
         try:
             yield backbone
         finally:
@@ -156,15 +156,6 @@ async def open_backbone(settings: ServiceSettings, *, name: str) -> AsyncIterato
 
 async def _connect(settings: ServiceSettings, name: str) -> Pool:
     return await database.connect(str(settings.database_url), size=settings.database_pool_size, name=name)
-
-
-async def _declare(settings: ServiceSettings) -> None:
-    await declare_topology(
-        settings.rabbitmq_url.get_secret_value(),
-        log_max_age=settings.event_log_max_age,
-        log_max_bytes=settings.event_log_max_bytes,
-        retry_delays_ms=settings.retry_delays_ms,
-    )
 
 
 async def patiently(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Opened:

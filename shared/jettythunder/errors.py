@@ -301,6 +301,12 @@ class MalformedEvent(JettyThunderError):
     code, status, retryable = "malformed_event", 422, False
 
 
+class UnknownEventType(JettyThunderError):
+    """This version of the service does not know the message's type. A newer one may."""
+
+    code, status, retryable = "unknown_event_type", 422, True
+
+
 class WebhookRefused(JettyThunderError):
     """The receiver of a webhook refused it, and would refuse it again."""
 

@@ -12,18 +12,10 @@ class EnvironmentSettings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
 
-class ServiceSettings(EnvironmentSettings):
-    """What every service needs. Each service's own settings class adds to it."""
+class BrokerSettings(EnvironmentSettings):
+    """The broker, and what all services declare there alike."""
 
-    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
     rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    sentry_dsn: SecretStr | None = None
-    jettythunder_ops_token: SecretStr = Field(
-        description="Bearer token of operators: metrics and administration"
-    )
-    database_pool_size: int = Field(default=10, ge=1)
-    shutdown_timeout_seconds: float = Field(default=15, gt=0)
     event_log_max_age: str = "30D"
     event_log_max_bytes: int = 20_000_000_000
     retry_delays_seconds: tuple[PositiveFloat, ...] = Field(
@@ -35,6 +27,19 @@ class ServiceSettings(EnvironmentSettings):
     @property
     def retry_delays_ms(self) -> tuple[int, ...]:
         return tuple(round(seconds * 1000) for seconds in self.retry_delays_seconds)
+
+
+class ServiceSettings(BrokerSettings):
+    """What every service needs. Each service's own settings class adds to it."""
+
+    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    sentry_dsn: SecretStr | None = None
+    jettythunder_ops_token: SecretStr = Field(
+        description="Bearer token of operators: metrics and administration"
+    )
+    database_pool_size: int = Field(default=10, ge=1)
+    shutdown_timeout_seconds: float = Field(default=15, gt=0)
 
 
 class StorageSettings(EnvironmentSettings):

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from jettythunder import topology
-from jettythunder.event_log import open_event_log
+from jettythunder.broker import topology
+from jettythunder.broker.event_log import open_event_log
 from jettythunder.operations import open_operations
 from jettythunder.operations.replay import is_bound
 from jettythunder.settings import StorageSettings
@@ -52,16 +52,16 @@ async def count_messages(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) 
     published: dict[str, set[UUID]] = defaultdict(set)
     async with open_event_log(rabbitmq_url) as log:
         async for logged in log.read():
-            for queue in topology.EVENT_QUEUES:
+            for queue in topology.event_queues():
                 if logged.event is not None and is_bound(queue, logged):
                     published[queue.name].add(logged.event.id)
     async with open_operations(pool, rabbitmq_url) as operations:
         dead = {
             queue.name: {UUID(letter.message_id) for letter in await operations.dead_letters.all(queue.name)}
-            for queue in topology.EVENT_QUEUES
+            for queue in topology.event_queues()
         }
     figures = []
-    for queue in topology.EVENT_QUEUES:
+    for queue in topology.event_queues():
         rows = await pool.fetch("SELECT event_id FROM inbox WHERE consumer = $1", queue.name)
         processed = {row["event_id"] for row in rows}
         logged_ids = published[queue.name]

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.broker.publisher import Publisher
 from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.errors import BrokerUnavailable

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
-from jettythunder.asyncapi import payload_types
+from jettythunder.broker.asyncapi import payload_types
 from jettythunder.contracts.envelope import Event, Payload
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from jettythunder import topology
-from jettythunder.asyncapi import build_document, payload_types
+from jettythunder.broker import topology
+from jettythunder.broker.asyncapi import build_document, payload_types
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = build_document()
@@ -69,7 +69,7 @@ def test_the_document_has_what_asyncapi_3_requires() -> None:
             assert message["$ref"].startswith(f"{operation['channel']['$ref']}/messages/"), name
 
 
-@pytest.mark.parametrize("queue", topology.CONSUMER_QUEUES, ids=lambda queue: queue.name)
+@pytest.mark.parametrize("queue", topology.consumer_queues(), ids=lambda queue: queue.name)
 def test_whatever_is_received_is_sent_by_somebody(queue: topology.ConsumerQueue) -> None:
     assert set(queue.payloads) <= {payload for sent in topology.SENDERS.values() for payload in sent}
 

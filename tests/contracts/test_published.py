@@ -8,7 +8,7 @@ import pytest
 from tests.contracts.compatibility import breaking_changes
 from tests.contracts.published import GOLDEN, SCHEMAS, golden_file, schema_file, schema_of
 
-from jettythunder.asyncapi import payload_types
+from jettythunder.broker.asyncapi import payload_types
 from jettythunder.contracts.envelope import Event, Payload
 
 PAYLOADS = payload_types()

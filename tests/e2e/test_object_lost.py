@@ -11,9 +11,10 @@ from tests.support.infrastructure import Infrastructure, Services, ServiceStarte
 from tests.support.usage_cli import UsageCli
 from tests.support.waiting import eventually
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
+from storage_gateway.messages import STORAGE_GATEWAY_EVENTS
 
 SIZE = 100_000
 WAIT_SECONDS = 30.0
@@ -102,7 +103,7 @@ async def test_an_asset_whose_object_is_there_survives_a_false_alarm(
         return bool(
             await backstage.pool.fetchval(
                 "SELECT true FROM inbox WHERE consumer = $1 AND event_id = $2",
-                topology.STORAGE_GATEWAY_EVENTS.name,
+                STORAGE_GATEWAY_EVENTS.name,
                 alarm.id,
             )
         )

@@ -27,16 +27,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import uvloop
+from faststream.rabbit import RabbitRouter
 
 from jettythunder import database, outbox
 from jettythunder.backbone import open_backbone
+from jettythunder.broker.event_log import EventFilter
+from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
-from jettythunder.event_log import EventFilter
 from jettythunder.operations import open_operations
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings, load
-from jettythunder.topology import USAGE_METER_EVENTS
+from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
 
 SOURCE = "/bench"
 WRITE_BATCH = 500
@@ -96,14 +98,18 @@ def consume(pipe: Pipe) -> None:
 async def _consume(pipe: Pipe) -> None:
     seen: list[tuple[UUID, float]] = []
 
-    async with open_backbone(load(ServiceSettings), name="bench-consumer") as backbone:
+    router = RabbitRouter()
+    subscriber = router.subscriber(**consumes(USAGE_METER_EVENTS, prefetch=100))
+    async with open_backbone(
+        load(ServiceSettings), name="bench-consumer", queues=MESSAGES.queues, routers=[router]
+    ) as backbone:
 
+        @subscriber(filter=of_type(AssetDownloadedV1))
         async def on_downloaded(event: Event[AssetDownloadedV1]) -> None:
             async with backbone.pool.acquire() as connection, connection.transaction():
                 await outbox.first_time(connection, consumer=USAGE_METER_EVENTS.name, event_id=event.id)
             seen.append((event.id, time.time()))
 
-        backbone.consumer(USAGE_METER_EVENTS, prefetch=100).on(AssetDownloadedV1, on_downloaded)
         await backbone.broker.start()
         pipe.send("ready")
         while True:

@@ -40,7 +40,7 @@ from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, Ass
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadCompletedV1
 from jettythunder.database import Pool
-from jettythunder.topology import USAGE_METER_EVENTS
+from usage_meter.messages import USAGE_METER_EVENTS
 
 LATE_SHARE = 0.10
 TWICE_SHARE = 0.05

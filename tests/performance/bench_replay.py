@@ -26,15 +26,17 @@ from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
 from tests.support.waiting import eventually
 
-from jettythunder import outbox, topology
+from jettythunder import outbox
+from jettythunder.broker import topology
 from jettythunder.broker.connection import BrokerLink
+from jettythunder.broker.event_log import EventFilter
 from jettythunder.broker.publisher import Publisher
 from jettythunder.contracts.agentcache import UserSignedUpV1, UserTierChangedV1
 from jettythunder.contracts.assets import AssetDownloadedV1, AssetObjectMissingV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
-from jettythunder.event_log import EventFilter
 from jettythunder.operations import Operations, open_operations
+from provisioning.messages import PROVISIONING_EVENTS
 
 SOURCE = "/bench"
 USERS = 200
@@ -156,11 +158,11 @@ async def make_history(
         return all(done[name] >= wanted[name] for name in wanted) and await is_settled(pool)
 
     # Provisioning's work makes events for the others, so it is done first.
-    first = {topology.PROVISIONING_EVENTS.name: events}
+    first = {PROVISIONING_EVENTS.name: events}
     await eventually(lambda: processed(first), timeout_seconds=HISTORY_SECONDS, poll_seconds=2)
     every = {
         queue.name: (await operations.replays.count(queue.name, EventFilter())).events
-        for queue in topology.EVENT_QUEUES
+        for queue in topology.event_queues()
     }
     await eventually(lambda: processed(every), timeout_seconds=HISTORY_SECONDS, poll_seconds=1)
 
@@ -218,7 +220,8 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
             )
             await make_history(services, pool, operations, Publisher(link), events)
             return [
-                await measure(services, pool, operations, receiver, queue) for queue in topology.EVENT_QUEUES
+                await measure(services, pool, operations, receiver, queue)
+                for queue in topology.event_queues()
             ]
     finally:
         await link.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jettythunder.broker.event_log import open_event_log
 from jettythunder.contracts.envelope import RawEvent
-from jettythunder.event_log import open_event_log
 
 
 async def logged_events(rabbitmq_url: str, event_type: str | None = None) -> list[RawEvent]:

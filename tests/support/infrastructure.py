@@ -30,7 +30,7 @@ from tests.support.waiting import eventually_sync
 from jettythunder_cli.stack.layout import REPOSITORY, find_layout
 from jettythunder_cli.stack.ports import PortBook
 from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
-from jettythunder_cli.stack.stack import Stack, StackOptions, is_ready, migrate
+from jettythunder_cli.stack.stack import Stack, StackOptions, declare, is_ready, migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60
@@ -150,8 +150,8 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running_infrastructure() -> Iterator[Infrastructure]:
-    """Servers in a temporary folder, ended and removed afterwards.
+def running_infrastructure(*, declared: bool = True) -> Iterator[Infrastructure]:
+    """Servers in a temporary folder, ended and removed afterwards; the broker is empty unless `declared`.
 
     PostgreSQL and RabbitMQ are containers where a Docker engine answers and has the images, else native. The
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
@@ -185,6 +185,8 @@ def running_infrastructure() -> Iterator[Infrastructure]:
         stack.up()
         infrastructure = Infrastructure(stack, first_port, containers.by_role)
         migrate(infrastructure.database_url)
+        if declared:
+            declare(infrastructure.environment)
         yield infrastructure
 
 

@@ -367,6 +367,8 @@ class Stack:
             role.complete()
         if role.name == "postgres" and not self.options.infra_only:
             self._migrate(variables)
+        if role.name == "rabbitmq" and not self.options.infra_only:
+            self._declare(variables)
 
     def start_role_programs(self, role: Role) -> None:
         """Start the role's programs where they are not running, and wait until the server answers."""
@@ -384,6 +386,10 @@ class Stack:
     def _migrate(self, variables: Mapping[str, str]) -> None:
         with self._report.step("Bring the database's schema up to date"):
             migrate(variables["DATABASE_URL"])
+
+    def _declare(self, variables: Mapping[str, str]) -> None:
+        with self._report.step("Declare the broker's exchanges and queues"):
+            declare(variables)
 
     def _start_service(self, service: Service) -> None:
         with self._report.step(f"Start {service.name} on port {service.port}"):
@@ -488,6 +494,25 @@ def migrate(database_url: str) -> None:
     if finished.returncode:
         last_lines = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-15:])
         raise StackError(f"The database's schema could not be brought up to date:\n{last_lines}")
+
+
+def declare(variables: Mapping[str, str]) -> None:
+    """Declare the exchanges and queues of all installed services on the broker that these variables name.
+
+    Raises:
+        StackError: with the last words of `jettythunder broker declare`.
+    """
+    finished = subprocess.run(
+        [sys.executable, "-m", "jettythunder_cli.main", "broker", "declare"],
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        last_lines = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-15:])
+        raise StackError(f"The broker's exchanges and queues could not be declared:\n{last_lines}")
 
 
 def is_ready(base_url: str) -> bool:

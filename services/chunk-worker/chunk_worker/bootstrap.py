@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from chunk_worker.consumers import CommandHandlers
+from chunk_worker import consumers
 from chunk_worker.domain import ByteBudget
 from chunk_worker.ingest import EdgeIngest
+from chunk_worker.messages import MESSAGES
 from chunk_worker.recorder import Recorder
 from chunk_worker.registration import Registration
 from chunk_worker.repository import Repository
@@ -16,10 +17,8 @@ from chunk_worker.service import ChunkStore
 from chunk_worker.settings import ChunkWorkerSettings
 from chunk_worker.source import ChunkSource
 from jettythunder.backbone import open_backbone
-from jettythunder.contracts.uploads import UploadChunkV1
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.storage import Storage
-from jettythunder.topology import CHUNK_WORKER_COMMANDS
 
 _NAME = "chunk-worker"
 
@@ -36,12 +35,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         source = await stack.enter_async_context(
             ChunkSource(stall_seconds=settings.chunk_source_stall_seconds).opened()
         )
-        backbone = await stack.enter_async_context(open_backbone(settings, name=_NAME))
+        backbone = await stack.enter_async_context(
+            open_backbone(settings, name=_NAME, queues=MESSAGES.queues, routers=consumers.ROUTERS)
+        )
         repository = Repository()
         store = ChunkStore(pool=backbone.pool, repository=repository, storage=storage, edge=settings.edge_id)
-        handlers = CommandHandlers(store, source, gateway_prefixes=settings.gateway_prefixes)
-        consumer = backbone.consumer(CHUNK_WORKER_COMMANDS, prefetch=settings.chunk_worker_prefetch)
-        consumer.on(UploadChunkV1, handlers.on_upload_chunk)
+        consumers.set_prefetch(settings.chunk_worker_prefetch)
+        backbone.provide(ingest=consumers.Ingest(store, source, gateway_prefixes=settings.gateway_prefixes))
         signing_key = settings.jettythunder_signing_key.get_secret_value()
         budget = ByteBudget(settings.edge_budget_bytes)
         recorder = Recorder(settings.recorder_url, api_key=_secret(settings.agentcache_api_key))

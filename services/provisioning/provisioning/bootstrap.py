@@ -10,6 +10,7 @@ from jettythunder.backbone import open_backbone, patiently
 from jettythunder.operations.api import OperationsDoor
 from jettythunder.storage import Storage
 from provisioning import consumers
+from provisioning.messages import MESSAGES
 from provisioning.repository import Repository
 from provisioning.service import Provisioning
 from provisioning.settings import Settings
@@ -29,7 +30,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Opened before the backbone, so that handlers that finish while it closes still have it.
         await storage.open()
         stack.push_async_callback(storage.close)
-        backbone = await stack.enter_async_context(open_backbone(settings, name=_NAME))
+        backbone = await stack.enter_async_context(
+            open_backbone(settings, name=_NAME, queues=MESSAGES.queues, routers=consumers.ROUTERS)
+        )
         await patiently("the object storage (LYVE_ENDPOINT)", lambda: _prepare(storage))
         service = Provisioning(
             backbone.pool,
@@ -41,7 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await patiently("the database (DATABASE_URL)", service.check_master_key)
         operations = OperationsDoor(backbone.pool, settings.rabbitmq_url.get_secret_value())
         stack.push_async_callback(operations.close)
-        consumers.subscribe(backbone, service)
+        backbone.provide(accounts=service)
         await backbone.start()
         app.state.pings = {**backbone.pings, "storage": storage.ping}
         app.state.ops_token = settings.jettythunder_ops_token.get_secret_value()

@@ -17,6 +17,7 @@ from storage_gateway.access import RATE_LIMIT_STATE, Access
 from storage_gateway.api import accounts, internal
 from storage_gateway.api import storage as storage_api
 from storage_gateway.api import uploads as uploads_api
+from storage_gateway.messages import MESSAGES
 from storage_gateway.repository import Repository
 from storage_gateway.service.accounts import Accounts
 from storage_gateway.service.assets import Assets
@@ -55,7 +56,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Everything the gateway needs is open inside."""
     config: GatewaySettings = app.state.settings
     async with contextlib.AsyncExitStack() as stack:
-        backbone = await stack.enter_async_context(open_backbone(config, name=NAME))
+        backbone = await stack.enter_async_context(
+            open_backbone(config, name=NAME, queues=MESSAGES.queues, routers=consumers.ROUTERS)
+        )
         storage = Storage(config)
         await storage.open()
         stack.push_async_callback(storage.close)
@@ -130,7 +133,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             interval_seconds=config.housekeeping_interval_seconds,
         )
         stack.push_async_callback(housekeeping.close)
-        consumers.subscribe(backbone, LostObjects(pool=pool, repository=repository, storage=storage))
+        backbone.provide(lost=LostObjects(pool=pool, repository=repository, storage=storage))
         state = app.state
         state.access = Access(
             pool=pool,

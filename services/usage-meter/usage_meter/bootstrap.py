@@ -7,10 +7,11 @@ import aiohttp
 from fastapi import FastAPI
 
 from jettythunder.backbone import Backbone, open_backbone
+from jettythunder.broker.topology import retry_queue
 from jettythunder.settings import load
 from jettythunder.storage import Storage
-from jettythunder.topology import USAGE_METER_EVENTS, USAGE_METER_WEBHOOKS, retry_queue
-from usage_meter import consumers
+from usage_meter import consumers, webhooks
+from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
 from usage_meter.reconciliation import Reconciliation
 from usage_meter.reports import Reports
 from usage_meter.repository import (
@@ -26,20 +27,20 @@ from usage_meter.service import Meter
 from usage_meter.settings import Settings
 from usage_meter.webhooks import Webhooks
 
-_WEBHOOKS_AT_ONCE = 10
-
 
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open everything, let events flow, and close in the right order."""
     settings = load(Settings)
     async with contextlib.AsyncExitStack() as opened:
-        backbone = await opened.enter_async_context(open_backbone(settings, name="usage-meter"))
+        backbone = await opened.enter_async_context(
+            open_backbone(settings, name="usage-meter", queues=MESSAGES.queues, routers=webhooks.ROUTERS)
+        )
         storage = Storage(settings)
         opened.push_async_callback(storage.close)
         await storage.open()
         http = await opened.enter_async_context(aiohttp.ClientSession())
-        _register_webhooks(settings, backbone, http)
+        backbone.provide(webhooks=_webhooks(settings, backbone, http))
 
         meter = Meter(backbone.pool, LedgerRepository(), thresholds_percent=settings.usage_thresholds_percent)
         consumer = backbone.batch_consumer(
@@ -84,16 +85,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await consumer.close(timeout_seconds=settings.shutdown_timeout_seconds)
 
 
-def _register_webhooks(settings: Settings, backbone: Backbone, http: aiohttp.ClientSession) -> None:
+def _webhooks(settings: Settings, backbone: Backbone, http: aiohttp.ClientSession) -> Webhooks:
     secret = settings.agentcache_webhook_secret
-    webhooks = Webhooks(
+    return Webhooks(
         backbone.pool,
         AccountRepository(),
         http,
         url=str(settings.agentcache_webhook_url) if settings.agentcache_webhook_url else None,
         secret=secret.get_secret_value() if secret else "",
     )
-    webhooks.register(backbone.consumer(USAGE_METER_WEBHOOKS, prefetch=_WEBHOOKS_AT_ONCE))
 
 
 def _jobs(settings: Settings, backbone: Backbone, meter: Meter, reconciliation: Reconciliation) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jettythunder.broker.batch_consumer import BatchConsumer
+from jettythunder.broker.batches import BatchConsumer
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountTierChangedV1
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event

@@ -22,9 +22,9 @@ from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.database import Pool
 from jettythunder.errors import AccountNotFound, ReconciliationRunning
 from jettythunder.storage import ObjectMissing, Storage
-from jettythunder.topology import USAGE_METER_EVENTS
 from usage_meter.domain import Adjustment, Resource
 from usage_meter.findings import Findings, compare, compare_ownerless
+from usage_meter.messages import USAGE_METER_EVENTS
 from usage_meter.repository import (
     Account,
     AccountRepository,

@@ -16,7 +16,6 @@ from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from jettythunder.database import Connection, Pool
 from jettythunder.errors import AccountNotFound, InvalidField
-from jettythunder.topology import USAGE_METER_EVENTS
 from usage_meter.domain import (
     Adjustment,
     Entry,
@@ -31,6 +30,7 @@ from usage_meter.domain import (
     read_gauge,
     totals,
 )
+from usage_meter.messages import USAGE_METER_EVENTS
 from usage_meter.repository import LedgerRepository, LockedAccount
 
 log = telemetry.logger(__name__)

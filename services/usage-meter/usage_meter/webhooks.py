@@ -11,18 +11,20 @@ import hashlib
 import hmac
 import json
 import time
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import aiohttp
+from faststream import Context
+from faststream.rabbit import RabbitRouter
 
-from jettythunder.broker.consumer import Consumer
+from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.envelope import CONTENT_TYPE, Event
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from jettythunder.database import Pool
 from jettythunder.errors import WebhookRefused, WebhookUndelivered
 from jettythunder.outbox import inbox
-from jettythunder.topology import USAGE_METER_WEBHOOKS
+from usage_meter.messages import USAGE_METER_WEBHOOKS
 from usage_meter.repository import AccountRepository
 
 _CONSUMER = USAGE_METER_WEBHOOKS.name
@@ -69,11 +71,6 @@ class Webhooks:
         self._url = url
         self._key = key_of(secret)
 
-    def register(self, consumer: Consumer) -> None:
-        """Send each of the events the queue is bound to."""
-        for payload in (QuotaThresholdCrossedV1, QuotaExceededV1, QuotaRestoredV1):
-            consumer.on(payload, self.send)
-
     async def send(self, event: Event[Any]) -> None:
         """Send one event, with the user's id as AgentCache knows it, unless the receiver has taken it before.
 
@@ -114,3 +111,28 @@ class Webhooks:
         envelope = event.model_dump(mode="json", exclude_none=True)
         envelope["data"]["agentcache_user_id"] = await self._repository.user_of(self._pool, account_id)
         return json.dumps(envelope, separators=(",", ":")).encode()
+
+
+router = RabbitRouter()
+events = router.subscriber(**consumes(USAGE_METER_WEBHOOKS, prefetch=10))
+ROUTERS = (router,)
+
+Sender = Annotated[Webhooks, Context("webhooks")]
+
+
+@events(filter=of_type(QuotaThresholdCrossedV1))
+async def on_threshold_crossed(event: Event[QuotaThresholdCrossedV1], webhooks: Sender) -> None:
+    """Tell AgentCache that use rose past a threshold."""
+    await webhooks.send(event)
+
+
+@events(filter=of_type(QuotaExceededV1))
+async def on_quota_exceeded(event: Event[QuotaExceededV1], webhooks: Sender) -> None:
+    """Tell AgentCache that a quota is used up."""
+    await webhooks.send(event)
+
+
+@events(filter=of_type(QuotaRestoredV1))
+async def on_quota_restored(event: Event[QuotaRestoredV1], webhooks: Sender) -> None:
+    """Tell AgentCache that an account is below its quota again."""
+    await webhooks.send(event)

@@ -1,15 +1,18 @@
-"""A connection that comes back, and tells its users when it has."""
+"""Connections: one that is opened again whenever it is lost, and short ones for a single purpose."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import aio_pika
 import aiormq.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
-from jettythunder import telemetry, topology
+from jettythunder import telemetry
+from jettythunder.broker import topology
+from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.errors import BrokerUnavailable
+from jettythunder.settings import BrokerSettings
 
 log = telemetry.logger(__name__)
 
@@ -110,6 +113,20 @@ class BrokerLink:
         except CONNECTION_ERRORS as error:
             raise BrokerUnavailable from error
 
+    async def depths(self, *queues: str) -> dict[str, int]:
+        """How many messages wait in queues.
+
+        Raises:
+            BrokerUnavailable: the broker did not say.
+        """
+        channel = await self.channel()
+        try:
+            async with asyncio.timeout(5):
+                declared = {name: await channel.declare_queue(name, passive=True) for name in queues}
+        except CONNECTION_ERRORS as error:
+            raise BrokerUnavailable from error
+        return {name: int(queue.declaration_result.message_count or 0) for name, queue in declared.items()}
+
     async def close(self) -> None:
         """Close the connection; an open one is made again by the next use."""
         if self._opening is not None:
@@ -137,12 +154,30 @@ async def _probe(channel: AbstractChannel) -> None:
         raise EventLogLost from error
 
 
-async def declare_topology(
-    url: str, *, log_max_age: str, log_max_bytes: int, retry_delays_ms: Sequence[int]
-) -> None:
-    """Declare the topology over a connection of its own, which must exist before a :class:`BrokerLink` opens.
+@contextlib.asynccontextmanager
+async def connected(url: str, *, name: str) -> AsyncIterator[AbstractConnection]:
+    """A connection that is not opened again, shown in the broker under ``name``; closed at the end.
 
-    Returns when what was declared outlives a crash of the broker; at the first time that takes two seconds.
+    Raises:
+        BrokerUnavailable: if the broker can't be reached within five seconds.
+    """
+    try:
+        async with asyncio.timeout(5):
+            connection = await aio_pika.connect(url, client_properties={"connection_name": name})
+    except CONNECTION_ERRORS as error:
+        raise BrokerUnavailable from error
+    try:
+        yield connection
+    finally:
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await connection.close()
+
+
+async def declare_topology(settings: BrokerSettings, queues: Iterable[ConsumerQueue]) -> None:
+    """Declare the shared part of the topology, and these queues, over a connection of its own.
+
+    What is declared must be there before a :class:`BrokerLink` opens. Returns when it outlives a crash of the
+    broker; at the first time that takes two seconds.
 
     Raises:
         BrokerUnavailable: if the broker can't be reached within ten seconds.
@@ -150,15 +185,10 @@ async def declare_topology(
         SystemExit: with a sentence, if the broker has one of the queues or exchanges with other settings.
     """
     try:
+        url = settings.rabbitmq_url.get_secret_value()
         async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
             is_new = not await _has_log(connection)
-            channel = await connection.channel()
-            await topology.declare(
-                channel,
-                log_max_age=log_max_age,
-                log_max_bytes=log_max_bytes,
-                retry_delays_ms=retry_delays_ms,
-            )
+            await topology.declare(await connection.channel(), settings, queues)
             if is_new:
                 await asyncio.sleep(_REGISTER_SECONDS)
     except aiormq.exceptions.ChannelPreconditionFailed as error:

@@ -69,10 +69,6 @@ class RpcClient:
         finally:
             del self._waiting[correlation]
 
-    async def ping(self) -> None:
-        """Raises BrokerUnavailable unless the broker answers now."""
-        await self._link.ping()
-
     async def close(self) -> None:
         """Close the connection; calls in flight fail at once."""
         self._on_closed()

@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -44,6 +53,23 @@ class Event(BaseModel, Generic[AnyPayload]):
     correlationid: str | None = None
     causationid: str | None = None
     data: SerializeAsAny[AnyPayload]
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema, which says what ``type`` is where the payload is known."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        payload = cls.model_fields["data"].annotation
+        if isinstance(payload, type) and issubclass(payload, Payload):
+            schema["title"] = f"{payload.__name__}Envelope"
+            schema["properties"]["type"] = {"const": payload.TYPE, "title": "Type", "type": "string"}
+        return schema
+
+    @property
+    def correlation(self) -> str:
+        """What joins the event with all that it caused: without a correlation id that is its own id."""
+        return self.correlationid or str(self.id)
 
     def encode(self) -> bytes:
         """The JSON that travels."""

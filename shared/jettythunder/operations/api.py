@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from jettythunder import telemetry
+from jettythunder.broker.event_log import EventFilter
 from jettythunder.database import Pool
-from jettythunder.event_log import EventFilter
 from jettythunder.operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
 from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
 from jettythunder.operations.replay import Replay, ReplayCount

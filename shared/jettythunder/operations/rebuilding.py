@@ -12,16 +12,18 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from jettythunder.broker.event_log import EventFilter, EventLog
 from jettythunder.contracts.accounts import AccountProvisionedV1
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Payload, RawEvent
 from jettythunder.contracts.uploads import UploadCompletedV1
 from jettythunder.database import Pool, queries
-from jettythunder.event_log import EventFilter, EventLog
 from jettythunder.operations.replay import find_events
-from jettythunder.topology import USAGE_METER_EVENTS
 
 _queries = queries("jettythunder.operations")
+
+# The consumer that books events into the ledger.
+_CONSUMER = "usage-meter.events"
 
 _METERED: tuple[type[Payload], ...] = (
     UploadCompletedV1,
@@ -104,9 +106,7 @@ async def rebuild_usage(pool: Pool, log: EventLog, *, account_id: UUID | None = 
     ):
         known = {
             row["event_id"]
-            async for row in _queries.known_events(
-                connection, consumer=USAGE_METER_EVENTS.name, event_ids=list(events)
-            )
+            async for row in _queries.known_events(connection, consumer=_CONSUMER, event_ids=list(events))
         }
         asked = {"account_id": account_id, "event_ids": list(map(str, events)), "began_at": began_at}
         sums = [row async for row in _queries.ledger_sums(connection, **asked)]

@@ -15,11 +15,11 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict
 
-from jettythunder import topology
+from jettythunder.broker import topology
+from jettythunder.broker.event_log import EventFilter, EventLog, LoggedEvent, Offset
 from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Pool, queries
 from jettythunder.errors import ConsumerHasNoLog, ConsumerNotFound, ReplayNotFound, ReplayNotResumable
-from jettythunder.event_log import EventFilter, EventLog, LoggedEvent, Offset
 from jettythunder.operations.audit import Audit
 from jettythunder.operations.pacing import Pace
 
@@ -246,9 +246,9 @@ def find_consumer(name: str) -> topology.ConsumerQueue:
     """
     queue = topology.consumer_queue(name)
     if queue is None:
-        known = ", ".join(known.name for known in topology.EVENT_QUEUES)
+        known = ", ".join(known.name for known in topology.event_queues())
         raise ConsumerNotFound(f"There is no consumer {name[:100]!r}. Events can be replayed to: {known}.")
-    if queue not in topology.EVENT_QUEUES:
+    if queue not in topology.event_queues():
         raise ConsumerHasNoLog
     return queue
 

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import aio_pika
 from pydantic import BaseModel
 
-from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink
+from jettythunder.broker.connection import BrokerLink
+from jettythunder.broker.event_log import EventFilter, EventLog, LoggedEvent, Offset, open_event_log
 from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Pool, queries
-from jettythunder.errors import BrokerUnavailable, EventNotFound
-from jettythunder.event_log import EventFilter, EventLog, LoggedEvent, Offset
+from jettythunder.errors import EventNotFound
 from jettythunder.operations.audit import Audit
 from jettythunder.operations.dead_letters import DeadLetters
 from jettythunder.operations.replay import Replays, find_events
@@ -109,27 +108,19 @@ async def open_operations(pool: Pool, rabbitmq_url: str) -> AsyncIterator[Operat
     Raises:
         BrokerUnavailable: it can't be reached within five seconds.
     """
-    try:
-        async with asyncio.timeout(5):
-            connection = await aio_pika.connect(
-                rabbitmq_url, client_properties={"connection_name": "operations"}
+    async with open_event_log(rabbitmq_url) as log:
+        link = BrokerLink(rabbitmq_url, name="operations publisher")
+        audit, publisher = Audit(pool), Publisher(link)
+        try:
+            yield Operations(
+                pool=pool,
+                log=log,
+                replays=Replays(pool, log, publisher, audit),
+                dead_letters=DeadLetters(rabbitmq_url, publisher, audit),
+                audit=audit,
             )
-    except CONNECTION_ERRORS as error:
-        raise BrokerUnavailable from error
-    link = BrokerLink(rabbitmq_url, name="operations publisher")
-    audit, publisher, log = Audit(pool), Publisher(link), EventLog(connection)
-    try:
-        yield Operations(
-            pool=pool,
-            log=log,
-            replays=Replays(pool, log, publisher, audit),
-            dead_letters=DeadLetters(rabbitmq_url, publisher, audit),
-            audit=audit,
-        )
-    finally:
-        await link.close()
-        with contextlib.suppress(*CONNECTION_ERRORS):
-            await connection.close()
+        finally:
+            await link.close()
 
 
 def describe(logged: LoggedEvent) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
+from jettythunder.broker.event_log import LoggedEvent
 from jettythunder.contracts.envelope import RawEvent
-from jettythunder.event_log import LoggedEvent
 
 
 class TraceNode(BaseModel):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 from zlib import crc32
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.broker.publisher import envelope
 from jettythunder.contracts.envelope import Payload
 from jettythunder.database import Queries, Runner

@@ -1,7 +1,5 @@
 """A database of its own for each test, on the session's broker, and a service that consumes from it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,18 +12,22 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
+from faststream.rabbit import RabbitRouter
 from tests.support.infrastructure import Infrastructure
 
-from jettythunder import outbox, topology
+from jettythunder import outbox
 from jettythunder.backbone import Backbone, open_backbone
+from jettythunder.broker import topology
+from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import Pool
 from jettythunder.operations import Operations, open_operations
 from jettythunder.settings import ServiceSettings
+from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
 
 RETRY_DELAYS_SECONDS = (0.2, 0.4, 0.8)
-QUEUE = topology.USAGE_METER_EVENTS
+QUEUE = USAGE_METER_EVENTS
 SOURCE = "/test"
 
 Handler = Callable[[Event[AssetDeletedV1]], Awaitable[None]]
@@ -98,15 +100,22 @@ class Bench:
 async def opened_bench(infrastructure: Infrastructure, *, relay: bool = True) -> AsyncIterator[Bench]:
     """Empty tables and queues, and the consumer, running."""
     settings = settings_for(infrastructure)
+    bench: Bench
+    router = RabbitRouter()
+    subscriber = router.subscriber(**consumes(QUEUE, prefetch=50))
+
+    @subscriber(filter=of_type(AssetDeletedV1))
+    async def on_deleted(event: Event[AssetDeletedV1]) -> None:
+        await bench.on_deleted(event)
+
     async with (
-        open_backbone(settings, name="backbone-test") as backbone,
+        open_backbone(settings, name="backbone-test", queues=MESSAGES.queues, routers=[router]) as backbone,
         open_operations(backbone.pool, infrastructure.rabbitmq_url) as operations,
         await aio_pika.connect(infrastructure.rabbitmq_url) as connection,
     ):
         channel = await connection.channel(publisher_confirms=True)
         await _empty(backbone.pool, channel)
         bench = Bench(backbone, operations, channel)
-        backbone.consumer(QUEUE, prefetch=50).on(AssetDeletedV1, bench.on_deleted)
         await backbone.broker.start()
         if relay:
             backbone.relay.start()

@@ -7,10 +7,10 @@ from aio_pika.abc import AbstractIncomingMessage
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
-from jettythunder.broker.consumer import ERROR_TYPE
+from jettythunder.broker.settling import ERROR_TYPE
 from jettythunder.contracts.envelope import Event
 from jettythunder.contracts.quota import QuotaRestoredV1
-from jettythunder.topology import USAGE_METER_WEBHOOKS
+from usage_meter.messages import USAGE_METER_WEBHOOKS
 
 from .conftest import SOURCE, Bench
 

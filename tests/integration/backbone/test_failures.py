@@ -10,7 +10,8 @@ import pytest
 from tests.integration.backbone.conftest import QUEUE, RETRY_DELAYS_SECONDS, Bench, deleted
 from tests.support.waiting import eventually
 
-from jettythunder.broker.consumer import IMMEDIATE_ATTEMPTS, JITTER
+from jettythunder.broker.settling import JITTER
+from jettythunder.broker.subscribers import IMMEDIATE_ATTEMPTS
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.errors import AccountNotFound, JettyThunderError, StorageUnavailable

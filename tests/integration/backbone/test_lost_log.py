@@ -9,7 +9,6 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aio_pika
 import pytest
@@ -17,22 +16,20 @@ from tests.integration.backbone.conftest import settings_for
 from tests.support.infrastructure import Infrastructure, running_infrastructure
 from tests.support.waiting import eventually
 
-from jettythunder import topology
 from jettythunder.backbone import open_backbone
+from jettythunder.broker import topology
 from jettythunder.broker.connection import EventLogLost, declare_topology
+from jettythunder.broker.event_log import open_event_log
 from jettythunder.errors import BrokerUnavailable
-from jettythunder.event_log import open_event_log
 from jettythunder_cli.stack.layout import REPOSITORY
 
 pytestmark = pytest.mark.chaos
-
-LOG: dict[str, Any] = {"log_max_age": "1D", "log_max_bytes": 1_000_000_000, "retry_delays_ms": (1_000,)}
 
 
 @pytest.fixture
 def new_infrastructure() -> Iterator[Infrastructure]:
     """Servers of the test's own, on which nothing was declared yet."""
-    with running_infrastructure() as running:
+    with running_infrastructure(declared=False) as running:
         yield running
 
 
@@ -65,14 +62,14 @@ async def test_a_log_that_was_declared_outlives_the_broker(new_infrastructure: I
 
 
 async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructure: Infrastructure) -> None:
-    url = new_infrastructure.rabbitmq_url
+    url, settings = new_infrastructure.rabbitmq_url, settings_for(new_infrastructure)
     async with await aio_pika.connect(url) as connection:
-        await topology.declare(await connection.channel(), **LOG)
+        await topology.declare_shared(await connection.channel(), settings)
     await kill_broker(new_infrastructure)
 
     async def is_lost() -> bool:
         try:
-            await declare_topology(url, **LOG)
+            await declare_topology(settings, ())
         except EventLogLost:
             return True
         except BrokerUnavailable:
@@ -81,6 +78,6 @@ async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructur
 
     await eventually(is_lost, timeout_seconds=30)
     await asyncio.to_thread(rabbitmqctl, new_infrastructure, documented_command())
-    await declare_topology(url, **LOG)
+    await declare_topology(settings, ())
     async with open_event_log(url) as log:
         assert [logged async for logged in log.read()] == []

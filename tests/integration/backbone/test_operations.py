@@ -14,7 +14,10 @@ from tests.support.commands import OPERATOR, jettythunder
 from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
-from jettythunder import outbox, telemetry, topology
+from chunk_worker.messages import CHUNK_WORKER_COMMANDS
+from jettythunder import outbox, telemetry
+from jettythunder.broker import topology
+from jettythunder.broker.event_log import EventFilter
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.errors import (
@@ -24,7 +27,6 @@ from jettythunder.errors import (
     MalformedEvent,
     ReplayNotResumable,
 )
-from jettythunder.event_log import EventFilter
 from jettythunder.operations import Replay, Selection
 
 
@@ -113,7 +115,7 @@ async def test_only_known_consumers_of_events_can_be_replayed_to(bench: Bench) -
     with pytest.raises(ConsumerNotFound):
         await bench.operations.replays.count("nobody", EventFilter())
     with pytest.raises(ConsumerHasNoLog):
-        await bench.operations.replays.count(topology.CHUNK_WORKER_COMMANDS.name, EventFilter())
+        await bench.operations.replays.count(CHUNK_WORKER_COMMANDS.name, EventFilter())
 
 
 async def test_the_log_is_filtered_by_type_account_and_correlation(bench: Bench) -> None:

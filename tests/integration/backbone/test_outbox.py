@@ -14,8 +14,8 @@ from tests.support.waiting import eventually
 
 from jettythunder import outbox
 from jettythunder.backbone import open_backbone
+from jettythunder.broker.event_log import open_event_log
 from jettythunder.database import Connection
-from jettythunder.event_log import open_event_log
 from jettythunder.outbox.relay import LOCK_SPACE, Batch, Relay
 from jettythunder.outbox.writing import LANE_COUNT
 

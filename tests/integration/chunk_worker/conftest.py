@@ -13,7 +13,7 @@ from tests.support.infrastructure import Infrastructure
 from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
 from tests.support.waiting import eventually
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied

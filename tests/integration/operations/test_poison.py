@@ -12,10 +12,11 @@ from tests.support.history import count_messages
 from tests.support.infrastructure import Services
 from tests.support.waiting import eventually
 
-from jettythunder import outbox, topology
+from jettythunder import outbox
 from jettythunder.contracts.assets import AssetDownloadedV1
+from usage_meter.messages import USAGE_METER_EVENTS
 
-QUEUE = topology.USAGE_METER_EVENTS.name
+QUEUE = USAGE_METER_EVENTS.name
 GOOD = 10_000
 AT_ONCE = 500
 TENANTS = 5

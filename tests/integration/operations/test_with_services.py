@@ -16,14 +16,16 @@ from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.waiting import eventually
 
-from jettythunder import outbox, topology
+from jettythunder import outbox
+from jettythunder.broker import topology
+from jettythunder.broker.event_log import EventFilter
 from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
-from jettythunder.event_log import EventFilter
 from jettythunder.operations import Operations
 from jettythunder.operations.rebuilding import rebuild_usage
+from usage_meter.messages import USAGE_METER_EVENTS
 
 WHO = {"X-Operator": "tester"}
 
@@ -77,7 +79,7 @@ async def sign_up_by_event(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str
     await eventually(made, timeout_seconds=30)
 
 
-@pytest.mark.parametrize("queue", topology.EVENT_QUEUES, ids=lambda queue: queue.name)
+@pytest.mark.parametrize("queue", topology.event_queues(), ids=lambda queue: queue.name)
 async def test_replaying_the_whole_log_changes_no_row(
     world: World, operations: Operations, services: Services, queue: topology.ConsumerQueue
 ) -> None:
@@ -146,7 +148,7 @@ async def test_a_replay_is_counted_begun_and_watched_over_http(
     world: World, admin: httpx.AsyncClient
 ) -> None:
     tenant = await worked(world)
-    wanted = {"to": topology.USAGE_METER_EVENTS.name, "filter": {"account": str(tenant.account_id)}}
+    wanted = {"to": USAGE_METER_EVENTS.name, "filter": {"account": str(tenant.account_id)}}
     counted = (await admin.post("/replays/dry-run", json=wanted)).json()
     assert (counted["events"] > 0, counted["new"]) == (True, 0)
     begun = await admin.post("/replays", json=wanted, headers=WHO)

@@ -16,7 +16,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from pydantic import TypeAdapter
 from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 
-from jettythunder import auth, topology
+from jettythunder import auth
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.contracts.envelope import Payload

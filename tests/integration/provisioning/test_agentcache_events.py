@@ -7,12 +7,12 @@ from uuid import uuid4
 import pytest
 from tests.integration.provisioning.conftest import AgentCache, Broker, Doorkeeper, Gateway
 
-from jettythunder.broker.consumer import ATTEMPTS, ERROR_CODE, ERROR_MESSAGE
+from jettythunder.broker.settling import ATTEMPTS, ERROR_CODE, ERROR_MESSAGE
 from jettythunder.contracts.accounts import ChangeTierV1, ProvisionAccountV1
 from jettythunder.contracts.agentcache import MultimodalCacheEnabledV1, UserSignedUpV1, UserTierChangedV1
 from jettythunder.database import Pool
 from jettythunder.settings import ServiceSettings
-from jettythunder.topology import PROVISIONING_EVENTS
+from provisioning.messages import PROVISIONING_EVENTS
 
 
 def signup(user: str, *, tier: str = "pro") -> dict[str, str]:

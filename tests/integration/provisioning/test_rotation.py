@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from tests.integration.provisioning.conftest import AgentCache, Doorkeeper, Gateway
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.contracts.accounts import AccountReply, ProvisionAccountV1, RotateCredentialsV1
 
 

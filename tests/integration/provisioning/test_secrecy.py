@@ -6,7 +6,7 @@ import pytest
 from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway
 from tests.support.infrastructure import RunningService
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.contracts.accounts import (
     AccountCredentialsRotatedV1,
     AccountProvisionedV1,
@@ -16,6 +16,7 @@ from jettythunder.contracts.accounts import (
 )
 from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.database import Pool
+from provisioning.messages import PROVISIONING_EVENTS
 
 
 def provision(user: str) -> ProvisionAccountV1:
@@ -59,7 +60,7 @@ async def test_no_table_holds_a_secret(
     assert not [p for p in pairs if p.api_secret in tables]
 
 
-@pytest.mark.parametrize("queue", [topology.EVENT_LOG, topology.PROVISIONING_EVENTS.dead_letter_queue])
+@pytest.mark.parametrize("queue", [topology.EVENT_LOG, PROVISIONING_EVENTS.dead_letter_queue])
 async def test_a_reply_to_that_names_a_queue_of_ours_gets_nothing(
     agentcache: AgentCache,
     gateway: Gateway,
@@ -71,7 +72,7 @@ async def test_a_reply_to_that_names_a_queue_of_ours_gets_nothing(
     queue: str,
 ) -> None:
     data = {"user_id": user, "email": "test@example.com", "tier": "pro"}
-    before = await channel.declare_queue(topology.PROVISIONING_EVENTS.dead_letter_queue, passive=True)
+    before = await channel.declare_queue(PROVISIONING_EVENTS.dead_letter_queue, passive=True)
     await agentcache.publish(UserSignedUpV1.TYPE, data, reply_to=queue)
 
     async def answered() -> object:
@@ -81,7 +82,7 @@ async def test_a_reply_to_that_names_a_queue_of_ours_gets_nothing(
 
     await eventually(answered)
     account = await gateway.account(provision(user))
-    after = await channel.declare_queue(topology.PROVISIONING_EVENTS.dead_letter_queue, passive=True)
+    after = await channel.declare_queue(PROVISIONING_EVENTS.dead_letter_queue, passive=True)
     assert after.declaration_result.message_count == before.declaration_result.message_count
     assert account.api_secret not in await logged(broker)
 

@@ -24,13 +24,14 @@ from tests.support.infrastructure import (
 )
 from tests.support.waiting import eventually
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.database import Pool
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
+from usage_meter.messages import USAGE_METER_EVENTS
 
 GB = 1_000_000_000
 WAIT_SECONDS = 20.0
@@ -107,13 +108,13 @@ class Wire:
 
     async def dead_letters(self) -> int:
         """How many dead letters the usage-meter has."""
-        name = topology.USAGE_METER_EVENTS.dead_letter_queue
+        name = USAGE_METER_EVENTS.dead_letter_queue
         dead = await self.channel.declare_queue(name, passive=True)
         return int(dead.declaration_result.message_count or 0)
 
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
-        name = topology.USAGE_METER_EVENTS.dead_letter_queue
+        name = USAGE_METER_EVENTS.dead_letter_queue
         dead = await self.channel.declare_queue(name, passive=True)
         others: list[AbstractIncomingMessage] = []
         try:
@@ -246,9 +247,7 @@ class Tenant:
 
         await eventually(same, timeout_seconds=WAIT_SECONDS)
 
-    async def processed(
-        self, *event_ids: UUID, by: topology.ConsumerQueue = topology.USAGE_METER_EVENTS
-    ) -> None:
+    async def processed(self, *event_ids: UUID, by: topology.ConsumerQueue = USAGE_METER_EVENTS) -> None:
         """Wait until the usage-meter has processed events."""
 
         async def all_are() -> bool:

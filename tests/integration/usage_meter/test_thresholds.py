@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 from jettythunder.contracts.accounts import AccountTierChangedV1
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
-from jettythunder.topology import USAGE_METER_WEBHOOKS
+from usage_meter.messages import USAGE_METER_WEBHOOKS
 
 from .conftest import GB, WAIT_SECONDS, Receiver, Tenant, Tenants, Wire
 

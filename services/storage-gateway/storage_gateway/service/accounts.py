@@ -2,7 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from jettythunder import topology
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.contracts.envelope import Payload

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from jettythunder import telemetry, topology
+from jettythunder import telemetry
 from jettythunder.auth import Signer
+from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1

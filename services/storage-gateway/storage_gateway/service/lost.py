@@ -11,7 +11,7 @@ from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.database import Pool
 from jettythunder.outbox import inbox
 from jettythunder.storage import ObjectMissing, Storage
-from jettythunder.topology import STORAGE_GATEWAY_EVENTS
+from storage_gateway.messages import STORAGE_GATEWAY_EVENTS
 from storage_gateway.repository import Repository, Row
 from storage_gateway.service import SOURCE
 

@@ -17,8 +17,8 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from jettythunder import topology
-from jettythunder.broker.connection import CONNECTION_ERRORS
+from jettythunder.broker import topology
+from jettythunder.broker.connection import CONNECTION_ERRORS, connected
 from jettythunder.contracts.envelope import RawEvent
 from jettythunder.errors import BrokerUnavailable
 
@@ -51,7 +51,7 @@ class EventFilter(BaseModel):
             (not self.types or any(fnmatchcase(event.type, pattern) for pattern in self.types))
             and (self.account is None or self.account in _accounts(event))
             and self.subject in (None, event.subject)
-            and self.correlation_id in (None, correlation_of(event))
+            and self.correlation_id in (None, event.correlation)
             and (not self.ids or str(event.id) in self.ids)
             and (self.since is None or event.time >= self.since)
             and (self.until is None or event.time < self.until)
@@ -78,11 +78,6 @@ class LoggedEvent:
     content_type: str
     body: bytes
     event: RawEvent | None
-
-
-def correlation_of(event: RawEvent) -> str:
-    """What joins an event with all that it caused: without a correlation id that is its own id."""
-    return event.correlationid or str(event.id)
 
 
 class EventLog:
@@ -166,12 +161,7 @@ async def open_event_log(url: str) -> AsyncIterator[EventLog]:
     Raises:
         BrokerUnavailable: the broker can't be reached within five seconds.
     """
-    try:
-        async with asyncio.timeout(5):
-            connection = await aio_pika.connect(url, client_properties={"connection_name": "event log"})
-    except CONNECTION_ERRORS as error:
-        raise BrokerUnavailable from error
-    async with connection:
+    async with connected(url, name="event log") as connection:
         yield EventLog(connection)
 
 

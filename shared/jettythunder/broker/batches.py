@@ -5,8 +5,9 @@ this one speaks to the AMQP client directly. Guarantees given here, beside those
 
 * A batch is acknowledged after it was applied as a whole. A crash in between repeats it; the inbox makes
   that harmless.
-* A message that fails does so alone: a failed batch is halved until what fails is a single message.
-* While the database is away the batch is held and applied again, so an outage makes no dead letters.
+* A message that fails does so alone: a failed batch is halved until what fails is a single message. It waits
+  here until the broker has confirmed its copy, and holds up no other.
+* While the database can't be reached the batch is held and applied again, so an outage makes no dead letters.
 """
 
 import asyncio
@@ -20,13 +21,14 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from prometheus_client import Histogram
 
-from jettythunder import telemetry, topology
+from jettythunder import telemetry
 from jettythunder.broker.connection import CONNECTION_ERRORS
-from jettythunder.broker.consumer import AnyPayload, Failed, Routes, Settler, count_messages
-from jettythunder.broker.publisher import Publisher, Unroutable
-from jettythunder.contracts.envelope import Event
-from jettythunder.database import CONNECTION_ERRORS as DATABASE_ERRORS
-from jettythunder.errors import BrokerUnavailable
+from jettythunder.broker.decoding import decode
+from jettythunder.broker.publisher import Publisher
+from jettythunder.broker.settling import DATABASE_AWAY, Delivered, Settler, count_messages
+from jettythunder.broker.topology import ConsumerQueue
+from jettythunder.contracts.envelope import AnyPayload, Event, Payload
+from jettythunder.errors import BrokerUnavailable, UnknownEventType
 
 log = telemetry.logger(__name__)
 
@@ -34,7 +36,7 @@ Item = TypeVar("Item")
 
 _RECONNECT_SECONDS = 0.5
 _HOLD_SECONDS = 0.5
-_LOST: tuple[type[BaseException], ...] = (BrokerUnavailable, Unroutable, *CONNECTION_ERRORS)
+_LOST: tuple[type[BaseException], ...] = (BrokerUnavailable, *CONNECTION_ERRORS)
 
 _sizes = Histogram(
     "jettythunder_batch_size",
@@ -54,14 +56,15 @@ class _Decoded(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Undecoded:
-    """A message that became no item."""
+class _Failed:
+    """A message that became no item, or whose item could not be applied."""
 
     message: DeliveredMessage
     error: Exception
+    event: Event[Any] | None = None
 
 
-_Arrived: TypeAlias = _Decoded[Item] | _Undecoded
+_Arrived: TypeAlias = _Decoded[Item] | _Failed
 
 
 class BatchConsumer(Generic[Item]):
@@ -80,7 +83,7 @@ class BatchConsumer(Generic[Item]):
         url: str,
         publisher: Publisher,
         *,
-        queue: topology.ConsumerQueue,
+        queue: ConsumerQueue,
         apply: Callable[[Sequence[Item]], Awaitable[None]],
         batch_size: int,
         linger_seconds: float,
@@ -92,16 +95,17 @@ class BatchConsumer(Generic[Item]):
         self._batch_size = batch_size
         self._linger_seconds = linger_seconds
         self._settler = Settler(publisher, queue, retry_delays_ms=retry_delays_ms)
-        self._routes = Routes[Item](queue)
+        self._parsers: dict[type[Payload], Callable[[Any], Item]] = {}
         self._arrived: list[_Arrived[Item]] = []
         self._changed = asyncio.Event()
         self._closing = False
         self._consuming = False
+        self._lost = False
         self._task: asyncio.Task[None] | None = None
 
     def on(self, payload: type[AnyPayload], parse: Callable[[Event[AnyPayload]], Item]) -> None:
         """Let messages of this type become items."""
-        self._routes.add(payload, parse)
+        self._parsers[payload] = parse
 
     def start(self) -> None:
         """Run in the background."""
@@ -140,20 +144,30 @@ class BatchConsumer(Generic[Item]):
         )
         try:
             channel = await connection.channel()
-            channel.closing.add_done_callback(lambda _: self._changed.set())
+            channel.closing.add_done_callback(lambda _: self._lose())
+            # The queue was deleted: whoever makes it anew knows nothing of this consumer.
+            channel.on_consumer_cancel_callbacks.add(lambda _: self._lose())
             self._arrived = []
             await channel.basic_qos(prefetch_count=2 * self._batch_size)
+            self._lost = False
             consuming = await channel.basic_consume(self._queue.name, self._on_message)
-            self._consuming = True
-            while not self._closing and not channel.is_closed:
-                await self._take_batch(channel)
-            if not channel.is_closed:
+            self._consuming = not self._lost
+            async with _Failures(channel, self._settle) as failures:
+                while not self._lost and not self._closing:
+                    await self._take_batch(channel, failures)
+                if self._lost:
+                    raise BrokerUnavailable
                 await channel.basic_cancel(str(consuming.consumer_tag))
                 while self._arrived:
-                    await self._take_batch(channel)
+                    await self._take_batch(channel, failures)
+                await failures.settled()
         finally:
             self._consuming = False
             await connection.close()
+
+    def _lose(self) -> None:
+        self._lost, self._consuming = True, False
+        self._changed.set()
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         # Decoded as it arrives, while the batch before it is with the database.
@@ -161,7 +175,7 @@ class BatchConsumer(Generic[Item]):
         if len(self._arrived) in (1, self._batch_size):
             self._changed.set()
 
-    async def _take_batch(self, channel: AbstractChannel) -> None:
+    async def _take_batch(self, channel: AbstractChannel, failures: "_Failures") -> None:
         if not self._arrived:
             self._changed.clear()
             await self._changed.wait()
@@ -171,49 +185,63 @@ class BatchConsumer(Generic[Item]):
                 async with asyncio.timeout(self._linger_seconds):
                     await self._changed.wait()
         batch, self._arrived = self._arrived[: self._batch_size], self._arrived[self._batch_size :]
-        if batch and not channel.is_closed:
-            await self._process(batch)
-            # Everything up to the last delivery of this batch was applied or set aside.
-            await channel.basic_ack(_tag(batch[-1].message), multiple=True)
+        if batch and not self._lost:
+            await self._process(batch, channel, failures)
 
     def _decoded(self, message: DeliveredMessage) -> _Arrived[Item]:
+        event = None
         try:
-            event, parse = self._routes.decode(message.body)
+            properties = message.header.properties
+            event = decode(
+                self._queue,
+                message.body,
+                routing_key=message.routing_key or "",
+                headers=properties.headers or {},
+            )
+            parse = self._parsers.get(type(event.data))
+            if parse is None:
+                raise UnknownEventType(f"{self._queue.name} has no parser for {event.type[:100]!r}.")
             return _Decoded(message, event, parse(event))
         except Exception as error:
             # Whatever it was: a message without a trace here would be acknowledged with those around it.
-            return _Undecoded(message, error)
+            return _Failed(message, error, event)
 
-    async def _process(self, batch: list[_Arrived[Item]]) -> None:
+    async def _process(
+        self, batch: list[_Arrived[Item]], channel: AbstractChannel, failures: "_Failures"
+    ) -> None:
         _sizes.labels(self._queue.name).observe(len(batch))
-        for arrived in batch:
-            if isinstance(arrived, _Undecoded):
-                event_type = str(arrived.message.header.properties.message_type or "")
-                await self._settle(arrived.message, event_type, arrived.error)
+        failed = [arrived for arrived in batch if isinstance(arrived, _Failed)]
         items = [arrived for arrived in batch if isinstance(arrived, _Decoded)]
         if items:
             with telemetry.correlated(None):
-                await self._apply_items(items)
+                failed += await self._apply_items(items)
+        if not failed and not failures.waiting:
+            await channel.basic_ack(_tag(batch[-1].message), multiple=True)
+            return
+        # A tag that stands for all before it would take the failed ones along.
+        kept = {_tag(each.message) for each in failed}
+        for arrived in batch:
+            if _tag(arrived.message) not in kept:
+                await channel.basic_ack(_tag(arrived.message))
+        failures.add(failed)
 
-    async def _apply_items(self, items: list[_Decoded[Item]]) -> None:
+    async def _apply_items(self, items: list[_Decoded[Item]]) -> list[_Failed]:
+        """Apply all that can be applied; the others."""
         failure = await self._try(items)
         if failure is None:
             for event_type, count in Counter(each.event.type for each in items).items():
                 count_messages(self._queue, event_type, "processed", count)
-        elif len(items) == 1:
-            (failed,) = items
-            with telemetry.correlated(failed.event.correlationid or str(failed.event.id)):
-                await self._settle(failed.message, failed.event.type, failure)
-        else:
-            middle = len(items) // 2
-            await self._apply_items(items[:middle])
-            await self._apply_items(items[middle:])
+            return []
+        if len(items) == 1:
+            return [_Failed(items[0].message, failure, items[0].event)]
+        middle = len(items) // 2
+        return [*await self._apply_items(items[:middle]), *await self._apply_items(items[middle:])]
 
     async def _try(self, items: list[_Decoded[Item]]) -> Exception | None:
         while True:
             try:
                 await self._apply([each.item for each in items])
-            except DATABASE_ERRORS as error:
+            except DATABASE_AWAY as error:
                 if self._closing:
                     raise BrokerUnavailable from error
                 log.warning("batch waits: the database can't be reached", error_type=type(error).__name__)
@@ -223,18 +251,73 @@ class BatchConsumer(Generic[Item]):
             else:
                 return None
 
-    async def _settle(self, message: DeliveredMessage, event_type: str, error: Exception) -> None:
+    async def _settle(self, failed: _Failed) -> None:
+        message, event = failed.message, failed.event
         properties = message.header.properties
-        failed = Failed(
-            body=message.body,
-            event_type=event_type,
-            message_id=str(properties.message_id or ""),
-            headers=properties.headers or {},
-            reply_to=properties.reply_to,
-            correlation_id=properties.correlation_id,
-            content_type=properties.content_type or "",
-        )
-        await self._settler.settle(failed, error)
+        with telemetry.correlated(event.correlation if event else None):
+            delivered = Delivered(
+                body=message.body,
+                exchange=message.exchange or "",
+                routing_key=message.routing_key or "",
+                event_type=event.type if event else str(properties.message_type or ""),
+                message_id=str(properties.message_id or ""),
+                headers=properties.headers or {},
+                reply_to=properties.reply_to,
+                correlation_id=properties.correlation_id,
+                content_type=properties.content_type or "",
+            )
+            await self._settler.settle(delivered, failed.error)
+
+
+class _Failures:
+    """Failed messages of a channel, settled one after the other beside the batches that go on.
+
+    While publishers are blocked they wait here, unacknowledged: as many as the channel prefetches at most.
+    """
+
+    def __init__(self, channel: AbstractChannel, settle: Callable[[_Failed], Awaitable[None]]) -> None:
+        self._channel = channel
+        self._settle = settle
+        self._queue: asyncio.Queue[_Failed] = asyncio.Queue()
+        self._unsettled = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some are not settled yet."""
+        return self._unsettled > 0
+
+    def add(self, failed: Sequence[_Failed]) -> None:
+        """Have these settled."""
+        self._unsettled += len(failed)
+        for each in failed:
+            self._queue.put_nowait(each)
+
+    async def settled(self) -> None:
+        """Wait until all are."""
+        await self._queue.join()
+
+    async def __aenter__(self) -> "_Failures":
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while not self._channel.is_closed:
+            failed = await self._queue.get()
+            while not self._channel.is_closed:
+                try:
+                    await self._settle(failed)
+                    await self._channel.basic_ack(_tag(failed.message))
+                except Exception as error:
+                    log.warning("failed message waits", error_type=type(error).__name__)
+                    await asyncio.sleep(_HOLD_SECONDS)
+                else:
+                    break
+            self._unsettled -= 1
+            self._queue.task_done()
 
 
 def _tag(message: DeliveredMessage) -> int:
