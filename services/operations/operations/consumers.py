@@ -32,6 +32,14 @@ class Consumers:
             f"{', '.join(self._queues)}."
         )
 
+    def chosen(self, name: str | None) -> tuple[ConsumerQueue, ...]:
+        """The consumer of that name, or all where none is given.
+
+        Raises:
+            ConsumerNotFound: there is none of that name.
+        """
+        return self.all() if name is None else (self.find(name),)
+
     def find_replayable(self, name: str) -> ConsumerQueue:
         """The consumer of that name, which events can be replayed to.
 

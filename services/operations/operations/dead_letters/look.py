@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from operations.consumers import Consumers
 from operations.dead_letters.model import DeadLetter, DeadLetterGroup, Groups
-from operations.dead_letters.queues import DeadLetterQueues, read
+from operations.dead_letters.queues import DeadLetterQueues, read, windows_of
 from operations.errors import DeadLetterNotFound
 
 
@@ -49,12 +49,8 @@ class LookAtDeadLetters:
         Raises:
             ConsumerNotFound, DeadLettersBusy, BrokerUnavailable: as for :meth:`groups`.
         """
-        queues = self._consumers.all() if consumer is None else (self._consumers.find(consumer),)
-        for queue in queues:
-            async with (
-                self._queues.open(queue) as opened,
-                contextlib.aclosing(opened.windows()) as windows,
-            ):
+        for queue in self._consumers.chosen(consumer):
+            async with contextlib.aclosing(windows_of(self._queues, queue)) as windows:
                 async for window in windows:
                     for message in window:
                         yield read(queue, message)

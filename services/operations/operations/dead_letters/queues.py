@@ -1,10 +1,11 @@
 """The dead-letter queues, as far as the use-cases need them."""
 
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from jettythunder.broker.dead_letter_queue import DeadMessage
+from jettythunder.broker.dead_letter_queue import WINDOW_SIZE, DeadMessage
 from jettythunder.broker.topology import ConsumerQueue
 from operations.dead_letters.model import DeadLetter
 
@@ -13,22 +14,17 @@ class OpenQueue(Protocol):
     """One consumer's dead letters, while nobody else works on them."""
 
     def windows(self) -> AsyncGenerator[list[DeadMessage], None]:
-        """The messages from the oldest on, some at a time, to the newest of when it was opened.
-
-        After :meth:`put_back` the next iteration begins at the oldest again.
-        """
-        ...
-
-    async def put_back(self) -> None:
-        """Give what was delivered and not removed back to its places."""
+        """The messages from the oldest to the newest of when it was opened, a window at a time."""
         ...
 
 
 class DeadLetterQueues(Protocol):
     """All dead-letter queues."""
 
-    def open(self, queue: ConsumerQueue) -> AbstractAsyncContextManager[OpenQueue]:
-        """Work on one; what is not removed goes back to its place at the end."""
+    def open(
+        self, queue: ConsumerQueue, *, window_size: int = WINDOW_SIZE
+    ) -> AbstractAsyncContextManager[OpenQueue | None]:
+        """Work on one, if there is one; what is not removed stays in its order."""
         ...
 
     async def give_back(
@@ -42,6 +38,18 @@ class DeadLetterQueues(Protocol):
     ) -> None:
         """Publish a copy to the consumer, changed where asked for, and wait for its confirm."""
         ...
+
+
+async def windows_of(
+    queues: DeadLetterQueues, queue: ConsumerQueue, *, window_size: int = WINDOW_SIZE
+) -> AsyncGenerator[list[DeadMessage], None]:
+    """The dead letters of a queue, a window at a time; none where there is no queue yet."""
+    async with queues.open(queue, window_size=window_size) as opened:
+        if opened is None:
+            return
+        async with contextlib.aclosing(opened.windows()) as windows:
+            async for window in windows:
+                yield window
 
 
 def read(queue: ConsumerQueue, message: DeadMessage) -> DeadLetter:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from jettythunder.broker.dead_letter_queue import DeadMessage
+from jettythunder.broker.dead_letter_queue import WINDOW_SIZE, DeadMessage
 from jettythunder.broker.decoding import decode_by_hand
 from jettythunder.broker.topology import ConsumerQueue
 from operations.audit import Audit
@@ -18,15 +18,13 @@ from operations.audit.record import Entry
 from operations.consumers import Consumers
 from operations.dead_letters.look import LookAtDeadLetters
 from operations.dead_letters.model import DeadLetter, Selection
-from operations.dead_letters.queues import DeadLetterQueues, OpenQueue, read
+from operations.dead_letters.queues import DeadLetterQueues, read, windows_of
 from operations.errors import DeadLetterNotFound
 from operations.pacing import Clock, Pace, SystemClock
 
 _BATCH_SIZE = 200
-# RabbitMQ closes a channel that keeps a message for half an hour, so all are put back before that, and before
-# a long pause.
-LONGEST_HOLD_SECONDS = 600.0
-LONGEST_PAUSE_HOLDING_SECONDS = 60.0
+# RabbitMQ closes a channel that holds a message for half an hour, so a slow retry takes only a few at a time.
+_LONGEST_HOLD_SECONDS = 300.0
 _NOTE_EVERY = 1000
 
 Progress = Callable[[int], None]
@@ -87,12 +85,8 @@ class DeadLetters(LookAtDeadLetters):
             MalformedEvent: the new body is not an event that the consumer takes; nothing was changed.
             DeadLetterNotFound: there is none of that id.
         """
-        queues = self._consumers.all() if consumer is None else (self._consumers.find(consumer),)
-        for queue in queues:
-            async with (
-                self._queues.open(queue) as opened,
-                contextlib.aclosing(opened.windows()) as windows,
-            ):
+        for queue in self._consumers.chosen(consumer):
+            async with contextlib.aclosing(windows_of(self._queues, queue)) as windows:
                 async for window in windows:
                     for message in window:
                         if message.message_id == message_id:
@@ -122,7 +116,6 @@ class DeadLetters(LookAtDeadLetters):
         rate: float | None,
         on_progress: Progress,
     ) -> int:
-        consumer = selection.consumer
         under_way = _Settling(
             self._queues,
             self._clock,
@@ -132,9 +125,14 @@ class DeadLetters(LookAtDeadLetters):
             rate=rate,
             on_progress=on_progress,
         )
-        for queue in self._consumers.all() if consumer is None else (self._consumers.find(consumer),):
+        for queue in self._consumers.chosen(selection.consumer):
             await under_way.settle(queue)
         return under_way.count
+
+
+def window_size(rate: float | None) -> int:
+    """How many dead letters are held at once, where so many are settled a second at most."""
+    return WINDOW_SIZE if rate is None else max(1, int(min(WINDOW_SIZE, rate * _LONGEST_HOLD_SECONDS)))
 
 
 class _Settling:
@@ -160,45 +158,42 @@ class _Settling:
         self._give_back = give_back
         self._on_progress = on_progress
         self._pace = Pace(rate, clock, largest_batch=_BATCH_SIZE)
+        self._window_size = window_size(rate)
         self._keep_result()
 
     async def settle(self, queue: ConsumerQueue) -> None:
         """Settle all that are meant of one queue."""
-        async with self._queues.open(queue) as opened:
-            # What was put back is seen again, without what was settled.
-            while not await self._settle_holding(queue, opened):
-                await opened.put_back()
-                await self._clock.sleep(self._pace.due_in_seconds)
-
-    async def _settle_holding(self, queue: ConsumerQueue, opened: OpenQueue) -> bool:
-        """Settle as many as can be in one go; whether those were all."""
-        began = self._clock.now()
-        async with contextlib.aclosing(opened.windows()) as windows:
+        step = self._pace.batch_size
+        async with contextlib.aclosing(
+            windows_of(self._queues, queue, window_size=self._window_size)
+        ) as windows:
             async for window in windows:
                 meant = [message for message in window if self._selection.takes(read(queue, message))]
-                for start in range(0, len(meant), self._pace.batch_size):
-                    await self._settle_batch(queue, meant[start : start + self._pace.batch_size])
-                    pause = self._pace.due_in_seconds
-                    if pause > LONGEST_PAUSE_HOLDING_SECONDS or (
-                        self._clock.now() + pause - began > LONGEST_HOLD_SECONDS
-                    ):
-                        return False
-                    await self._clock.sleep(pause)
-        return True
+                for start in range(0, len(meant), step):
+                    await self._clock.sleep(self._pace.due_in_seconds)
+                    await self._settle_batch(queue, meant[start : start + step])
 
     async def _settle_batch(self, queue: ConsumerQueue, batch: list[DeadMessage]) -> None:
-        if self._give_back:
-            await asyncio.gather(*(self._queues.give_back(queue, message) for message in batch))
-        for message in batch:
-            await message.remove()
+        outcomes = await asyncio.gather(
+            *(self._settle_one(queue, message) for message in batch), return_exceptions=True
+        )
+        settled = [m for m, outcome in zip(batch, outcomes, strict=True) if outcome is None]
         before = self.count
-        self.count += len(batch)
-        self._ids += [message.message_id for message in batch[: MOST_IDS - len(self._ids)]]
-        self._pace.did(len(batch))
+        self.count += len(settled)
+        self._ids += [message.message_id for message in settled[: MOST_IDS - len(self._ids)]]
+        self._pace.did(len(settled))
         self._keep_result()
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         if before // _NOTE_EVERY < self.count // _NOTE_EVERY:
             await self._entry.note()
         self._on_progress(self.count)
+
+    async def _settle_one(self, queue: ConsumerQueue, message: DeadMessage) -> None:
+        if self._give_back:
+            await self._queues.give_back(queue, message)
+        await message.remove()
 
     def _keep_result(self) -> None:
         self._entry.result.update({"count": self.count, "ids": self._ids})

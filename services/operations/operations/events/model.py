@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.contracts.envelope import RawEvent
 
+
 class Logged(Protocol):
     """An event at its place in the log. ``event`` is None where it can't be decoded."""
 
