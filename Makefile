@@ -18,7 +18,7 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is made anew only when the pins, or what it is made of, have changed.
-$(VENV)/installed: requirements.lock pyproject.toml deploy/dev/make-venv
+$(VENV)/installed: requirements.lock pyproject.toml cli/pyproject.toml deploy/dev/make-venv
 	@PYTHON="$(PYTHON)" deploy/dev/make-venv $(VENV)
 	@touch $@
 
@@ -89,7 +89,7 @@ bench-scale-out: install ## Measure throughput by the number of chunk-workers, b
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
-	$(BIN)/python -m jettythunder_cli.main db schema
+	$(STACK) schema
 
 .PHONY: asyncapi
 asyncapi: install ## Write the description of all events from the code
@@ -97,8 +97,8 @@ asyncapi: install ## Write the description of all events from the code
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --upgrade --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder-client pyproject.toml \
+		--output-file requirements.lock
 	$(COMPILE) --upgrade deploy/dev/swift-requirements.in --output-file deploy/dev/swift-requirements.lock
 
 .PHONY: clean

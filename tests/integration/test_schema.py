@@ -5,9 +5,9 @@ import subprocess
 import psycopg
 from tests.support.infrastructure import Infrastructure
 
-from jettythunder_cli.database import SCHEMA, dump_schema
 from jettythunder_cli.stack.packages import find_postgres
-from jettythunder_cli.stack.stack import migrate as apply_migrations
+from jettythunder_cli.stack.schema import SCHEMA, dump_schema
+from jettythunder_operators.migrations import migrate as apply_migrations
 
 
 def test_schema_sql_gives_the_same_database_as_the_migrations(infrastructure: Infrastructure) -> None:

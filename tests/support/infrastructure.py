@@ -30,7 +30,8 @@ from tests.support.waiting import eventually_sync
 from jettythunder_cli.stack.layout import REPOSITORY, find_layout
 from jettythunder_cli.stack.ports import PortBook
 from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
-from jettythunder_cli.stack.stack import Stack, StackOptions, declare, is_ready, migrate
+from jettythunder_cli.stack.stack import Stack, StackOptions, declare, is_ready
+from jettythunder_operators.migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60

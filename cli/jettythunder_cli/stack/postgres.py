@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from jettythunder_cli.stack.clients import make_database, ping_database
 from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import Layout, read_template, server_user, write_private
+from jettythunder_cli.stack.layout import Layout, read_template, server_user
 from jettythunder_cli.stack.packages import find_postgres, postgres_version
 from jettythunder_cli.stack.programs import Program
+from jettythunder_client.private_files import write_private
 
 DATABASE = "jettythunder"
 OWNER = "jettythunder"

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from jettythunder_cli.stack.clients import ping_broker
 from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import Layout, read_template, write_private
+from jettythunder_cli.stack.layout import Layout, read_template
 from jettythunder_cli.stack.packages import find_rabbitmq
 from jettythunder_cli.stack.programs import Program
+from jettythunder_client.private_files import write_private
 
 USER = "jettythunder"
 

@@ -6,8 +6,6 @@ import fcntl
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +20,7 @@ from jettythunder_cli.stack.compose import COMPOSE_ROLES, Compose, ComposeRole
 from jettythunder_cli.stack.environment import new_secret, passed_on, read_environment, write_environment
 from jettythunder_cli.stack.errors import StackError
 from jettythunder_cli.stack.external import VARIABLES, ExternalRole
-from jettythunder_cli.stack.layout import REPOSITORY, find_layout, link_default_folder
+from jettythunder_cli.stack.layout import find_layout, link_default_folder
 from jettythunder_cli.stack.locks import one_at_a_time
 from jettythunder_cli.stack.packages import POSTGRES, RABBITMQ, find_postgres, find_rabbitmq, install
 from jettythunder_cli.stack.ports import PortBook, require_free
@@ -34,12 +32,12 @@ from jettythunder_cli.stack.services import GATEWAY, Service, service_kinds, ser
 from jettythunder_cli.stack.state import StackState, read_state, write_state
 from jettythunder_cli.stack.supervisor import ProcessInfo, Supervisor, end_strays, find_strays
 from jettythunder_cli.stack.swift import STORAGE_KINDS, NativeSwift, environment_for_tools
+from jettythunder_operators.migrations import migrate
 
 ROLE_NAMES = ("postgres", "rabbitmq", "s3")
 DEFAULT_WORKERS = 2
 DEFAULT_GATEWAY_PORT = 3000
 DEFAULT_WEBHOOK_SECRET = "shared_secret_here_123456789"  # noqa: S105 - the contract's example calls send it
-MIGRATIONS = REPOSITORY / "deploy" / "database" / "alembic.ini"
 
 # Below the range from which systems take the ports of outgoing connections.
 PREFERRED_PORTS = {
@@ -477,23 +475,6 @@ class Stack:
     def state(self) -> StackState:
         """What the stack remembers: ports, roles, workers."""
         return read_state(self.layout.state_file)
-
-
-def migrate(database_url: str) -> None:
-    """Bring the database's schema up to date; raises StackError with the migration tool's last words."""
-    environment = {**os.environ, "DATABASE_URL": database_url}
-    finished = subprocess.run(
-        [sys.executable, "-m", "alembic", "-c", str(MIGRATIONS), "upgrade", "head"],
-        cwd=REPOSITORY,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode:
-        last_lines = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-15:])
-        raise StackError(f"The database's schema could not be brought up to date:\n{last_lines}")
 
 
 def declare(variables: Mapping[str, str]) -> None:

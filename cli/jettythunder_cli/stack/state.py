@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jettythunder_cli.stack.environment import new_secret
 from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import write_private
+from jettythunder_client.private_files import write_private
 
 
 @dataclass

@@ -18,8 +18,9 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import Layout, current_user, read_template, write_private
+from jettythunder_cli.stack.layout import Layout, current_user, read_template
 from jettythunder_cli.stack.programs import Program
+from jettythunder_client.private_files import write_private
 
 # Every process of a stack inherits this variable with the data folder as its value. By it those are found
 # that a killed supervisord left behind.

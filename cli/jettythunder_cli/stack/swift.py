@@ -12,9 +12,10 @@ from string import Template
 
 from jettythunder_cli.stack.clients import list_buckets
 from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import TEMPLATES, Layout, current_user, read_template, write_private
+from jettythunder_cli.stack.layout import TEMPLATES, Layout, current_user, read_template
 from jettythunder_cli.stack.locks import one_at_a_time
 from jettythunder_cli.stack.programs import Program
+from jettythunder_client.private_files import write_private
 
 ACCOUNT = "jetty"
 ACCOUNT_USER = "thunder"

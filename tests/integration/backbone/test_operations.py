@@ -284,7 +284,7 @@ async def test_an_event_that_is_not_there_is_said_so(
     code, told = await jettythunder(
         backbone_infrastructure.environment, "events", "show", str(uuid4()), "--json"
     )
-    assert (code, json.loads(told)["error"]) == (1, "event_not_found")
+    assert (code, json.loads(told)["code"]) == (1, "event_not_found")
 
 
 async def test_an_event_published_twice_counts_once_as_new(bench: Bench) -> None:

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 import click
 import typer
 from pydantic import ValidationError
-from rich.json import JSON
-from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
+from rich.progress import SpinnerColumn, TextColumn
 
 from jettythunder.operations import DeadLetter, DeadLetterGroup, Selection
-from jettythunder_cli.operating import AsJson, age, confirm, operating, operator, output, pace, run
+from jettythunder_cli.frame.errors import confirm
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import print_document, print_json, print_line, progress, styled
+from jettythunder_cli.frame.table import Table, figures, ids, words
+from jettythunder_cli.frame.text import age_text, count_text
+from jettythunder_operators.operating import operating, operator, pace, run
 
 app = typer.Typer(
     help="Look at messages that could not be processed; retry, mend or discard them. "
@@ -39,31 +42,46 @@ def list_groups(consumer: Consumer = None, as_json: AsJson = False) -> None:
         async with operating() as operations:
             return await operations.dead_letters.groups(consumer)
 
-    groups = run(work, as_json=as_json)
+    groups = run(work)
     if as_json:
-        print(json.dumps([group.model_dump(mode="json") for group in groups], indent=2))
+        print_json([group.model_dump(mode="json") for group in groups], indent=2)
         return
     if not groups:
-        output.print("No dead letters.")
+        print_line("No dead letters.")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("count", "consumer", "error", "fingerprint", "oldest", "newest", "example", "message"):
-        whole = title in ("fingerprint", "example")
-        table.add_column(
-            title, justify="right" if title == "count" else "left", overflow="fold", no_wrap=whole
-        )
+    group_table(groups).print()
+    print_line()
+    example_table(groups).print()
+
+
+def group_table(groups: list[DeadLetterGroup]) -> Table:
+    """How many dead letters there are of each consumer and exception, and since when."""
+    table = Table(
+        figures("count"),
+        words("consumer"),
+        words("error"),
+        ids("fingerprint"),
+        figures("oldest"),
+        figures("newest"),
+    )
     for group in groups:
-        table.add_row(
-            str(group.count),
+        table.add(
+            f"{group.count:,}",
             group.consumer,
             group.error_type.rpartition(".")[2],
             group.fingerprint,
-            age(group.oldest_at),
-            age(group.newest_at),
-            group.example_id,
-            group.error_message,
+            age_text(group.oldest_at),
+            age_text(group.newest_at),
         )
-    output.print(table)
+    return table
+
+
+def example_table(groups: list[DeadLetterGroup]) -> Table:
+    """One message of each group, and what its exception said."""
+    table = Table(ids("fingerprint"), ids("example"), words("message"))
+    for group in groups:
+        table.add(group.fingerprint, group.example_id, group.error_message)
+    return table
 
 
 @app.command()
@@ -74,16 +92,16 @@ def show(message_id: str, consumer: Consumer = None, as_json: AsJson = False) ->
         async with operating() as operations:
             return await operations.dead_letters.fetch(message_id, consumer=consumer)
 
-    letter = run(work, as_json=as_json)
+    letter = run(work)
     if as_json:
-        print(letter.model_dump_json(indent=2))
+        print_json(letter.model_dump(mode="json"), indent=2)
         return
     for name, value in letter.model_dump(exclude={"body"}).items():
-        output.print(f"[dim]{name:<16}[/dim] {value}", highlight=False, soft_wrap=True)
+        print_line(styled(f"{name:<16}", "dim"), f" {value}")
     try:
-        output.print(JSON(letter.body))
+        print_document(json.loads(letter.body))
     except json.JSONDecodeError:
-        output.print(letter.body, markup=False, highlight=False)
+        print_line(styled(letter.body, lines=True))
 
 
 @app.command()
@@ -104,8 +122,8 @@ def retry(
     messages_per_second = pace(rate)
 
     async def work() -> int:
-        columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} given back"))
-        with Progress(*columns, console=output, transient=True, disable=as_json) as bar:
+        columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} retried"))
+        with progress(*columns, hidden=as_json) as bar:
             task = bar.add_task("", total=None)
             async with operating() as operations:
                 return await operations.dead_letters.retry(
@@ -115,7 +133,7 @@ def retry(
                     on_progress=lambda done: bar.update(task, completed=done),
                 )
 
-    _tell(run(work, as_json=as_json), "retried", as_json=as_json)
+    _print_count(run(work), "retried", as_json=as_json)
 
 
 @app.command("edit-and-retry")
@@ -146,7 +164,7 @@ def edit_and_retry(
         async with operating() as operations:
             return await operations.dead_letters.fetch(message_id, consumer=consumer)
 
-    letter = run(read, as_json=as_json)
+    letter = run(read)
     if body_file is not None:
         body = body_file.read_text()
     elif changes:
@@ -164,7 +182,7 @@ def edit_and_retry(
             )
         return 1
 
-    _tell(run(work, as_json=as_json), "retried", as_json=as_json)
+    _print_count(run(work), "retried", as_json=as_json)
 
 
 @app.command()
@@ -189,7 +207,7 @@ def discard(
         async with operating() as operations:
             return await operations.dead_letters.discard(selection, why=why, who=operator())
 
-    _tell(run(work, as_json=as_json), "discarded", as_json=as_json)
+    _print_count(run(work), "discarded", as_json=as_json)
 
 
 def _selection(
@@ -215,11 +233,11 @@ def _selection(
         ) from None
 
 
-def _tell(count: int, done: str, *, as_json: bool) -> None:
+def _print_count(count: int, done: str, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({done: count}))
+        print_json({done: count})
     else:
-        output.print(f"{count} {'message' if count == 1 else 'messages'} {done}.", highlight=False)
+        print_line(f"{count_text(count, 'message')} {done}.")
 
 
 def _pretty(body: str) -> str:

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jettythunder_cli.usage_files import MissingPackage
+from jettythunder_cli.frame.output import print_line, styled
+from jettythunder_operators.usage.files import MissingPackage
 
 GB = 1_000_000_000
 
@@ -40,7 +41,7 @@ def plot_in_terminal(rows: Iterable[Mapping[str, Any]]) -> None:
         raise MissingPackage("plotext") from None
     times, stored, sent = _steps(rows)
     if not times:
-        print("There is no usage in this time.")
+        print_line("There is no usage in this time.")
         return
     labels = [time.strftime("%Y-%m-%d %H:%M") for time in times]
     plotext.clear_figure()
@@ -51,7 +52,7 @@ def plot_in_terminal(rows: Iterable[Mapping[str, Any]]) -> None:
     # Room above for the legend.
     plotext.ylim(min(0, *stored, *sent), 1.25 * max(*stored, *sent) or 1)
     # Colours are left out, so that it looks the same in a file or a pipe.
-    print(plotext.uncolorize(plotext.build()))
+    print_line(styled(plotext.uncolorize(plotext.build()), lines=True))
 
 
 def plot_to_png(rows: Iterable[Mapping[str, Any]], file: Path) -> None:

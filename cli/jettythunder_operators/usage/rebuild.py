@@ -6,10 +6,13 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
 from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
-from jettythunder_cli.operating import AsJson, operating, output, run
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import print_done, print_json, print_line
+from jettythunder_cli.frame.table import Table, figures, words
+from jettythunder_cli.frame.text import size_text
+from jettythunder_operators.operating import operating, run
 
 
 def rebuild(
@@ -31,9 +34,9 @@ def rebuild(
         async with operating() as operations:
             return await rebuild_usage(operations.pool, operations.log, account_id=account)
 
-    rebuilt = run(work, as_json=as_json)
+    rebuilt = run(work)
     if as_json:
-        print(rebuilt.model_dump_json(indent=2))
+        print_json(rebuilt.model_dump(mode="json"), indent=2)
     else:
         _show(rebuilt)
     if rebuilt.differing:
@@ -42,25 +45,33 @@ def rebuild(
 
 def _show(rebuilt: Rebuilt) -> None:
     compared = sum(account.is_comparable for account in rebuilt.accounts)
-    output.print(
+    print_line(
         f"{rebuilt.events} events of {len(rebuilt.accounts)} accounts, "
-        f"{rebuilt.pending_events} of them not booked yet.",
-        highlight=False,
+        f"{rebuilt.pending_events} of them not booked yet."
     )
     if older := len(rebuilt.accounts) - compared:
-        output.print(f"Older than the log, so not compared: {older} of these accounts.", highlight=False)
+        print_line(f"Older than the log, so not compared: {older} of these accounts.")
     if not rebuilt.differing:
-        output.print(f"[green]✓[/green] No difference in {compared} accounts.", highlight=False)
+        print_done(f"No difference in {compared} accounts.")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("account", "what", "log", "ledger", "difference"):
-        table.add_column(title, justify="left" if title in ("account", "what") else "right")
+    table = Table(
+        words("account"),
+        words("what"),
+        figures("log"),
+        figures("ledger"),
+        figures("difference"),
+        caption="Difference: bytes that the ledger has more.",
+    )
     for account in rebuilt.differing:
-        figures = [("storage", account.log_storage_bytes, account.ledger_storage_bytes)]
-        figures += [(f"sent {m.month:%Y-%m}", m.log_bytes, m.ledger_bytes) for m in account.months]
-        for what, in_log, in_ledger in figures:
+        found = [("storage", account.log_storage_bytes, account.ledger_storage_bytes)]
+        found += [(f"sent {m.month:%Y-%m}", m.log_bytes, m.ledger_bytes) for m in account.months]
+        for what, in_log, in_ledger in found:
             if in_log != in_ledger:
-                table.add_row(
-                    str(account.account_id), what, f"{in_log:,}", f"{in_ledger:,}", f"{in_ledger - in_log:+,}"
+                table.add(
+                    account.account_id,
+                    what,
+                    size_text(in_log),
+                    size_text(in_ledger),
+                    f"{in_ledger - in_log:+,}",
                 )
-    output.print(table)
+    table.print()

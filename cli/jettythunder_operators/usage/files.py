@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from jettythunder_client.errors import ClientError
+
 _ROWS_AT_ONCE = 10_000
 _COLUMNS = (
     "account_id",
@@ -38,8 +40,10 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-class MissingPackage(Exception):
+class MissingPackage(ClientError):
     """A package that is not part of the smallest installation."""
+
+    code, status, retryable = "missing_package", 500, False
 
     def __init__(self, package: str) -> None:
         super().__init__(f"This needs {package}: pip install 'jettythunder[reports]'.")

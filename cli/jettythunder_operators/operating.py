@@ -1,33 +1,27 @@
-"""What the commands for ops share: their servers, who is at the keyboard, and times as people give them."""
+"""What operators' commands share: their servers, who the operator is, times and rates as people give them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import getpass
-import json
 import os
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from pydantic import Field, PostgresDsn, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from rich.console import Console
-from rich.markup import escape
 
 from jettythunder import database
 from jettythunder.errors import DatabaseUnavailable, JettyThunderError
 from jettythunder.operations import Operations, open_operations
 from jettythunder.settings import load
+from jettythunder_client.errors import ApiError, InvalidConfiguration
 
-output = Console()
-errors = Console(stderr=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print a result for programs to read.")]
 Given = TypeVar("Given")
 
 _AGO = re.compile(r"(\d+)([smhd])")
@@ -44,7 +38,7 @@ class OperatingSettings(BaseSettings):
 
 
 def operator() -> str:
-    """Who is at the keyboard, for the audit: JETTYTHUNDER_OPERATOR, or the system's user and host."""
+    """The operator's name for the audit: JETTYTHUNDER_OPERATOR, or the system's user and host."""
     return os.environ.get("JETTYTHUNDER_OPERATOR") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
@@ -79,8 +73,16 @@ def pace(given: str | None) -> float | None:
 
 @contextlib.asynccontextmanager
 async def operating() -> AsyncIterator[Operations]:
-    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL."""
-    settings = load(OperatingSettings)
+    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL.
+
+    Raises:
+        InvalidConfiguration: one of them is not set, or wrong.
+        DatabaseUnavailable, BrokerUnavailable: one of them does not answer.
+    """
+    try:
+        settings = load(OperatingSettings)
+    except SystemExit as error:
+        raise InvalidConfiguration(str(error)) from None
     try:
         pool = await database.connect(str(settings.database_url), size=3, name="jettythunder cli")
     except database.CONNECTION_ERRORS as error:
@@ -94,35 +96,19 @@ async def operating() -> AsyncIterator[Operations]:
         await pool.close()
 
 
-def run(work: Callable[[], Coroutine[Any, Any, Given]], *, as_json: bool) -> Given:
-    """Run a command's coroutine; an error of the table is told in its sentence, with exit code 1."""
+def run(work: Callable[[], Coroutine[Any, Any, Given]]) -> Given:
+    """Run a command's coroutine.
+
+    Raises:
+        ApiError: an error of the server's table, as if it had come over HTTP.
+    """
     try:
         return asyncio.run(work())
     except JettyThunderError as error:
-        if as_json:
-            print(json.dumps({"error": error.code, "detail": error.detail, "retryable": error.retryable}))
-        else:
-            errors.print(f"[red]✗[/red] {escape(error.detail)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def confirm(question: str, *, yes: bool, as_json: bool) -> None:
-    """Ask before something that can't be undone; programs say --yes."""
-    if yes:
-        return
-    if as_json:
-        raise typer.BadParameter("With --json nobody is asked: add --yes.")
-    typer.confirm(question, abort=True)
-
-
-def age(at: datetime | None) -> str:
-    """How long ago, in its largest unit."""
-    if at is None:
-        return "-"
-    seconds = int((datetime.now(UTC) - at).total_seconds())
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{max(0, seconds)} s"
+        raise ApiError(
+            error.detail,
+            code=error.code,
+            status=error.status,
+            retryable=error.retryable,
+            retry_after_seconds=error.retry_after_seconds,
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 import yaml
 
 from jettythunder.broker.asyncapi import build_document
+from jettythunder_cli.frame.output import print_json
 
 app = typer.Typer(help="The messages between services, described for others.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ def asyncapi(
 ) -> None:
     """Print the AsyncAPI 3 document of all messages."""
     if as_json:
-        print(json.dumps(build_document(), indent=2))
+        print_json(build_document(), indent=2)
     else:
         sys.stdout.write(_HEADER + render_yaml())
 

@@ -1,4 +1,4 @@
-"""`jettythunder db`: bring a database to the newest schema, and write that schema as one file."""
+"""`jettythunder stack schema`: write the schema that the migrations make as one file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from urllib.parse import urlsplit
 import psycopg
 import typer
 from psycopg import sql
-from rich.console import Console
 
-from jettythunder_cli.stack.commands import told_errors
+from jettythunder_cli.frame.output import errors
 from jettythunder_cli.stack.packages import find_postgres
-from jettythunder_cli.stack.stack import migrate as apply_migrations
+from jettythunder_operators.migrations import FOLDER
+from jettythunder_operators.migrations import migrate as apply_migrations
 
-app = typer.Typer(help="The database's schema.", no_args_is_help=True)
-errors = Console(stderr=True)
-
-DATABASE_FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "database"
-SCHEMA = DATABASE_FOLDER / "schema.sql"
+SCHEMA = FOLDER / "schema.sql"
 
 _SCRATCH = "jettythunder_schema"
 _HEADER = """\
@@ -36,14 +32,6 @@ _SEEDED = ("tier_configs", "usage_prices", "alembic_version")
 DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="PostgreSQL, postgresql://…")]
 
 
-@app.command()
-def migrate(database_url: DatabaseUrl) -> None:
-    """Bring a database to the newest schema; safe to repeat, one at a time."""
-    with told_errors(as_json=False, debug=False):
-        apply_migrations(database_url)
-
-
-@app.command()
 def schema(
     database_url: DatabaseUrl,
     output: Annotated[Path, typer.Option(help="Where to write it.")] = SCHEMA,
@@ -59,7 +47,7 @@ def schema(
             output.write_text(dump_schema(scratch), encoding="utf-8")
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-    errors.print(f"Wrote {output}.")
+    errors.print(f"Wrote {output}.", soft_wrap=True)
 
 
 def dump_schema(database_url: str) -> str:

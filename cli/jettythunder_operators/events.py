@@ -9,15 +9,26 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.json import JSON
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from rich.tree import Tree
 
 from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.operations import Operations, Replay, ReplayCount, TraceNode, describe
-from jettythunder_cli.operating import AsJson, age, moment, operating, operator, output, pace, run
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import (
+    line,
+    output,
+    print_document,
+    print_done,
+    print_json,
+    print_line,
+    progress,
+    styled,
+)
+from jettythunder_cli.frame.table import Table, figures, ids, words
+from jettythunder_cli.frame.text import age_text, plain
+from jettythunder_operators.operating import moment, operating, operator, pace, run
 
 _CELL_CHARACTERS = 200
 
@@ -72,12 +83,12 @@ def tail(
                 async for logged in events:
                     if not wanted.takes_logged(logged):
                         continue
-                    _print_line(logged, as_json=as_json)
+                    _print_event(logged, as_json=as_json)
                     shown += 1
                     if shown == count:
                         return
 
-    run(work, as_json=as_json)
+    run(work)
 
 
 @app.command()
@@ -89,20 +100,16 @@ def show(event_id: Annotated[UUID, typer.Argument(help="The event's id.")], as_j
             logged, processed = await operations.show(event_id)
             return {**describe(logged), "processed": [p.model_dump(mode="json") for p in processed]}
 
-    found = run(work, as_json=as_json)
+    found = run(work)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found, indent=2)
         return
-    output.print(JSON.from_data(found["event"]))
-    output.print(
-        f"offset {found['offset']}, {found['exchange']} → {found['routing_key']}",
-        style="dim",
-        highlight=False,
-    )
+    print_document(found["event"])
+    print_line(f"offset {found['offset']}, {found['exchange']} → {found['routing_key']}", style="dim")
     for entry in found["processed"]:
-        output.print(f"[green]✓[/green] {entry['consumer']}  {entry['processed_at']}", highlight=False)
+        print_done(f"{entry['consumer']}  {entry['processed_at']}")
     if not found["processed"]:
-        output.print("No consumer has noted it as processed.", highlight=False)
+        print_line("No consumer has noted it as processed.")
 
 
 @app.command()
@@ -116,11 +123,11 @@ def trace(
         async with operating() as operations:
             return await operations.trace(correlation_id)
 
-    roots = run(work, as_json=as_json)
+    roots = run(work)
     if as_json:
-        print(json.dumps([root.model_dump(mode="json") for root in roots], indent=2))
+        print_json([root.model_dump(mode="json") for root in roots], indent=2)
         return
-    tree = Tree(escape(correlation_id), highlight=False)
+    tree = Tree(styled(correlation_id))
     for root in roots:
         _grow(tree, root)
     output.print(tree)
@@ -167,26 +174,22 @@ def replay(
             return await _run_shown(operations, begun, as_json=as_json)
 
     if dry_run:
-        counted = run(count, as_json=as_json)
+        counted = run(count)
         if as_json:
-            print(counted.model_dump_json(indent=2))
+            print_json(counted.model_dump(mode="json"), indent=2)
             return
-        output.print(
+        print_line(
             f"{counted.events} events would be replayed to {to}: {counted.new} are new to it, "
-            f"{counted.processed_before} it has processed and would pass over.",
-            highlight=False,
-            soft_wrap=True,
+            f"{counted.processed_before} it has processed and would pass over."
         )
         if counted.undecodable:
-            output.print(
-                f"{counted.undecodable} messages can't be decoded and are left out.", highlight=False
-            )
+            print_line(f"{counted.undecodable} messages can't be decoded and are left out.")
         return
-    done = run(work, as_json=as_json)
+    done = run(work)
     if as_json:
-        print(done.model_dump_json(indent=2))
+        print_json(done.model_dump(mode="json"), indent=2)
     else:
-        output.print(f"[green]✓[/green] {done.replayed_count} events replayed to {done.consumer}.")
+        print_done(f"{done.replayed_count} events replayed to {done.consumer}.")
 
 
 @app.command()
@@ -197,29 +200,40 @@ def replays(count: Newest = 20, as_json: AsJson = False) -> None:
         async with operating() as operations:
             return await operations.replays.newest(limit=count)
 
-    found = run(work, as_json=as_json)
+    found = run(work)
     if as_json:
-        print(json.dumps([entry.model_dump(mode="json") for entry in found], indent=2))
+        print_json([entry.model_dump(mode="json") for entry in found], indent=2)
         return
     if not found:
-        output.print("No replays.")
+        print_line("No replays.")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for title in ("to", "status", "replayed", "who", "begun", "last progress", "filter"):
-        table.add_column(title, justify="right" if title == "replayed" else "left", overflow="fold")
+    replay_table(found).print()
+
+
+def replay_table(found: list[Replay]) -> Table:
+    """How far each replay has come, and whose it is."""
+    table = Table(
+        ids("id"),
+        words("to"),
+        words("status"),
+        figures("replayed"),
+        figures("begun"),
+        figures("last progress", rank=1),
+        words("who", rank=2),
+        words("filter", rank=3),
+    )
     for entry in found:
-        table.add_row(
-            str(entry.id),
+        table.add(
+            entry.id,
             entry.consumer,
             entry.status,
-            str(entry.replayed_count),
-            escape(entry.who),
-            f"{age(entry.started_at)} ago",
-            f"{age(entry.updated_at)} ago",
-            escape(_told(entry.filter.model_dump(mode="json", exclude_defaults=True)) or "everything"),
+            f"{entry.replayed_count:,}",
+            age_text(entry.started_at),
+            age_text(entry.updated_at),
+            entry.who,
+            _summary(entry.filter.model_dump(mode="json", exclude_defaults=True)) or "everything",
         )
-    output.print(table)
+    return table
 
 
 @app.command()
@@ -230,53 +244,52 @@ def audit(count: Newest = 20, as_json: AsJson = False) -> None:
         async with operating() as operations:
             return await operations.audit.newest(limit=count)
 
-    entries = run(work, as_json=as_json)
+    entries = run(work)
     if as_json:
-        print(json.dumps(entries, indent=2, default=str))
+        print_json(entries, indent=2)
         return
     if not entries:
-        output.print("Nothing was done yet.")
+        print_line("Nothing was done yet.")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("when", "who", "action", "what", "result"):
-        table.add_column(title, overflow="fold")
+    table = Table(ids("when"), *(words(title) for title in ("who", "action", "what", "result")))
     for entry in entries:
-        table.add_row(
-            f"{entry['began_at']:%Y-%m-%d %H:%M:%S}",
-            escape(entry["who"]),
+        result = entry["result"]
+        table.add(
+            f"{entry['began_at']:%Y-%m-%d %H:%M}",
+            entry["who"],
             entry["action"],
-            escape(_told(entry["filter"])),
-            escape(_told(entry["result"]))
-            if entry["result"] is not None
-            else "[red]cut off, or under way[/red]",
+            _summary(entry["filter"]),
+            Text("interrupted, or still running", "red") if result is None else _summary(result),
         )
-    output.print(table)
+    table.print()
 
 
-def _told(given: dict[str, Any]) -> str:
-    """A filter or a result in one cell; what is too long for it can be had with --json."""
-    told = ", ".join(
+def _summary(given: dict[str, Any]) -> str:
+    """A filter or a result in one cell, shortened; --json has all of it."""
+    named = ", ".join(
         f"{name} {value if isinstance(value, str | int | float) else json.dumps(value)}"
         for name, value in given.items()
         if value is not None
     )
-    return textwrap.shorten(told, _CELL_CHARACTERS, placeholder=" …")
+    return textwrap.shorten(named, _CELL_CHARACTERS, placeholder=" …")
 
 
 async def _run_shown(operations: Operations, begun: Replay, *, as_json: bool) -> Replay:
-    """Run a replay under a progress bar; where it is cut off, say how to go on."""
+    """Run a replay under a progress bar; where it is interrupted, say how to go on."""
     if not as_json:
-        # Told first: should this process be killed, the id is what brings the replay back.
-        output.print(f"[dim]replay {begun.id}[/dim]", highlight=False)
+        # Printed first: should this process be killed, the id is what resumes the replay.
+        print_line(f"replay {begun.id}", style="dim")
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[replayed]} replayed"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=output, disable=as_json) as bar:
+    with progress(*columns, hidden=as_json) as bar:
         first = begun.next_offset
-        task = bar.add_task(f"Replaying to {begun.consumer}", total=None, replayed=begun.replayed_count)
+        task = bar.add_task(
+            f"Replaying to {plain(begun.consumer)}", total=None, replayed=begun.replayed_count
+        )
 
         def on_progress(now: Replay) -> None:
             nonlocal first
@@ -293,9 +306,7 @@ async def _run_shown(operations: Operations, begun: Replay, *, as_json: bool) ->
             return await operations.replays.run(begun, on_progress)
         except BaseException:
             if not as_json:
-                output.print(
-                    f"Interrupted. Go on with: jettythunder events replay --resume {begun.id}", soft_wrap=True
-                )
+                print_line(f"Interrupted. Go on with: jettythunder events replay --resume {begun.id}")
             raise
 
 
@@ -329,32 +340,30 @@ def _offset(start: str | None, wanted: EventFilter, *, follow: bool) -> Offset:
     raise typer.BadParameter(f"{start!r} is no place in the log: give first, last, next or an offset.")
 
 
-def _print_line(logged: LoggedEvent, *, as_json: bool) -> None:
+def _print_event(logged: LoggedEvent, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(describe(logged)), flush=True)
+        print_json(describe(logged))
         return
     event = logged.event
     if event is None:
-        output.print(
-            f"[dim]{logged.offset}[/dim] [red]can't be decoded[/red] {escape(logged.routing_key)}",
-            highlight=False,
+        print_line(
+            styled(logged.offset, "dim"), " ", Text("can't be decoded", "red"), f" {logged.routing_key}"
         )
         return
-    output.print(
-        f"[dim]{logged.offset} {event.time:%Y-%m-%d %H:%M:%S}[/dim] [bold]{escape(event.type)}[/bold] "
-        f"{event.id} [dim]{escape(event.subject or '')} {escape(json.dumps(event.data))}[/dim]",
-        highlight=False,
-        soft_wrap=True,
+    print_line(
+        styled(f"{logged.offset} {event.time:%Y-%m-%d %H:%M:%S}", "dim"),
+        " ",
+        styled(event.type, "bold"),
+        f" {event.id} ",
+        styled(f"{event.subject or ''} {json.dumps(event.data, ensure_ascii=False)}", "dim"),
     )
 
 
 def _grow(branch: Tree, node: TraceNode) -> None:
     if node.type is None:
-        label = f"[dim]a command, or an event no longer in the log[/dim] {escape(node.id)}"
+        label = line(styled("a command, or an event no longer in the log", "dim"), f" {node.id}")
     else:
-        label = (
-            f"[bold]{escape(node.type)}[/bold] {escape(node.source or '')} {node.time:%H:%M:%S.%f} {node.id}"
-        )
+        label = line(styled(node.type, "bold"), f" {node.source or ''} {node.time:%H:%M:%S.%f} {node.id}")
     grown = branch.add(label)
     for child in node.children:
         _grow(grown, child)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jettythunder_cli.tenant import number_text, size_text, speed_text
+from jettythunder_cli.frame.text import number_text, size_text, speed_text
 from jettythunder_cli.upload import comparison_text, expand
 from jettythunder_client.errors import FileUnreadable
 

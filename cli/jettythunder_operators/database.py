@@ -1,0 +1,24 @@
+"""`jettythunder db`: the database's schema."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jettythunder_operators.migrations import migrate as apply_migrations
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="PostgreSQL, postgresql://…")]
+
+
+@app.callback()
+def root() -> None:
+    """Keeps `db` a group of commands while it has only one."""
+
+
+@app.command()
+def migrate(database_url: DatabaseUrl) -> None:
+    """Bring a database to the newest schema; safe to repeat, one at a time."""
+    apply_migrations(database_url)
