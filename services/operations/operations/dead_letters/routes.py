@@ -52,7 +52,7 @@ async def list_dead_letters(
     return await dead_letters.groups(consumer)
 
 
-@router.get("/{message_id}")
+@router.get("/{message_id:path}")
 async def show_dead_letter(
     message_id: str, dead_letters: AnyDeadLetters, consumer: str | None = None
 ) -> DeadLetter:
@@ -66,7 +66,7 @@ async def retry(wanted: RetryWanted, dead_letters: AnyDeadLetters, who: Who) -> 
     return {"retried": await dead_letters.retry(wanted.selection, who=who, rate=wanted.rate)}
 
 
-@router.post("/{message_id}/edit-and-retry")
+@router.post("/{message_id:path}/edit-and-retry")
 async def edit_and_retry(
     message_id: str, wanted: EditWanted, dead_letters: AnyDeadLetters, who: Who
 ) -> dict[str, int]:
