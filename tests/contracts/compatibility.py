@@ -38,3 +38,32 @@ def _of_definitions(old: Schema, new: Schema) -> Iterator[str]:
 
 def _values(field: Schema) -> Schema:
     return {key: value for key, value in field.items() if key not in _WORDS}
+
+
+def changes_of_document(published: dict[str, Schema], document: Schema) -> list[str]:
+    """What in an AsyncAPI document would break those who know the published data of each type."""
+    schemas = document["components"]["schemas"]
+    channels = document["channels"].values()
+    channels = document["channels"].values()
+    sent = {channel["address"] for channel in channels if "exchange" in _amqp_binding(channel)}
+    data_of = {
+        schema["properties"]["type"]["const"]: schemas[_name(schema["properties"]["data"]["$ref"])]
+        for schema in schemas.values()
+        if "const" in schema.get("properties", {}).get("type", {})
+    }
+    changes = []
+    for event_type, known in published.items():
+        if event_type not in sent or event_type not in data_of:
+            changes.append(f"{event_type} was withdrawn")
+        else:
+            changes += [f"{event_type}: {change}" for change in breaking_changes(known, data_of[event_type])]
+    return changes
+
+
+def _amqp_binding(channel: Schema) -> Schema:
+    binding: Schema = channel.get("bindings", {}).get("amqp", {})
+    return binding
+
+
+def _name(reference: str) -> str:
+    return reference.rpartition("/")[2]

@@ -6,16 +6,29 @@ around it reach their delivery limit. With the decoders installed here a frame i
 message's headers name the properties that could not be, so that its consumer can refuse that one message.
 """
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from datetime import datetime
 
 from pamqp import commands, decode
-from pamqp.common import FieldTable
+from pamqp.common import FieldTable, FieldValue
 
 # A header that says which properties of a message could not be decoded.
 UNDECODABLE = "x-jt-undecodable"
 
 _SHORT_STRING_BYTES = 255
+_LENGTH = struct.Struct(">I")
+# How many bytes a table's values take, by the letter before them
+# (https://www.rabbitmq.com/amqp-0-9-1-errata.html).
+_SIZES = {
+    **dict.fromkeys((b"V", b"\x00"), 0),
+    **dict.fromkeys((b"t", b"b", b"B"), 1),
+    **dict.fromkeys((b"s", b"u"), 2),
+    **dict.fromkeys((b"I", b"i", b"f"), 4),
+    b"D": 5,
+    **dict.fromkeys((b"l", b"L", b"d", b"T"), 8),
+}
 _TEXTS = (
     "content_type",
     "content_encoding",
@@ -62,8 +75,29 @@ def _table(value: bytes) -> tuple[int, FieldTable]:
     try:
         return decode.field_table(value)
     except Exception:  # RecursionError, OverflowError: the publisher chooses
-        (length,) = struct.unpack_from(">I", value)
-        return length + 4, {UNDECODABLE: "headers"}
+        (length,) = _LENGTH.unpack_from(value)
+        end = length + 4
+        return end, {**dict(_readable(value[4:end])), UNDECODABLE: "headers"}
+
+
+def _readable(entries: bytes) -> Iterator[tuple[str, FieldValue]]:
+    """The entries of a table that can be decoded. The broker's own are among them."""
+    offset = 0
+    while offset < len(entries):
+        begin = offset + 1 + entries[offset]
+        kind = entries[begin : begin + 1]
+        end = begin + 1 + _size(kind, entries[begin + 1 :])
+        with contextlib.suppress(Exception):
+            _, value = decode.embedded_value(entries[begin:end])
+            yield entries[offset + 1 : begin].decode(), value
+        offset = end
+
+
+def _size(kind: bytes, value: bytes) -> int:
+    if kind in _SIZES:
+        return _SIZES[kind]
+    # Strings, arrays and tables begin with their length. Behind a kind that nobody knows all is unknown.
+    return 4 + int(_LENGTH.unpack_from(value)[0]) if kind in (b"S", b"A", b"F", b"x") else len(value)
 
 
 def _timestamp(value: bytes) -> tuple[int, datetime | None]:

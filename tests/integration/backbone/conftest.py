@@ -1,5 +1,7 @@
 """A database of its own for each test, on the session's broker, and a service that consumes from it."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -47,6 +47,7 @@ class AgentCache:
         time: datetime | None = None,
         headers: Mapping[str, Any] | None = None,
         exchange: str = topology.AGENTCACHE_EVENTS,
+        routing_key: str | None = None,
     ) -> str:
         """Publish a CloudEvent and return its id."""
         identity = str(event_id or uuid4())
@@ -67,13 +68,14 @@ class AgentCache:
             headers=dict(headers or {}),
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
-        target = await self.channel.get_exchange(exchange)
-        await target.publish(message, routing_key=event_type)
+        target = await self.channel.get_exchange(exchange, ensure=False)
+        await target.publish(message, routing_key=routing_key or event_type)
         return identity
 
     async def ask(self, event_type: str, data: object, **how: Any) -> AccountReply | Denied:
         """Publish with reply_to and return the answer."""
-        replies = await self.channel.declare_queue(exclusive=True, auto_delete=True)
+        name = f"agentcache.replies.{uuid4().hex}"
+        replies = await self.channel.declare_queue(name, exclusive=True, auto_delete=True)
         await self.publish(event_type, data, reply_to=replies.name, **how)
         async with asyncio.timeout(WAIT_SECONDS), replies.iterator() as arriving:
             async for message in arriving:

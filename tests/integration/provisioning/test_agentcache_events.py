@@ -104,8 +104,13 @@ async def test_a_tier_change_of_a_user_who_never_signs_up_ends_as_a_dead_letter(
     agentcache: AgentCache, broker: Broker, user: str
 ) -> None:
     delays = ServiceSettings.model_fields["retry_delays_seconds"].default
+    # As it comes back from the last of the wait queues.
     message_id = await agentcache.publish(
-        UserTierChangedV1.TYPE, {"user_id": user, "tier": "pro"}, headers={ATTEMPTS: len(delays)}
+        UserTierChangedV1.TYPE,
+        {"user_id": user, "tier": "pro"},
+        headers={ATTEMPTS: len(delays)},
+        exchange="",
+        routing_key=PROVISIONING_EVENTS.name,
     )
     dead = await broker.dead_letter(PROVISIONING_EVENTS, message_id)
     assert dead.headers[ERROR_CODE] == "account_not_provisioned_yet"
