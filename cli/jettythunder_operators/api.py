@@ -20,7 +20,7 @@ from jettythunder_client.errors import ClientError, Unreachable
 from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
 
 TOKEN_VARIABLE = "JETTYTHUNDER_OPS_TOKEN"  # noqa: S105 - the variable's name
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=600)
+_CONNECT_SECONDS = 30
 _LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 500
 
@@ -32,20 +32,28 @@ class NoOperatorsToken(ClientError):
 
 
 class OperatorsApi:
-    """One service's API for operators; a context manager.
-
-    Figures come as exact decimals. Calls are not repeated.
+    """One service's API for operators; a context manager. Calls are not repeated.
 
     Args:
         url: the service's base URL.
         token: the operators' token, JETTYTHUNDER_OPS_TOKEN by default.
         url_variable: the environment variable that names the service's URL, for errors.
+        exact: figures with a decimal point come as exact decimals, else as floats.
+        silence_seconds: the longest silence of the service during a call; None for any.
 
     Raises:
         NoOperatorsToken: there is no token.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, url_variable: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        url_variable: str,
+        exact: bool = True,
+        silence_seconds: float | None = 600,
+    ) -> None:
         given = token or os.environ.get(TOKEN_VARIABLE)
         if not given:
             raise NoOperatorsToken
@@ -55,6 +63,10 @@ class OperatorsApi:
             )
         self._url = url.rstrip("/")
         self._url_variable = url_variable
+        self._parse_float = Decimal if exact else float
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds
+        )
         self._headers = {"Authorization": f"Bearer {given}"}
 
     def __enter__(self) -> Self:
@@ -70,8 +82,29 @@ class OperatorsApi:
         finally:
             self._runner.close()
 
+    def answers(self, *, within_seconds: float) -> bool:
+        """Whether a service answers there that it is alive."""
+
+        async def ask() -> bool:
+            try:
+                async with (
+                    asyncio.timeout(within_seconds),
+                    self._http.get(f"{self._url}/healthz", allow_redirects=False) as response,
+                ):
+                    return response.status == 200
+            except NETWORK_ERRORS:
+                return False
+
+        return self._runner.run(ask())
+
     def call(
-        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """One call and its JSON answer; None where there is none.
 
@@ -81,7 +114,7 @@ class OperatorsApi:
         """
 
         async def once() -> Any:
-            async with self._answer(method, path, query, body) as response:
+            async with self._answer(method, path, query, body, headers) as response:
                 return self._parsed(await response.text())
 
         return self._runner.run(once())
@@ -119,7 +152,7 @@ class OperatorsApi:
 
     def _parsed(self, text: str) -> Any:
         try:
-            return json.loads(text, parse_float=Decimal) if text else None
+            return json.loads(text, parse_float=self._parse_float) if text else None
         except ValueError as error:
             raise Unreachable(
                 f"{self._url} did not answer as JettyThunder does: is {self._url_variable} right?"
@@ -127,17 +160,27 @@ class OperatorsApi:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, query: Mapping[str, Any] | None, body: Any | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Any | None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        given = [
+            (name, str(value))
+            for name, values in (query or {}).items()
+            for value in (values if isinstance(values, list | tuple) else [values])
+            if value is not None
+        ]
         try:
             async with self._http.request(
                 method,
                 self._url + path,
                 params=given,
                 json=body,
-                headers=self._headers,
-                timeout=_TIMEOUT,
+                headers={**self._headers, **(headers or {})},
+                timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
                 await raise_problem(response)

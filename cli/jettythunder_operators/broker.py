@@ -6,9 +6,9 @@ import typer
 
 from jettythunder.broker import topology
 from jettythunder.broker.connection import declare_topology
-from jettythunder.settings import BrokerSettings, load
+from jettythunder.settings import BrokerSettings
 from jettythunder_cli.frame.output import print_line
-from jettythunder_operators.operating import run
+from jettythunder_operators.operating import read_settings, run
 
 app = typer.Typer(help="The broker's exchanges and queues.", no_args_is_help=True)
 
@@ -21,6 +21,6 @@ def root() -> None:
 @app.command()
 def declare() -> None:
     """Declare the exchanges and queues of all installed services; safe to repeat, before services start."""
-    settings = load(BrokerSettings)
+    settings = read_settings(BrokerSettings)
     run(lambda: declare_topology(settings, topology.consumer_queues()))
     print_line(f"Declared: {', '.join(queue.name for queue in topology.consumer_queues())}.")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import click
 import typer
 from pydantic import ValidationError
-from rich.progress import SpinnerColumn, TextColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jettythunder.operations import DeadLetter, DeadLetterGroup, Selection
 from jettythunder_cli.frame.errors import confirm
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_document, print_json, print_line, progress, styled
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import age_text, count_text
-from jettythunder_operators.operating import operating, operator, pace, run
+from jettythunder_operators.operating import pace
+from jettythunder_operators.operations import operating
+from operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
 
 app = typer.Typer(
     help="Look at messages that could not be processed; retry, mend or discard them. "
-    "Needs DATABASE_URL and RABBITMQ_URL.",
+    "Calls the operations service; where it can't be reached, it works on DATABASE_URL and RABBITMQ_URL.",
     no_args_is_help=True,
 )
 
@@ -37,12 +40,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 @app.command("list")
 def list_groups(consumer: Consumer = None, as_json: AsJson = False) -> None:
     """List dead letters, grouped by consumer, exception and where it was raised."""
-
-    async def work() -> list[DeadLetterGroup]:
-        async with operating() as operations:
-            return await operations.dead_letters.groups(consumer)
-
-    groups = run(work)
+    with operating() as operations:
+        groups = operations.dead_letter_groups(consumer)
     if as_json:
         print_json([group.model_dump(mode="json") for group in groups], indent=2)
         return
@@ -87,12 +86,8 @@ def example_table(groups: list[DeadLetterGroup]) -> Table:
 @app.command()
 def show(message_id: str, consumer: Consumer = None, as_json: AsJson = False) -> None:
     """Show one dead letter with its reason."""
-
-    async def work() -> DeadLetter:
-        async with operating() as operations:
-            return await operations.dead_letters.fetch(message_id, consumer=consumer)
-
-    letter = run(work)
+    with operating() as operations:
+        letter = operations.dead_letter(message_id, consumer=consumer)
     if as_json:
         print_json(letter.model_dump(mode="json"), indent=2)
         return
@@ -120,20 +115,9 @@ def retry(
     """Give dead letters back to their consumer, with their attempts counted anew: one, a group, or all."""
     selection = _selection(message_ids, consumer, error_type, fingerprint, of_type, everything)
     messages_per_second = pace(rate)
-
-    async def work() -> int:
-        columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} retried"))
-        with progress(*columns, hidden=as_json) as bar:
-            task = bar.add_task("", total=None)
-            async with operating() as operations:
-                return await operations.dead_letters.retry(
-                    selection,
-                    who=operator(),
-                    rate=messages_per_second,
-                    on_progress=lambda done: bar.update(task, completed=done),
-                )
-
-    _print_count(run(work), "retried", as_json=as_json)
+    with operating() as operations, _counting("retried", hidden=as_json) as on_progress:
+        count = operations.retry(selection, rate=messages_per_second, on_progress=on_progress)
+    _print_count(count, "retried", as_json=as_json)
 
 
 @app.command("edit-and-retry")
@@ -159,30 +143,22 @@ def edit_and_retry(
     """
     if changes and body_file:
         raise typer.BadParameter("Give --set or --body, not both.")
+    with operating() as operations:
+        letter = operations.dead_letter(message_id, consumer=consumer)
+        body = _new_body(letter, changes, body_file, as_json=as_json)
+        confirm(f"Retry {message_id} on {letter.consumer} with the new body?", yes=yes, as_json=as_json)
+        operations.edit_and_retry(message_id, body, consumer=letter.consumer)
+    _print_count(1, "retried", as_json=as_json)
 
-    async def read() -> DeadLetter:
-        async with operating() as operations:
-            return await operations.dead_letters.fetch(message_id, consumer=consumer)
 
-    letter = run(read)
+def _new_body(letter: DeadLetter, changes: list[str] | None, body_file: Path | None, *, as_json: bool) -> str:
     if body_file is not None:
-        body = body_file.read_text()
-    elif changes:
-        body = _changed(letter.body, changes)
-    elif as_json:
+        return body_file.read_text()
+    if changes:
+        return _changed(letter.body, changes)
+    if as_json:
         raise typer.BadParameter("With --json no editor is opened: give --set or --body.")
-    else:
-        body = click.edit(_pretty(letter.body), extension=".json") or letter.body
-    confirm(f"Retry {message_id} on {letter.consumer} with the new body?", yes=yes, as_json=as_json)
-
-    async def work() -> int:
-        async with operating() as operations:
-            await operations.dead_letters.edit_and_retry(
-                message_id, body, who=operator(), consumer=letter.consumer
-            )
-        return 1
-
-    _print_count(run(work), "retried", as_json=as_json)
+    return click.edit(_pretty(letter.body), extension=".json") or letter.body
 
 
 @app.command()
@@ -202,12 +178,18 @@ def discard(
     if not why.strip():
         raise typer.BadParameter("Say --why.")
     confirm("Discard these dead letters for good?", yes=yes, as_json=as_json)
+    with operating() as operations, _counting("discarded", hidden=as_json) as on_progress:
+        count = operations.discard(selection, why=why, on_progress=on_progress)
+    _print_count(count, "discarded", as_json=as_json)
 
-    async def work() -> int:
-        async with operating() as operations:
-            return await operations.dead_letters.discard(selection, why=why, who=operator())
 
-    _print_count(run(work), "discarded", as_json=as_json)
+@contextlib.contextmanager
+def _counting(done: str, *, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many messages were settled so far."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} " + done), TimeElapsedColumn())
+    with progress(*columns, hidden=hidden) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda count: bar.update(task, completed=count)
 
 
 def _selection(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import textwrap
 from typing import Annotated, Any
@@ -13,8 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from rich.tree import Tree
 
-from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
-from jettythunder.operations import Operations, Replay, ReplayCount, TraceNode, describe
+from jettythunder.broker.event_log import EventFilter
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import (
     line,
@@ -28,13 +26,16 @@ from jettythunder_cli.frame.output import (
 )
 from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import age_text, plain
-from jettythunder_operators.operating import moment, operating, operator, pace, run
+from jettythunder_operators.operating import moment, pace
+from jettythunder_operators.operations import Operations, Place, operating
+from operations.events import LoggedEventView, TraceNode
+from operations.replays import Replay
 
 _CELL_CHARACTERS = 200
 
 app = typer.Typer(
     help="Look at the event log, trace what caused what, and replay events to one consumer. "
-    "Needs DATABASE_URL and RABBITMQ_URL.",
+    "Calls the operations service; where it can't be reached, it works on DATABASE_URL and RABBITMQ_URL.",
     no_args_is_help=True,
 )
 
@@ -48,6 +49,13 @@ Since = Annotated[
     str | None, typer.Option("--since", help="From this time on: ISO 8601, or an age such as 15m, 2h, 3d.")
 ]
 Until = Annotated[str | None, typer.Option("--until", help="Before this time, given as for --since.")]
+SearchSince = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="A time before it, as for tail: the log is read from there on, not from its start.",
+    ),
+]
 Newest = Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="How many, the newest first.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="An event's id; repeatable.")]
 
@@ -72,58 +80,43 @@ def tail(
 ) -> None:
     """Print events as they come, one a line; with --since or --from those before first."""
     wanted = _filter(types, account, subject, correlation, since, until, None)
-    begin = _offset(start, wanted, follow=follow)
-
-    async def work() -> None:
-        shown = 0
-        async with operating() as operations:
-            log = operations.log
-            events = log.follow(start=begin) if follow else log.read(start=begin)
-            async with contextlib.aclosing(events):
-                async for logged in events:
-                    if not wanted.takes_logged(logged):
-                        continue
-                    _print_event(logged, as_json=as_json)
-                    shown += 1
-                    if shown == count:
-                        return
-
-    run(work)
+    begin = _place(start, wanted, follow=follow)
+    with operating() as operations, operations.tail(wanted, start=begin, follow=follow) as events:
+        for shown, event in enumerate(events, start=1):
+            _print_event(event, as_json=as_json)
+            if shown == count:
+                return
 
 
 @app.command()
-def show(event_id: Annotated[UUID, typer.Argument(help="The event's id.")], as_json: AsJson = False) -> None:
+def show(
+    event_id: Annotated[UUID, typer.Argument(help="The event's id.")],
+    since: SearchSince = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one event, and which consumers have processed it."""
-
-    async def work() -> dict[str, Any]:
-        async with operating() as operations:
-            logged, processed = await operations.show(event_id)
-            return {**describe(logged), "processed": [p.model_dump(mode="json") for p in processed]}
-
-    found = run(work)
+    with operating() as operations:
+        found = operations.show(event_id, since=moment(since))
     if as_json:
-        print_json(found, indent=2)
+        print_json(found.model_dump(mode="json"), indent=2)
         return
-    print_document(found["event"])
-    print_line(f"offset {found['offset']}, {found['exchange']} → {found['routing_key']}", style="dim")
-    for entry in found["processed"]:
-        print_done(f"{entry['consumer']}  {entry['processed_at']}")
-    if not found["processed"]:
+    print_document(found.event)
+    print_line(f"offset {found.offset}, {found.exchange} → {found.routing_key}", style="dim")
+    for entry in found.processed:
+        print_done(f"{entry.consumer}  {entry.processed_at:%Y-%m-%d %H:%M:%S}")
+    if not found.processed:
         print_line("No consumer has noted it as processed.")
 
 
 @app.command()
 def trace(
     correlation_id: Annotated[str, typer.Argument(help="The correlation id, or the id of the first event.")],
+    since: SearchSince = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the causal tree of one request or sign-up, across services."""
-
-    async def work() -> list[TraceNode]:
-        async with operating() as operations:
-            return await operations.trace(correlation_id)
-
-    roots = run(work)
+    with operating() as operations:
+        roots = operations.trace(correlation_id, since=moment(since))
     if as_json:
         print_json([root.model_dump(mode="json") for root in roots], indent=2)
         return
@@ -160,21 +153,9 @@ def replay(
     wanted = _filter(types, account, subject, correlation, since, until, ids)
     events_per_second = pace(rate)
 
-    async def count() -> ReplayCount:
-        async with operating() as operations:
-            return await operations.replays.count(str(to), wanted)
-
-    async def work() -> Replay:
-        async with operating() as operations:
-            replays = operations.replays
-            if resume is not None:
-                begun = await replays.resume(resume, who=operator())
-            else:
-                begun = await replays.begin(str(to), wanted, who=operator(), rate=events_per_second)
-            return await _run_shown(operations, begun, as_json=as_json)
-
     if dry_run:
-        counted = run(count)
+        with operating() as operations:
+            counted = operations.count_replay(str(to), wanted)
         if as_json:
             print_json(counted.model_dump(mode="json"), indent=2)
             return
@@ -185,7 +166,8 @@ def replay(
         if counted.undecodable:
             print_line(f"{counted.undecodable} messages can't be decoded and are left out.")
         return
-    done = run(work)
+    with operating() as operations:
+        done = _run_shown(operations, resume or str(to), wanted, events_per_second, as_json=as_json)
     if as_json:
         print_json(done.model_dump(mode="json"), indent=2)
     else:
@@ -195,12 +177,8 @@ def replay(
 @app.command()
 def replays(count: Newest = 20, as_json: AsJson = False) -> None:
     """List the last replays: whose they were, and how far they have come."""
-
-    async def work() -> list[Replay]:
-        async with operating() as operations:
-            return await operations.replays.newest(limit=count)
-
-    found = run(work)
+    with operating() as operations:
+        found = operations.replays(count)
     if as_json:
         print_json([entry.model_dump(mode="json") for entry in found], indent=2)
         return
@@ -239,27 +217,23 @@ def replay_table(found: list[Replay]) -> Table:
 @app.command()
 def audit(count: Newest = 20, as_json: AsJson = False) -> None:
     """List what was done to events and dead letters last: who, when, what, and what came of it."""
-
-    async def work() -> list[dict[str, Any]]:
-        async with operating() as operations:
-            return await operations.audit.newest(limit=count)
-
-    entries = run(work)
+    with operating() as operations:
+        entries = operations.audit(count)
     if as_json:
-        print_json(entries, indent=2)
+        print_json([entry.model_dump() for entry in entries], indent=2)
         return
     if not entries:
         print_line("Nothing was done yet.")
         return
     table = Table(ids("when"), *(words(title) for title in ("who", "action", "what", "result")))
     for entry in entries:
-        result = entry["result"]
+        result = Text("" if entry.finished_at else "interrupted, or still running ", "red")
         table.add(
-            f"{entry['began_at']:%Y-%m-%d %H:%M}",
-            entry["who"],
-            entry["action"],
-            _summary(entry["filter"]),
-            Text("interrupted, or still running", "red") if result is None else _summary(result),
+            f"{entry.began_at:%Y-%m-%d %H:%M}",
+            entry.who,
+            entry.action,
+            _summary(entry.filter),
+            line(result, _summary(entry.result or {})),
         )
     table.print()
 
@@ -274,40 +248,57 @@ def _summary(given: dict[str, Any]) -> str:
     return textwrap.shorten(named, _CELL_CHARACTERS, placeholder=" …")
 
 
-async def _run_shown(operations: Operations, begun: Replay, *, as_json: bool) -> Replay:
-    """Run a replay under a progress bar; where it is interrupted, say how to go on."""
-    if not as_json:
-        # Printed first: should this process be killed, the id is what resumes the replay.
-        print_line(f"replay {begun.id}", style="dim")
+def _run_shown(
+    operations: Operations,
+    of: str | UUID,
+    wanted: EventFilter,
+    rate: float | None,
+    *,
+    as_json: bool,
+) -> Replay:
+    """Replay to a consumer, or resume a replay, under a progress bar; if interrupted, say how to go on."""
     columns = (
         TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[replayed]} replayed"),
         TimeRemainingColumn(),
     )
+    begun: Replay | None = None
     with progress(*columns, hidden=as_json) as bar:
-        first = begun.next_offset
-        task = bar.add_task(
-            f"Replaying to {plain(begun.consumer)}", total=None, replayed=begun.replayed_count
-        )
+        task = bar.add_task("Reading the event log", total=None, replayed=0)
 
         def on_progress(now: Replay) -> None:
-            nonlocal first
-            reached = now.next_offset or 0
-            first = reached if first is None else first
+            nonlocal begun
+            if begun is None:
+                if not as_json:
+                    # Printed first: should this process be killed, the id is what resumes the replay.
+                    print_line(f"replay {now.id}", style="dim")
+                bar.update(task, description=f"Replaying to {plain(now.consumer)}")
+            if begun is None or begun.next_offset is None:
+                begun = now
+            first, reached = begun.next_offset or 0, now.next_offset or 0
             bar.update(
                 task,
-                total=max(1, begun.end_offset - first),
+                total=max(1, now.end_offset - first),
                 completed=reached - first,
                 replayed=now.replayed_count,
             )
 
         try:
-            return await operations.replays.run(begun, on_progress)
-        except BaseException:
-            if not as_json:
-                print_line(f"Interrupted. Go on with: jettythunder events replay --resume {begun.id}")
+            if isinstance(of, UUID):
+                return operations.resume(of, on_progress=on_progress)
+            return operations.replay(of, wanted, rate=rate, on_progress=on_progress)
+        except BaseException as error:
+            if begun is not None and not as_json:
+                _print_interrupted(operations, begun, error)
             raise
+
+
+def _print_interrupted(operations: Operations, begun: Replay, error: BaseException) -> None:
+    if operations.outlives_command and isinstance(error, KeyboardInterrupt):
+        print_line("The replay goes on in the service. See how far it is: jettythunder events replays")
+    else:
+        print_line(f"Interrupted. Go on with: jettythunder events replay --resume {begun.id}")
 
 
 def _filter(
@@ -330,19 +321,19 @@ def _filter(
     )
 
 
-def _offset(start: str | None, wanted: EventFilter, *, follow: bool) -> Offset:
+def _place(start: str | None, wanted: EventFilter, *, follow: bool) -> Place:
     if start is None:
-        return "next" if follow and wanted.since is None else wanted.begin
+        return "next" if follow and wanted.since is None else None
     if start in ("first", "last", "next"):
         return start
-    if start.isdecimal():
+    if start.isascii() and start.isdecimal():
         return int(start)
     raise typer.BadParameter(f"{start!r} is no place in the log: give first, last, next or an offset.")
 
 
-def _print_event(logged: LoggedEvent, *, as_json: bool) -> None:
+def _print_event(logged: LoggedEventView, *, as_json: bool) -> None:
     if as_json:
-        print_json(describe(logged))
+        print_json(logged.model_dump(mode="json"))
         return
     event = logged.event
     if event is None:
@@ -350,12 +341,13 @@ def _print_event(logged: LoggedEvent, *, as_json: bool) -> None:
             styled(logged.offset, "dim"), " ", Text("can't be decoded", "red"), f" {logged.routing_key}"
         )
         return
+    time, data = str(event.get("time", ""))[:19].replace("T", " "), event.get("data")
     print_line(
-        styled(f"{logged.offset} {event.time:%Y-%m-%d %H:%M:%S}", "dim"),
+        styled(f"{logged.offset} {time}", "dim"),
         " ",
-        styled(event.type, "bold"),
-        f" {event.id} ",
-        styled(f"{event.subject or ''} {json.dumps(event.data, ensure_ascii=False)}", "dim"),
+        styled(event.get("type", ""), "bold"),
+        f" {event.get('id', '')} ",
+        styled(f"{event.get('subject', '')} {json.dumps(data, ensure_ascii=False)}", "dim"),
     )
 
 

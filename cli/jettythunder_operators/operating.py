@@ -1,4 +1,4 @@
-"""What operators' commands share: their servers, who the operator is, times and rates as people give them."""
+"""What operators' commands share: settings, who the operator is, times and rates as people give them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,20 @@ import getpass
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import typer
-from pydantic import Field, PostgresDsn, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jettythunder import database
-from jettythunder.errors import DatabaseUnavailable, JettyThunderError
-from jettythunder.operations import Operations, open_operations
-from jettythunder.settings import load
+from jettythunder.errors import JettyThunderError
+from jettythunder.settings import AnySettings, load
 from jettythunder_client.errors import ApiError, InvalidConfiguration
 
 Given = TypeVar("Given")
 
 _AGO = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class OperatingSettings(BaseSettings):
-    """The servers that operations need."""
-
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
-
-    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
-    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
 
 
 def operator() -> str:
@@ -71,29 +58,16 @@ def pace(given: str | None) -> float | None:
     return rate
 
 
-@contextlib.asynccontextmanager
-async def operating() -> AsyncIterator[Operations]:
-    """The operations, on the servers of DATABASE_URL and RABBITMQ_URL.
+def read_settings(settings: type[AnySettings]) -> AnySettings:
+    """Settings from the environment.
 
     Raises:
         InvalidConfiguration: one of them is not set, or wrong.
-        DatabaseUnavailable, BrokerUnavailable: one of them does not answer.
     """
     try:
-        settings = load(OperatingSettings)
+        return load(settings)
     except SystemExit as error:
         raise InvalidConfiguration(str(error)) from None
-    try:
-        pool = await database.connect(str(settings.database_url), size=3, name="jettythunder cli")
-    except database.CONNECTION_ERRORS as error:
-        raise DatabaseUnavailable(
-            "The database can't be reached: check DATABASE_URL and that it runs."
-        ) from error
-    try:
-        async with open_operations(pool, settings.rabbitmq_url.get_secret_value()) as operations:
-            yield operations
-    finally:
-        await pool.close()
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Given]]) -> Given:
@@ -102,8 +76,15 @@ def run(work: Callable[[], Coroutine[Any, Any, Given]]) -> Given:
     Raises:
         ApiError: an error of the server's table, as if it had come over HTTP.
     """
-    try:
+    with as_api_errors():
         return asyncio.run(work())
+
+
+@contextlib.contextmanager
+def as_api_errors() -> Iterator[None]:
+    """Raise errors of the server's table as if they had come over HTTP."""
+    try:
+        yield
     except JettyThunderError as error:
         raise ApiError(
             error.detail,

@@ -6,8 +6,8 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-
 from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
+
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, words
