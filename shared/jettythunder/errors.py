@@ -283,8 +283,6 @@ class UnknownEventType(JettyThunderError):
     code, status, retryable = "unknown_event_type", 422, True
 
 
-
-
 class DeadLettersBusy(JettyThunderError):
     """Somebody else works on these dead letters at this moment. Try again shortly."""
 
