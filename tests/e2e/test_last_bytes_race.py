@@ -67,7 +67,7 @@ async def through_a_session(tenant: Tenant, file: Path, state: Path) -> Asset | 
         api_secret=tenant.api_secret,
         max_threads=2,
         state_dir=state,
-        patience_seconds=ALL_SECONDS,
+        retry_seconds=ALL_SECONDS,
     )
     async with AsyncClient(config) as client:
         try:

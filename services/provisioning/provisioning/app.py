@@ -43,7 +43,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
     database = await open_database(registry, settings, service=_NAME)
-    storage = await _open_storage(registry, settings)
+    storage = await _open_bucket(registry, settings)
     store = Store(database)
     master_key = MasterKey(
         settings.jettythunder_master_key.get_secret_value(), environment=settings.jettythunder_environment
@@ -61,7 +61,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     yield
 
 
-async def _open_storage(registry: svcs.Registry, settings: Settings) -> Storage:
+async def _open_bucket(registry: svcs.Registry, settings: Settings) -> Storage:
     storage = await open_storage(registry, settings)
     await wait_for("the object storage (LYVE_ENDPOINT)", lambda: _prepare(storage))
     return storage
