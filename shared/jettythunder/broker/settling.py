@@ -48,7 +48,7 @@ ERROR_MESSAGE = "x-jt-error-message"
 FINGERPRINT = "x-jt-fingerprint"
 
 # What the database layer raises while PostgreSQL can't be reached.
-DATABASE_AWAY: tuple[type[BaseException], ...] = (DatabaseUnavailable, *CONNECTION_ERRORS)  # MERGE: the first
+DATABASE_AWAY: tuple[type[BaseException], ...] = (DatabaseUnavailable, *CONNECTION_ERRORS)  # TODO: only the first
 
 _UNKNOWN_TYPE_WAITS = timedelta(days=1)
 _MOST_ATTEMPTS = 1000
