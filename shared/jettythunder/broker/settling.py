@@ -47,8 +47,8 @@ ERROR_CODE = "x-jt-error-code"
 ERROR_MESSAGE = "x-jt-error-message"
 FINGERPRINT = "x-jt-fingerprint"
 
-# What the database layer raises while PostgreSQL can't be reached.
-DATABASE_AWAY: tuple[type[BaseException], ...] = (DatabaseUnavailable, *CONNECTION_ERRORS)  # TODO: only the first
+# What the database layer raises while PostgreSQL can't be reached. TODO: DatabaseUnavailable alone.
+DATABASE_AWAY: tuple[type[BaseException], ...] = (DatabaseUnavailable, *CONNECTION_ERRORS)
 
 _UNKNOWN_TYPE_WAITS = timedelta(days=1)
 _MOST_ATTEMPTS = 1000
