@@ -6,7 +6,7 @@ PYTHON ?=
 TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-STACK := $(BIN)/python -m jettythunder_dev
+STACK := $(BIN)/jettythunder stack
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-header
 
@@ -17,7 +17,7 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is made anew only when the pins, or what it is made of, have changed.
-$(VENV)/installed: requirements.lock pyproject.toml deploy/dev/pyproject.toml deploy/dev/make-venv
+$(VENV)/installed: requirements.lock pyproject.toml cli/pyproject.toml deploy/dev/pyproject.toml deploy/dev/make-venv
 	@PYTHON="$(PYTHON)" deploy/dev/make-venv $(VENV)
 	@touch $@
 
@@ -96,9 +96,8 @@ asyncapi: install ## Write the description of all events from the code
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder pyproject.toml deploy/dev/pyproject.toml \
-	  --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder --no-emit-package jettythunder-client \
+	  pyproject.toml deploy/dev/pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade deploy/dev/swift-requirements.in --output-file deploy/dev/swift-requirements.lock
 
 .PHONY: clean

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from jettythunder.errors import JettyThunderError
-from jettythunder_cli.tenant import (
-    ApiKey,
-    ApiSecret,
-    ApiUrl,
-    AsJson,
-    config_from,
-    hasty,
-    output,
-    size_text,
-    tell_error,
-    told_errors,
-)
+from jettythunder_cli.frame.errors import confirm, print_error
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import print_done, print_json
+from jettythunder_cli.frame.table import Table, figures, ids, words
+from jettythunder_cli.frame.text import age_text, count_text, size_text
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
 from jettythunder_client.api import Asset
 from jettythunder_client.client import AsyncClient, Client
+from jettythunder_client.errors import ClientError
 
 
 def ls(
@@ -47,26 +39,24 @@ def ls(
             assets.append(asset)
         return assets
 
-    with told_errors(as_json=as_json):
-        assets = Client(hasty(config_from(api_url, api_key, api_secret))).run(found)
-        if as_json:
-            for asset in assets:
-                print(json.dumps(asset))
-            return
-        table = Table(box=None, pad_edge=False)
-        for heading in ("id", "size", "created", "name", "cache key"):
-            table.add_column(
-                heading, justify="right" if heading == "size" else "left", no_wrap=heading == "id"
-            )
+    assets = Client(interactive(config_from(api_url, api_key, api_secret))).run(found)
+    if as_json:
         for asset in assets:
-            table.add_row(
-                asset["id"],
-                size_text(asset["size_bytes"]),
-                asset["created_at"][:19].replace("T", " "),
-                escape(asset["filename"]),
-                escape(asset["cache_key"] or ""),
-            )
-        output.print(table)
+            print_json(asset)
+        return
+    named = any(asset["cache_key"] for asset in assets)
+    table = Table(
+        ids("id"), figures("size"), figures("age"), words("name"), *([words("cache key")] if named else [])
+    )
+    for asset in assets:
+        table.add(
+            asset["id"],
+            size_text(asset["size_bytes"]),
+            age_text(datetime.fromisoformat(asset["created_at"])),
+            asset["filename"],
+            *([asset["cache_key"] or ""] if named else []),
+        )
+    table.print()
 
 
 def rm(
@@ -78,21 +68,19 @@ def rm(
     as_json: AsJson = False,
 ) -> None:
     """Delete assets; their storage is free again."""
-    if not yes and not as_json:
-        typer.confirm(f"Delete {len(asset_ids)} asset{'s' if len(asset_ids) > 1 else ''}?", abort=True)
+    confirm(f"Delete {count_text(len(asset_ids), 'asset')}?", yes=yes or as_json, as_json=as_json)
+    client = Client(interactive(config_from(api_url, api_key, api_secret)))
     failed = False
-    with told_errors(as_json=as_json):
-        client = Client(hasty(config_from(api_url, api_key, api_secret)))
-        for asset_id in asset_ids:
-            try:
-                client.delete(asset_id)
-            except JettyThunderError as error:
-                failed = True
-                tell_error(error, as_json=as_json, asset_id=asset_id, file=asset_id)
-                continue
-            if as_json:
-                print(json.dumps({"success": True, "deleted": asset_id}))
-            else:
-                output.print(escape(f"[✓] Deleted {asset_id}"))
+    for asset_id in asset_ids:
+        try:
+            client.delete(asset_id)
+        except ClientError as error:
+            failed = True
+            print_error(error, as_json=as_json, asset_id=asset_id)
+            continue
+        if as_json:
+            print_json({"success": True, "deleted": asset_id})
+        else:
+            print_done(f"Deleted {asset_id}")
     if failed:
         raise typer.Exit(1)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jettythunder.errors import InvalidField
-from jettythunder_cli.progress import TransferView
-from jettythunder_cli.tenant import (
-    ApiKey,
-    ApiSecret,
-    ApiUrl,
-    AsJson,
-    Quiet,
-    config_from,
-    number_text,
-    output,
-    speed_text,
-    told_errors,
-)
+from jettythunder_cli.frame.options import AsJson, Quiet
+from jettythunder_cli.frame.output import print_json
+from jettythunder_cli.frame.text import number_text, speed_text
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from
+from jettythunder_cli.transfer_view import TransferView
 from jettythunder_client.client import Client
 
 
@@ -33,6 +23,7 @@ def download(
         Path | None,
         typer.Option("--output", "-o", help="A file or folder.", show_default="its own name, here"),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     api_secret: ApiSecret = None,
@@ -40,22 +31,21 @@ def download(
     quiet: Quiet = False,
 ) -> None:
     """Download an asset; the same command goes on with an interrupted download."""
-    with told_errors(as_json=as_json):
-        if sum(given is not None for given in (asset_id, key, cache_key)) != 1:
-            raise InvalidField("Give one of: an asset's id, --key, --cache-key.")
-        config = config_from(api_url, api_key, api_secret)
-        with TransferView(output, "Downloading", quiet=quiet or as_json) as view:
-            result = Client(config, observe=view.observe).download(
-                asset_id=asset_id, key=key, cache_key=cache_key, target=target
-            )
-        if as_json:
-            figures = {
-                "size_bytes": result.size_bytes,
-                "received_bytes": result.received_bytes,
-                "seconds": round(result.seconds, 3),
-                "bytes_per_second": round(result.bytes_per_second),
-            }
-            print(json.dumps({"success": True, "path": str(result.path), **figures, "asset": result.asset}))
-            return
-        view.line(f"Download speed: {speed_text(result.bytes_per_second)}")
-        view.line(f"Complete in {number_text(result.seconds)} seconds: {result.path}")
+    if sum(given is not None for given in (asset_id, key, cache_key)) != 1:
+        raise typer.BadParameter("Give one of: an asset's id, --key, --cache-key.")
+    config = config_from(api_url, api_key, api_secret)
+    with TransferView("Downloading", quiet=quiet or as_json) as view:
+        result = Client(config, observe=view.observe).download(
+            asset_id=asset_id, key=key, cache_key=cache_key, target=target, overwrite=force
+        )
+    if as_json:
+        figures = {
+            "size_bytes": result.size_bytes,
+            "received_bytes": result.received_bytes,
+            "seconds": round(result.seconds, 3),
+            "bytes_per_second": round(result.bytes_per_second),
+        }
+        print_json({"success": True, "path": str(result.path), **figures, "asset": result.asset})
+        return
+    view.done(f"Download speed: {speed_text(result.bytes_per_second)}")
+    view.done(f"Complete in {number_text(result.seconds)} seconds: {result.path}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
-import json
+import os
+import shlex
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -13,31 +15,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from jettythunder.errors import InvalidField, JettyThunderError
-from jettythunder_cli.progress import TransferView
+from jettythunder_cli.frame.errors import print_error
+from jettythunder_cli.frame.options import AsJson, Quiet
+from jettythunder_cli.frame.output import output, print_done, print_json, print_line, print_warning
+from jettythunder_cli.frame.table import Table, figures, ids, words
+from jettythunder_cli.frame.text import number_text, size_text, speed_text, until_text
 from jettythunder_cli.quota import BADGE
-from jettythunder_cli.tenant import (
-    ApiKey,
-    ApiSecret,
-    ApiUrl,
-    AsJson,
-    Quiet,
-    config_from,
-    errors,
-    hasty,
-    number_text,
-    output,
-    size_text,
-    speed_text,
-    tell_error,
-    told_errors,
-)
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
+from jettythunder_cli.transfer_view import TransferView
 from jettythunder_client.client import AsyncClient, Client
 from jettythunder_client.config import Config
-from jettythunder_client.errors import FileUnreadable
+from jettythunder_client.errors import ClientError, FileUnreadable
 from jettythunder_client.state import StateStore
 from jettythunder_client.upload import UploadOptions, UploadResult
 
@@ -80,36 +69,35 @@ def upload(
     quiet: Quiet = False,
 ) -> None:
     """Upload files. Large ones go faster with --accelerate, and can be resumed after anything."""
-    with told_errors(as_json=as_json):
-        config = config_from(api_url, api_key, api_secret)
-        named = UploadOptions(name, content_type, cache_key, pipeline_id, ttl_seconds)
-        if files is None and not resume:
-            raise InvalidField("Say what to upload: --file with a file, a glob, a folder, or - for stdin.")
-        sources = expand(files) if files is not None else unfinished_files(config)
-        if len(sources) > 1 and (name or cache_key):
-            raise InvalidField(f"--name and --cache-key are for one file, and these are {len(sources)}.")
-        command = _Upload(
-            config,
-            named,
-            accelerate=accelerate or resume,
-            resume=resume,
-            compare=not (as_json or quiet) if compare is None else compare,
-            as_json=as_json,
-            quiet=quiet,
-            several=len(sources) > 1,
-        )
-        if accelerate:
-            command.show_badge()
-        began = time.monotonic()
-        succeeded = [command.run(source) for source in sources]
-        if not as_json and not quiet:
-            tell_end(sources, sum(succeeded), time.monotonic() - began)
+    config = config_from(api_url, api_key, api_secret)
+    named = UploadOptions(name, content_type, cache_key, pipeline_id, ttl_seconds)
+    if files is None and not resume:
+        raise typer.BadParameter("Say what to upload: --file with a file, a glob, a folder, or - for stdin.")
+    sources = expand(files) if files is not None else unfinished_files(config)
+    if len(sources) > 1 and (name or cache_key):
+        raise typer.BadParameter(f"--name and --cache-key are for one file, and these are {len(sources)}.")
+    command = _Upload(
+        config,
+        named,
+        accelerate=accelerate or resume,
+        resume=resume,
+        compare=not (as_json or quiet) if compare is None else compare,
+        as_json=as_json,
+        quiet=quiet,
+        several=len(sources) > 1,
+    )
+    if accelerate:
+        command.show_badge()
+    began = time.monotonic()
+    succeeded = [command.run(source) for source in sources]
+    if not as_json and not quiet:
+        print_end(sources, sum(succeeded), time.monotonic() - began)
     if not all(succeeded):
         raise typer.Exit(1)
 
 
 class _Upload:
-    """Uploads one file after another and tells of each."""
+    """Uploads one file after another and prints what became of each."""
 
     def __init__(
         self,
@@ -131,34 +119,34 @@ class _Upload:
         self._as_json = as_json
         self._quiet = quiet
         self._several = several
-        self._told: set[str] | None = set() if several else None
+        self._noted: set[str] | None = set() if several else None
 
     def show_badge(self) -> None:
-        """Show that the tier has JettySpeed; whether it has is no reason to fail."""
+        """Show whether the tier has JettySpeed; that it can't be found out is no reason to fail."""
         if self._as_json or self._quiet:
             return
-        with suppress(JettyThunderError):
-            if Client(hasty(self._config)).quota()["jetty_speed_enabled"]:
+        with suppress(ClientError):
+            if Client(interactive(self._config)).quota()["jetty_speed_enabled"]:
                 output.print(BADGE)
 
     def run(self, source: str) -> bool:
-        """Upload one; an error is told and answered with False."""
+        """Upload one; False where it failed, which is printed."""
         try:
             quiet = self._quiet or self._as_json
-            with TransferView(output, Path(source).name, quiet=quiet, told=self._told) as view:
+            with TransferView(Path(source).name, quiet=quiet, noted=self._noted) as view:
                 result = self._send(source, view)
-        except JettyThunderError as error:
-            tell_error(error, as_json=self._as_json, file=source)
+        except ClientError as error:
+            print_error(error, as_json=self._as_json, file=source)
             return False
         except KeyboardInterrupt:
-            errors.print(escape(f"Interrupted. Go on with: jettythunder upload --file {source} --resume"))
+            print_warning(f"Interrupted. Go on: jettythunder upload --file {shlex.quote(source)} --resume")
             raise
         if self._as_json:
-            print(json.dumps(summary(source, result)))
+            print_json(summary(source, result))
         elif self._several:
-            tell_briefly(source, result, view)
+            print_briefly(source, result, view)
         else:
-            tell_result(result, view)
+            print_result(result, view)
         return True
 
     def _send(self, source: str, view: TransferView) -> UploadResult:
@@ -168,8 +156,15 @@ class _Upload:
                 view.note("The size of stdin is not known before its end: standard upload.")
             named = replace(self._options, filename=self._options.filename or "stdin")
             return client.upload_stream(sys.stdin.buffer, named)
+        path = Path(source)
+        if is_stream(path):
+            if self._accelerate:
+                view.note(f"The size of {path} is not known before its end: standard upload.")
+            named = replace(self._options, filename=self._options.filename or path.name)
+            with path.open("rb") as stream:
+                return client.upload_stream(stream, named)
         return client.upload(
-            Path(source),
+            path,
             self._options,
             accelerate=self._accelerate,
             resume=self._resume,
@@ -185,10 +180,10 @@ def expand(files: list[str]) -> list[str]:
     """
     found: list[str] = []
     for given in files:
-        if given == "-" or Path(given).is_file():
-            found.append(given)
-        elif Path(given).is_dir():
+        if Path(given).is_dir():
             found += sorted(str(file) for file in Path(given).rglob("*") if file.is_file())
+        elif given == "-" or os.path.lexists(given):
+            found.append(given)
         else:
             # The pattern may be absolute, which Path.glob does not take.
             matches = sorted(m for m in glob.glob(given, recursive=True) if Path(m).is_file())  # noqa: PTH207
@@ -200,35 +195,53 @@ def expand(files: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a file's bytes are only known by reading them: a pipe, or a file of /proc, whose size is 0.
+
+    Raises:
+        FileUnreadable: it can't be read.
+    """
+    try:
+        found = path.stat()
+        if stat.S_ISFIFO(found.st_mode):
+            return True
+        if not stat.S_ISREG(found.st_mode) or found.st_size:
+            return False
+        with path.open("rb") as file:
+            return bool(file.read(1))
+    except OSError as error:
+        raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
+
+
 def unfinished_files(config: Config) -> list[str]:
     """The files of this machine's unfinished uploads, as far as they are still there."""
     paths = [unfinished.file.path for unfinished in StateStore(config).all()]
     return [path for path in dict.fromkeys(paths) if Path(path).is_file()]
 
 
-def tell_result(result: UploadResult, view: TransferView) -> None:
-    """The closing lines of an upload."""
+def print_result(result: UploadResult, view: TransferView) -> None:
+    """Print the closing lines of an upload."""
     if result.route == "already_stored":
-        view.line("Already stored: these very bytes are there, so nothing was sent")
+        view.done("Already stored: these very bytes are there, so nothing was sent")
     elif result.sent_bytes:
-        view.line(f"Upload speed: {speed_text(result.bytes_per_second)}{comparison_text(result.speedup)}")
-    view.line(f"Complete in {number_text(result.seconds)} seconds")
-    view.line(f"Asset {result.asset['id']}")
+        view.done(f"Upload speed: {speed_text(result.bytes_per_second)}{comparison_text(result.speedup)}")
+    view.done(f"Complete in {number_text(result.seconds)} seconds")
+    view.done(f"Asset {result.asset['id']}")
 
 
-def tell_briefly(source: str, result: UploadResult, view: TransferView) -> None:
-    """One line for one of several uploads."""
+def print_briefly(source: str, result: UploadResult, view: TransferView) -> None:
+    """Print one line for one of several uploads."""
     stored = "stored already" if result.route == "already_stored" else speed_text(result.bytes_per_second)
-    view.line(f"{source}  {size_text(result.size_bytes)}  {stored}")
+    view.done(f"{source}  {size_text(result.size_bytes)}  {stored}")
 
 
-def tell_end(sources: list[str], succeeded: int, seconds: float) -> None:
-    """What became of several uploads, or that there was none to go on with."""
+def print_end(sources: list[str], succeeded: int, seconds: float) -> None:
+    """Print what became of several uploads, or that there was none to go on with."""
     if not sources:
-        output.print("There is no unfinished upload.")
+        print_line("There is no unfinished upload.")
     elif len(sources) > 1:
         counted = f"{succeeded} of {len(sources)} files stored in {number_text(seconds)} seconds"
-        output.print(escape(f"{'[✓]' if succeeded == len(sources) else '[✗]'} {counted}"))
+        print_line(f"{'[✓]' if succeeded == len(sources) else '[✗]'} {counted}")
 
 
 def comparison_text(speedup: float | None) -> str:
@@ -271,29 +284,26 @@ def list_uploads(
     async def found(client: AsyncClient) -> list[dict[str, Any]]:
         return [upload async for upload in client.api.open_uploads()]
 
-    with told_errors(as_json=as_json):
-        config = hasty(config_from(api_url, api_key, api_secret))
-        files = {unfinished.upload_id: unfinished.file.path for unfinished in StateStore(config).all()}
-        opened = [{**upload, "file": files.get(upload["id"])} for upload in Client(config).run(found)]
-        if as_json:
-            for upload in opened:
-                print(json.dumps(upload))
-            return
-        if not opened:
-            output.print("There is no unfinished upload.")
-            return
-        table = Table(box=None, pad_edge=False)
-        for heading in ("id", "size", "status", "expires", "file"):
-            table.add_column(heading, no_wrap=heading == "id")
+    config = interactive(config_from(api_url, api_key, api_secret))
+    files = {unfinished.upload_id: unfinished.file.path for unfinished in StateStore(config).all()}
+    opened = [{**upload, "file": files.get(upload["id"])} for upload in Client(config).run(found)]
+    if as_json:
         for upload in opened:
-            table.add_row(
-                upload["id"],
-                size_text(upload["size_bytes"]),
-                upload["status"],
-                datetime.fromisoformat(upload["expires_at"]).strftime("%Y-%m-%d %H:%M"),
-                escape(upload["file"] or f"{upload['filename']} (of another machine)"),
-            )
-        output.print(table)
+            print_json(upload)
+        return
+    if not opened:
+        print_line("There is no unfinished upload.")
+        return
+    table = Table(ids("id"), figures("size"), words("status"), figures("expires in"), words("file"))
+    for upload in opened:
+        table.add(
+            upload["id"],
+            size_text(upload["size_bytes"]),
+            upload["status"],
+            until_text(datetime.fromisoformat(upload["expires_at"])),
+            upload["file"] or f"{upload['filename']} (of another machine)",
+        )
+    table.print()
 
 
 @uploads.command("abort")
@@ -305,12 +315,11 @@ def abort_uploads(
     as_json: AsJson = False,
 ) -> None:
     """Give open uploads up: what they reserved is free again."""
-    with told_errors(as_json=as_json):
-        config = hasty(config_from(api_url, api_key, api_secret))
-        for upload_id in upload_ids:
-            Client(config).run(lambda client, wanted=upload_id: client.api.abort_upload(wanted))  # type: ignore[misc]
-            StateStore(config).forget(upload_id)
-            if as_json:
-                print(json.dumps({"success": True, "aborted": upload_id}))
-            else:
-                output.print(escape(f"[✓] Aborted {upload_id}"))
+    config = interactive(config_from(api_url, api_key, api_secret))
+    for upload_id in upload_ids:
+        Client(config).run(lambda client, wanted=upload_id: client.api.abort_upload(wanted))  # type: ignore[misc]
+        StateStore(config).forget(upload_id)
+        if as_json:
+            print_json({"success": True, "aborted": upload_id})
+        else:
+            print_done(f"Aborted {upload_id}")

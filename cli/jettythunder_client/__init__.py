@@ -3,11 +3,14 @@
 from jettythunder_client.client import AsyncClient, Client
 from jettythunder_client.config import Config, load_config
 from jettythunder_client.download import DownloadResult
+from jettythunder_client.errors import ApiError, ClientError
 from jettythunder_client.upload import UploadOptions, UploadResult
 
 __all__ = [
+    "ApiError",
     "AsyncClient",
     "Client",
+    "ClientError",
     "Config",
     "DownloadResult",
     "UploadOptions",

@@ -1,29 +1,24 @@
-"""The gateway's calls, typed. A problem+json answer is raised as the error it tells of."""
+"""The gateway's calls, typed. A problem+json answer is raised as an error."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
 import aiohttp
 
-from jettythunder import __version__
-from jettythunder.errors import JettyThunderError, restored
 from jettythunder_client.config import Config
-from jettythunder_client.errors import Unreachable
+from jettythunder_client.errors import ClientError, Unreachable
+from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 
 Asset = dict[str, Any]
 EdgeKind = Literal["worker", "external", "direct"]
 
-USER_AGENT = f"jettythunder-client/{__version__}"
-_WORTH_TELLING_SECONDS = 2.0
-NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+_NOTICEABLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -90,18 +85,20 @@ class UploadRequest:
 class Api:
     """The gateway, called with a tenant's credentials.
 
-    Calls are repeated with growing pauses while the gateway can't be reached or says that it is a matter of
-    time, for as long as the configuration's patience lasts; every call is safe to repeat.
+    Calls are repeated with growing pauses while the gateway can't be reached or answers with a retryable
+    error, for the configuration's ``retry_seconds``; every call is safe to repeat.
 
     Args:
-        tell: hears, as a sentence, why a call is repeated.
+        on_retry: is called with a sentence that says why a call is repeated.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, config: Config, *, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, config: Config, *, on_retry: Callable[[str], None]
+    ) -> None:
         self.http = http
         self._base = config.api_url
-        self._patience_seconds = config.patience_seconds
-        self._tell = tell
+        self._retry_seconds = config.retry_seconds
+        self._on_retry = on_retry
         self.credentials = {
             "Authorization": f"Bearer {config.api_key}",
             "X-API-Secret": config.api_secret,
@@ -122,18 +119,18 @@ class Api:
         """One call and its answer.
 
         Raises:
-            JettyThunderError: what the gateway answered, or Unreachable.
+            ClientError: what the gateway answered, or Unreachable.
         """
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + self._retry_seconds
         for pause in pauses():
             try:
                 return await self._once(method, path, body, query, answer_seconds)
-            except JettyThunderError as error:
+            except ClientError as error:
                 wait = max(pause, error.retry_after_seconds or 0.0)
                 if not worth_repeating(error) or time.monotonic() + wait > deadline:
                     raise
-                if wait >= _WORTH_TELLING_SECONDS:
-                    self._tell(f"{error.detail} Trying again in {wait:.0f} s.")
+                if wait >= _NOTICEABLE_SECONDS:
+                    self._on_retry(f"{error.detail} Trying again in {wait:.0f} s.")
             await asyncio.sleep(wait)
         raise Unreachable
 
@@ -236,45 +233,6 @@ class Api:
             cursor = answer.get("next_cursor")
             if not cursor:
                 return
-
-
-async def raise_problem(response: aiohttp.ClientResponse) -> None:
-    """Raise the error that an answer tells of, if it does (RFC 9457)."""
-    if response.status < 300:
-        return
-    text = await response.text(errors="replace")
-    try:
-        problem = json.loads(text)
-    except ValueError:
-        problem = None
-    problem = problem if isinstance(problem, dict) else {}
-    status = response.status
-    error = restored(
-        str(problem.get("code") or "unexpected_answer"),
-        str(problem.get("detail") or f"{response.url.host} answered with status {status}."),
-        status=status,
-        retryable=bool(problem.get("retryable", status == 429 or status >= 500)),
-    )
-    error.retry_after_seconds = retry_after_seconds(response.headers.get("Retry-After"))
-    error.extra = {name: problem[name] for name in ("missing", "correlation_id") if name in problem}
-    raise error
-
-
-def retry_after_seconds(header: str | None) -> float | None:
-    """What a Retry-After header asks for: seconds, or a date (RFC 9110, section 10.2.3)."""
-    if not header:
-        return None
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def describe(error: BaseException) -> str:
-    """A network error in a few words."""
-    return str(error).rstrip(".") or type(error).__name__
 
 
 def _session(answer: Mapping[str, Any]) -> UploadSession:

@@ -1,4 +1,4 @@
-"""The library's two front doors: AsyncClient, and Client for code that is not asynchronous."""
+"""The library's two entry points: AsyncClient, and Client for code that is not asynchronous."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ class AsyncClient:
 
     async def __aenter__(self) -> "AsyncClient":
         self._http = open_http(max_connections=self.config.max_parallel)
-        self.api = Api(self._http, self.config, tell=lambda text: self._observe(Notice(text)))
+        self.api = Api(self._http, self.config, on_retry=lambda text: self._observe(Notice(text)))
         return self
 
     async def __aexit__(
@@ -64,10 +64,13 @@ class AsyncClient:
         key: str | None = None,
         cache_key: str | None = None,
         target: Path | None = None,
+        overwrite: bool = False,
     ) -> DownloadResult:
         """Download an asset; see `Downloader.download`."""
         downloader = Downloader(self.api, self.config, self._observe)
-        return await downloader.download(asset_id=asset_id, key=key, cache_key=cache_key, target=target)
+        return await downloader.download(
+            asset_id=asset_id, key=key, cache_key=cache_key, target=target, overwrite=overwrite
+        )
 
 
 class Client:
@@ -102,10 +105,13 @@ class Client:
         key: str | None = None,
         cache_key: str | None = None,
         target: Path | None = None,
+        overwrite: bool = False,
     ) -> DownloadResult:
         """Download an asset; see `Downloader.download`."""
         return self.run(
-            lambda client: client.download(asset_id=asset_id, key=key, cache_key=cache_key, target=target)
+            lambda client: client.download(
+                asset_id=asset_id, key=key, cache_key=cache_key, target=target, overwrite=overwrite
+            )
         )
 
     def quota(self) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """The client's configuration: flags before environment before file."""
 
+import ipaddress
 import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 import tomli_w
 
 from jettythunder_client.errors import InvalidConfiguration, NotLoggedIn
+from jettythunder_client.private_files import write_private
 
 DEFAULT_API_URL = "http://localhost:3000"
 BLOCK_BYTES = 1024 * 1024
@@ -34,8 +36,8 @@ class Config:
     memory_budget_bytes: int = 128 * 1024 * 1024
     """Hard bound of the bytes that a transfer holds in buffers."""
     state_dir: Path = field(default_factory=lambda: default_state_dir({}))
-    patience_seconds: float = 300.0
-    """How long a transfer goes on without any success before it gives up; it can be resumed then."""
+    retry_seconds: float = 300.0
+    """How long a failing call is repeated, and a transfer goes on without any success before it gives up."""
 
     @property
     def max_parallel(self) -> int:
@@ -82,7 +84,7 @@ def load_config(
         jettyspeed_enabled=_flag(environment, "JETTYSPEED_ENABLED"),
         memory_budget_bytes=_whole(environment, "JETTYSPEED_MEMORY_MB", 128, 8, 1_000_000) * 1024 * 1024,
         state_dir=default_state_dir(environment),
-        patience_seconds=float(_whole(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
+        retry_seconds=float(_whole(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
     )
 
 
@@ -90,21 +92,6 @@ def store_credentials(*, api_url: str, api_key: str, api_secret: str, config_fil
     """Keep credentials in a file that only its owner can read."""
     content = {"api_url": base_url(api_url), "api_key": api_key, "api_secret": api_secret}
     write_private(config_file, tomli_w.dumps(content))
-
-
-def write_private(target: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone (mode 0600)."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def base_url(url: str) -> str:
@@ -119,6 +106,20 @@ def base_url(url: str) -> str:
             f"The API's URL must begin with http:// or https://, which {url!r} does not."
         )
     return plain
+
+
+def is_cleartext(url: str) -> bool:
+    """Whether others on the network could read what is sent: http, to a host that is not this one."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return False
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""The HTTP client's connections, tuned for a progress that tells the truth."""
+"""The HTTP client's connections, tuned so that the progress shown is what was really sent."""
 
 import socket
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 
-from jettythunder_client.api import USER_AGENT
-
+USER_AGENT = f"jettythunder-client/{version('jettythunder-client')}"
 _UNSENT_BYTES = 128 * 1024
 # Shorter than servers and load balancers keep an idle connection (60 to 75 s).
 _KEPT_SECONDS = 45

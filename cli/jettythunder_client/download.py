@@ -2,26 +2,27 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import aiohttp
 
-from jettythunder.errors import AssetNotFound, LinkExpired
-from jettythunder_client.api import Api, Asset, raise_problem
-from jettythunder_client.config import BLOCK_BYTES, Config, write_private
+from jettythunder_client.api import Api, Asset
+from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.engine import Engine
-from jettythunder_client.errors import DownloadCorrupt, FileUnreadable
+from jettythunder_client.errors import AssetNotFound, DownloadCorrupt, LinkExpired
 from jettythunder_client.events import Observer
+from jettythunder_client.names import name_to_write
 from jettythunder_client.plan import chunk_range, chunk_sizes
+from jettythunder_client.problems import raise_problem
 from jettythunder_client.scheduler import Attempt, Limits
+from jettythunder_client.target import Journal, Target
 
 _RANGE_BYTES = 8 * 1024 * 1024
 _LINK_MARGIN_SECONDS = 60.0
@@ -44,19 +45,6 @@ class DownloadResult:
         return self.received_bytes / self.seconds if self.seconds > 0 else 0.0
 
 
-@dataclass
-class _Journal:
-    """What a .part file holds, kept beside it. It names the link, so only its owner may read it."""
-
-    asset_id: str
-    content_hash: str
-    size_bytes: int
-    range_bytes: int
-    url: str
-    expires_at: float
-    done: list[int] = field(default_factory=list)
-
-
 class Downloader:
     """Downloads assets of one account."""
 
@@ -72,6 +60,7 @@ class Downloader:
         key: str | None = None,
         cache_key: str | None = None,
         target: Path | None = None,
+        overwrite: bool = False,
     ) -> DownloadResult:
         """Fetch an asset to ``target``: a file, a folder, or by default its own name in this folder.
 
@@ -79,29 +68,29 @@ class Downloader:
         again while it is good, and after that only the missing ranges are asked for.
 
         Raises:
+            FileExists, FileUnwritable: what is at ``target`` was left as it is.
             DownloadCorrupt: what came is not the asset; nothing was left at ``target``.
         """
         began = time.monotonic()
+        # A file that is named is looked at first: a link, once asked for, counts as a download.
+        folder, place = _place(target, overwrite=overwrite)
         asset, link = await self._look_up(asset_id=asset_id, key=key, cache_key=cache_key)
-        path = _target(target, asset)
-        part = path.with_name(f"{path.name}.part")
-        journal_file = path.with_name(f"{path.name}.part.json")
-        journal = _resumable(journal_file, part, asset) or link
+        if place is None:
+            name = name_to_write(str(asset["filename"]), asset_id=asset["id"])
+            place = Target(folder / name, overwrite=overwrite)
+        journal = _resumable(place, asset) or link
         if journal is None:
-            answer = await self._api.download_link(asset_id=asset["id"])
-            journal = _journal(answer)
-        received = await self._fetch(journal, part, journal_file)
-        if await asyncio.to_thread(_sha256, part) != asset["content_hash"]:
-            part.unlink()
-            journal_file.unlink(missing_ok=True)
+            journal = _journal(await self._api.download_link(asset_id=asset["id"]))
+        received = await self._fetch(journal, place)
+        if await asyncio.to_thread(_sha256, place.part) != asset["content_hash"]:
+            place.discard()
             raise DownloadCorrupt
-        part.replace(path)
-        journal_file.unlink(missing_ok=True)
-        return DownloadResult(asset, path, asset["size_bytes"], received, time.monotonic() - began)
+        place.finish()
+        return DownloadResult(asset, place.path, asset["size_bytes"], received, time.monotonic() - began)
 
     async def _look_up(
         self, *, asset_id: str | None, key: str | None, cache_key: str | None
-    ) -> tuple[Asset, _Journal | None]:
+    ) -> tuple[Asset, Journal | None]:
         """The asset's record; only a key needs a link for that, which counts as a download."""
         if asset_id is not None:
             return await self._api.fetch_asset(asset_id), None
@@ -112,13 +101,13 @@ class Downloader:
         answer = await self._api.download_link(key=key)
         return answer["asset"], _journal(answer)
 
-    async def _fetch(self, journal: _Journal, part: Path, journal_file: Path) -> int:
+    async def _fetch(self, journal: Journal, place: Target) -> int:
         sizes = chunk_sizes(chunk_size_bytes=journal.range_bytes, size_bytes=journal.size_bytes)
         wanted = {number: size for number, size in sizes.items() if number not in set(journal.done)}
-        descriptor = _open_part(part, journal.size_bytes)
+        descriptor = place.open(journal)
         try:
             with ThreadPoolExecutor(4, thread_name_prefix="file") as executor:
-                fetcher = _RangeFetcher(self._api, journal, journal_file, descriptor, executor)
+                fetcher = _RangeFetcher(self._api, journal, place, descriptor, executor)
                 engine = Engine(
                     fetcher.fetch,
                     chunks=wanted,
@@ -126,10 +115,10 @@ class Downloader:
                     regions={},
                     limits=Limits(max_parallel=self._config.max_parallel, first_parallel=4),
                     total_bytes=journal.size_bytes,
-                    patience_seconds=self._config.patience_seconds,
+                    stall_seconds=self._config.retry_seconds,
                     observe=self._observe,
                 )
-                return (await engine.run()).carried_bytes
+                return (await engine.run()).transferred_bytes
         finally:
             os.close(descriptor)
 
@@ -138,11 +127,11 @@ class _RangeFetcher:
     """Fetches ranges from the storage by link, or from the gateway once the link has expired."""
 
     def __init__(
-        self, api: Api, journal: _Journal, journal_file: Path, descriptor: int, executor: ThreadPoolExecutor
+        self, api: Api, journal: Journal, place: Target, descriptor: int, executor: ThreadPoolExecutor
     ) -> None:
         self._api = api
         self._journal = journal
-        self._journal_file = journal_file
+        self._place = place
         self._descriptor = descriptor
         self._executor = executor
         self._link_refused = False
@@ -166,7 +155,10 @@ class _RangeFetcher:
         headers = {} if by_link else dict(self._api.credentials)
         headers["Range"] = f"bytes={offset}-{offset + length - 1}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        async with self._api.http.get(url, headers=headers, timeout=timeout) as response:
+        # The link has its permission in itself; the account's credentials follow no redirect.
+        async with self._api.http.get(
+            url, headers=headers, timeout=timeout, allow_redirects=by_link
+        ) as response:
             if by_link and response.status == 403:
                 self._link_refused = True
                 raise LinkExpired
@@ -174,7 +166,7 @@ class _RangeFetcher:
             _check_range(response, offset, length, journal.size_bytes)
             await self._write(response, offset, length, moved)
         journal.done.append(attempt.number)
-        await self._run(write_private, self._journal_file, json.dumps(asdict(journal)))
+        await self._run(self._place.save, journal)
 
     async def _write(
         self, response: aiohttp.ClientResponse, offset: int, length: int, moved: Callable[[int], None]
@@ -197,10 +189,10 @@ class _RangeFetcher:
         await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
 
-def _journal(answer: dict[str, object]) -> _Journal:
+def _journal(answer: dict[str, object]) -> Journal:
     asset = answer["asset"]
     assert isinstance(asset, dict)  # noqa: S101 - the API's contract
-    return _Journal(
+    return Journal(
         asset_id=asset["id"],
         content_hash=asset["content_hash"],
         size_bytes=asset["size_bytes"],
@@ -210,33 +202,18 @@ def _journal(answer: dict[str, object]) -> _Journal:
     )
 
 
-def _resumable(journal_file: Path, part: Path, asset: Asset) -> _Journal | None:
+def _place(target: Path | None, *, overwrite: bool) -> tuple[Path, Target | None]:
+    """The folder to write to, and the file where it is named."""
+    if target is None or target.is_dir():
+        return target or Path(), None
+    return target.parent, Target(target, overwrite=overwrite)
+
+
+def _resumable(place: Target, asset: Asset) -> Journal | None:
     """The journal of an interrupted download of the very same bytes."""
-    try:
-        journal = _Journal(**json.loads(journal_file.read_text(encoding="utf-8")))
-        fits = part.stat().st_size == journal.size_bytes == asset["size_bytes"]
-    except (OSError, ValueError, TypeError):
-        return None
-    same = journal.asset_id == asset["id"] and journal.content_hash == asset["content_hash"]
-    return journal if fits and same else None
-
-
-def _target(target: Path | None, asset: Asset) -> Path:
-    # The name comes from the server: only its last component counts.
-    name = Path(str(asset["filename"]).replace("\\", "/")).name or asset["id"]
-    if target is None:
-        return Path(name)
-    return target / name if target.is_dir() else target
-
-
-def _open_part(part: Path, size_bytes: int) -> int:
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
-        os.ftruncate(descriptor, size_bytes)
-    except OSError as error:
-        raise FileUnreadable(f"{part} can't be written: {error.strerror}.") from None
-    return descriptor
+    journal = place.journal()
+    same = journal is not None and journal.fits(asset["id"], asset["content_hash"], asset["size_bytes"])
+    return journal if journal is not None and same and place.holds(journal) else None
 
 
 def _write_at(descriptor: int, block: bytes, offset: int) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from jettythunder_client.api import NETWORK_ERRORS, EdgeLocation
+from jettythunder_client.api import EdgeLocation
+from jettythunder_client.problems import NETWORK_ERRORS
 
 _PINGS = 3
 _PING_SECONDS = 2.0
@@ -19,7 +20,7 @@ async def measure_latencies(
 ) -> dict[str, float | None]:
     """The median of several pings for each edge, connecting included, in seconds; None where it answers none.
 
-    An edge that is the object storage itself has no ping and is taken for near: its goodput tells soon.
+    An edge that is the object storage itself has no ping and is taken for near: its goodput is soon measured.
     """
     found = await asyncio.gather(*(_latency(http, edge) for edge in edges))
     return {edge.id: latency for edge, latency in zip(edges, found, strict=True)}

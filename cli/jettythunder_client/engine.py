@@ -1,4 +1,4 @@
-"""Runs what the scheduler decides: one task for each attempt, until every chunk is through."""
+"""Runs what the scheduler decides: one task for each attempt, until every chunk is acknowledged."""
 
 import asyncio
 import random
@@ -8,33 +8,29 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from jettythunder.errors import ChecksumMismatch, JettyThunderError, LinkExpired, UploadNotOpen
-from jettythunder_client.api import NETWORK_ERRORS, describe
-from jettythunder_client.errors import (
-    DownloadCorrupt,
-    FileChanged,
-    FileUnreadable,
-    TransferStalled,
-    Unreachable,
-)
-from jettythunder_client.events import Lane, Moved, Observer
+from jettythunder_client.errors import ClientError, TransferStalled, Unreachable
+from jettythunder_client.events import EdgeProgress, Moved, Observer
+from jettythunder_client.problems import NETWORK_ERRORS, describe
 from jettythunder_client.retry import worth_repeating
 from jettythunder_client.scheduler import Attempt, Limits, Scheduler
 
 _TICK_SECONDS = 0.1
-_FATAL = (FileChanged, FileUnreadable, UploadNotOpen, DownloadCorrupt)
+_NEW_EDGES_SECONDS = 20.0
 
-_LOOK_AROUND_SECONDS = 20.0
+# By code: what ends the transfer, and what is worth another attempt though its status does not say so.
+_FATAL = frozenset({"file_changed", "file_unreadable", "upload_not_open", "download_corrupt"})
+_LINK_EXPIRED = "link_expired"
+_REPEATED = frozenset({"checksum_mismatch", _LINK_EXPIRED})
 
-Carry = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
-LookAround = Callable[[], Awaitable[Mapping[str, float | None]]]
+Transfer = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
+FindEdges = Callable[[], Awaitable[Mapping[str, float | None]]]
 
 
 @dataclass(frozen=True)
-class Carried:
+class TransferStats:
     """What was done; ``single_stream`` is one connection's goodput in bytes per second, where measured."""
 
-    carried_bytes: int
+    transferred_bytes: int
     seconds: float
     single_stream: float | None
     connection_speed: float | None
@@ -44,56 +40,57 @@ class Carried:
 
 
 class Engine:
-    """Carries chunks with ``carry``, which gets an attempt and a function to report its bytes to.
+    """Transfers chunks with ``transfer``, which gets an attempt and a function to report its bytes to.
 
-    ``look_around`` is asked now and then for the latencies of edges that have come up since.
+    ``find_edges`` is called every 20 seconds for the latencies of edges that have come up since. The transfer
+    fails after ``stall_seconds`` without an acknowledged chunk.
     """
 
     def __init__(
         self,
-        carry: Carry,
+        transfer: Transfer,
         *,
         chunks: Mapping[int, int],
         latencies: Mapping[str, float | None],
         regions: Mapping[str, str],
         limits: Limits,
         total_bytes: int,
-        patience_seconds: float,
+        stall_seconds: float,
         observe: Observer,
-        look_around: LookAround | None = None,
+        find_edges: FindEdges | None = None,
     ) -> None:
-        # An edge that answered no ping comes last, yet is given another chance a little later.
+        # An edge that answered no ping comes last, and is tried a little later.
         known = {name: 1.0 if latency is None else latency for name, latency in latencies.items()}
         self.scheduler = Scheduler(chunks, known, limits=limits, spread=random.random)
         for name, latency in latencies.items():
             if latency is None:
-                self.scheduler.rest(name, until=time.monotonic() + 2.0)
-        self._look_around = look_around
-        self._carry = carry
+                self.scheduler.back_off(name, until=time.monotonic() + 2.0)
+        self._find_new_edges = find_edges
+        self._transfer = transfer
         self._regions = regions
         self._total_bytes = total_bytes
         self._before_bytes = total_bytes - sum(chunks.values())
-        self._patience_seconds = patience_seconds
+        self._stall_seconds = stall_seconds
         self._observe = observe
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._refusals: Counter[int] = Counter()
         self._retries = 0
         self._hedges = 0
-        self._fatal: JettyThunderError | None = None
-        self._last_error: JettyThunderError | None = None
+        self._fatal: ClientError | None = None
+        self._last_error: ClientError | None = None
 
-    async def run(self, *, compare: bool = False) -> Carried:
-        """Carry everything; with ``compare`` the first chunk goes alone, to measure a single stream.
+    async def run(self, *, compare: bool = False) -> TransferStats:
+        """Transfer everything; with ``compare`` the first chunk goes alone, to measure a single stream.
 
         Raises:
-            TransferStalled: nothing was acknowledged for as long as patience lasts.
-            JettyThunderError: a refusal that trying again does not change.
+            TransferStalled: no chunk was acknowledged for ``stall_seconds``.
+            ClientError: a refusal that trying again does not change.
         """
         began = time.monotonic()
         looking = asyncio.create_task(self._find_edges())
         try:
-            single = await self._carry_one_alone(began) if compare else None
+            single = await self._transfer_one_alone(began) if compare else None
             while not self.scheduler.done:
                 self._start(self.scheduler.assign(time.monotonic()))
                 self._stop(self.scheduler.surplus())
@@ -103,11 +100,11 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._tell()
+        self._report()
         edges = self.scheduler.edges.values()
         rates = [edge.chunk_rate for edge in edges if edge.chunk_rate > 0]
-        return Carried(
-            carried_bytes=self.scheduler.acknowledged_bytes,
+        return TransferStats(
+            transferred_bytes=self.scheduler.acknowledged_bytes,
             seconds=time.monotonic() - began,
             single_stream=single,
             connection_speed=sum(rates) / len(rates) if rates else None,
@@ -118,24 +115,24 @@ class Engine:
 
     async def _find_edges(self) -> None:
         """Take in edges that have come up since the beginning."""
-        while self._look_around is not None:
-            await asyncio.sleep(_LOOK_AROUND_SECONDS)
-            # Asking is a help, not a need: the edges known may do.
-            with suppress(JettyThunderError):
-                for name, latency in (await self._look_around()).items():
+        while self._find_new_edges is not None:
+            await asyncio.sleep(_NEW_EDGES_SECONDS)
+            # The transfer goes on with the edges it has.
+            with suppress(ClientError):
+                for name, latency in (await self._find_new_edges()).items():
                     if latency is not None and name not in self.scheduler.edges:
                         self.scheduler.add_edge(name, latency)
 
-    async def _carry_one_alone(self, began: float) -> float | None:
+    async def _transfer_one_alone(self, began: float) -> float | None:
         """Goodput of one connection over one chunk, in bytes per second; None where it failed."""
         self._start(self.scheduler.assign(began, at_most=1))
         while self._tasks:
             await self._wait(began)
-        carried = self.scheduler.acknowledged_bytes
-        return carried / (time.monotonic() - began) if carried else None
+        moved = self.scheduler.acknowledged_bytes
+        return moved / (time.monotonic() - began) if moved else None
 
     async def _wait(self, began: float) -> None:
-        """Wait for news, see to stalled connections, and tell how far it is."""
+        """Wait for a change, give up stalled connections, and report how far it is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_TICK_SECONDS):
                 await self._changed.wait()
@@ -144,10 +141,10 @@ class Engine:
         for attempt in self.scheduler.stalled(now):
             self._lose(attempt, Unreachable(f"{attempt.edge} moved no bytes for too long."))
             self._stop([attempt])
-        self._tell()
+        self._report()
         if self._fatal is not None:
             raise self._fatal
-        if now - (self.scheduler.last_success_at or began) > self._patience_seconds:
+        if now - (self.scheduler.last_success_at or began) > self._stall_seconds:
             cause = f" The last error was: {self._last_error.detail}" if self._last_error else ""
             raise TransferStalled((TransferStalled.__doc__ or "") + cause)
 
@@ -162,14 +159,14 @@ class Engine:
                 task.cancel()
 
     async def _attempt(self, attempt: Attempt) -> None:
-        """One attempt from beginning to end, its outcome told to the scheduler."""
+        """One attempt from beginning to end, its outcome reported to the scheduler."""
 
         def moved(moved_bytes: int) -> None:
             self.scheduler.progressed(attempt, moved_bytes, time.monotonic())
 
         try:
-            await self._carry(attempt, moved)
-        except JettyThunderError as error:
+            await self._transfer(attempt, moved)
+        except ClientError as error:
             self._lose(attempt, error)
         except NETWORK_ERRORS as error:
             self._lose(attempt, Unreachable(f"{attempt.edge} can't be reached: {describe(error)}."))
@@ -179,12 +176,12 @@ class Engine:
             self._tasks.pop(attempt.id, None)
             self._changed.set()
 
-    def _lose(self, attempt: Attempt, error: JettyThunderError) -> None:
+    def _lose(self, attempt: Attempt, error: ClientError) -> None:
         self._retries += 1
         self._last_error = error
-        if isinstance(error, _FATAL):
+        if error.code in _FATAL:
             self._fatal = error
-        elif not worth_repeating(error) and not isinstance(error, ChecksumMismatch | LinkExpired):
+        elif not worth_repeating(error) and error.code not in _REPEATED:
             self._refusals[attempt.number] += 1
             # An edge that is not ours may refuse what the others take; all of them do not err.
             if self._refusals[attempt.number] > max(3, len(self.scheduler.edges)):
@@ -193,14 +190,14 @@ class Engine:
             attempt,
             time.monotonic(),
             retry_after_seconds=error.retry_after_seconds,
-            edge_at_fault=not isinstance(error, LinkExpired),
+            edge_at_fault=error.code != _LINK_EXPIRED,
         )
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         now = time.monotonic()
         underway = sum(attempt.sent_bytes for attempt in self.scheduler.in_flight if not attempt.hedge)
-        lanes = tuple(
-            Lane(
+        edges = tuple(
+            EdgeProgress(
                 edge.id,
                 self._regions.get(edge.id, ""),
                 edge.goodput if edge.in_flight else 0.0,
@@ -211,4 +208,4 @@ class Engine:
             for edge in self.scheduler.edges.values()
         )
         done = self._before_bytes + self.scheduler.acknowledged_bytes + underway
-        self._observe(Moved(done, self._total_bytes, lanes))
+        self._observe(Moved(done, self._total_bytes, edges))

@@ -1,11 +1,11 @@
-"""What a transfer tells whoever watches it."""
+"""What a transfer reports to its observer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Lane:
+class EdgeProgress:
     """How one edge does at the moment; goodput in bytes per second."""
 
     edge: str
@@ -13,7 +13,7 @@ class Lane:
     goodput: float
     in_flight: int
     acknowledged_bytes: int
-    resting: bool
+    backing_off: bool
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Moved:
 
     done_bytes: int
     total_bytes: int
-    lanes: tuple[Lane, ...] = ()
+    edges: tuple[EdgeProgress, ...] = ()
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence worth telling."""
+    """A sentence for people, about something that is not as was asked for."""
 
     text: str
 
@@ -46,4 +46,4 @@ Observer = Callable[[Event], None]
 
 
 def ignore(_: Event) -> None:
-    """Watch nothing."""
+    """Observe nothing."""

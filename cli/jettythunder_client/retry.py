@@ -3,12 +3,12 @@
 import random
 from collections.abc import Iterator
 
-from jettythunder.errors import JettyThunderError
+from jettythunder_client.errors import ClientError
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 507})
 
 
-def worth_repeating(error: JettyThunderError) -> bool:
+def worth_repeating(error: ClientError) -> bool:
     """Whether the very same call may succeed a moment later."""
     return error.retryable and error.status in _TRANSIENT
 

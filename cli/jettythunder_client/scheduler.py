@@ -1,19 +1,19 @@
 """Which chunk goes to which edge, and when: decisions only, without I/O, clock or randomness of its own.
 
-The transfer tells the scheduler what happened (`progressed`, `succeeded`, `failed`) and asks what to do
-(`assign`, `stalled`). Each time it says what time it is, in seconds of a monotonic clock.
+The transfer reports to the scheduler what happened (`progressed`, `succeeded`, `failed`) and asks what to do
+(`assign`, `stalled`), each time with the time, in seconds of a monotonic clock.
 
 Five rules make up the whole:
 
-- *Work by merit.* Each edge has a window of parallel connections and takes the next chunk as soon as one is
+- *Work by goodput.* Each edge has a window of parallel connections and takes the next chunk as soon as one is
   free, so edges get work in proportion to what they carry. Towards the end an edge gets a chunk only where it
   would not be the last to finish.
 - *The last ones together.* When few chunks are left, all of them begin, so that they end together: no line
   lies idle because the last connections can't fill it.
 - *Windows grow while that pays.* A window grows by half; where the edge's goodput did not follow, it goes
   back and stays for a while.
-- *A bad edge rests.* An edge that fails, or takes no bytes any more, gives its chunks back, rests for a
-  growing time and is then tried with a single chunk.
+- *A bad edge is left out.* An edge that fails, or takes no bytes any more, gives its chunks back, gets none
+  for a growing backoff and is then tried with a single chunk.
 - *A straggler is sent twice.* A chunk slower than the observed distribution allows goes to a further edge
   as well, within a budget; the first answer wins.
 """
@@ -49,8 +49,8 @@ class Limits:
     """Growth of an edge's goodput that justifies a larger window."""
     last_share: float = 2 / 3
     """Chunks left for each in flight, when all that are left begin at once."""
-    rest_cap_seconds: float = 30.0
-    """Longest rest of a failing edge."""
+    backoff_cap_seconds: float = 30.0
+    """Longest backoff of a failing edge."""
 
 
 @dataclass
@@ -155,11 +155,11 @@ class Edge:
     """Bytes per second of one connection, acknowledgement included, smoothed over chunks."""
     failures: int = 0
     failed_at: float = -math.inf
-    rests_until: float = -math.inf
+    backs_off_until: float = -math.inf
     _ticked_bytes: int = 0
 
     def healthy(self, now: float) -> bool:
-        return self.rests_until <= now
+        return self.backs_off_until <= now
 
     @property
     def room(self) -> int:
@@ -185,7 +185,7 @@ class Scheduler:
     """Decides what each edge sends next, until every chunk is acknowledged.
 
     ``chunks`` gives the size in bytes by number, ``edges`` the latency in seconds by id. ``spread`` gives
-    numbers from 0 to 1 for the jitter of rests.
+    numbers from 0 to 1 for the jitter of backoffs.
     """
 
     def __init__(
@@ -233,10 +233,10 @@ class Scheduler:
         window = Window(self._first_window, limits=self.limits, latency_seconds=latency_seconds)
         self.edges[name] = Edge(name, window, latency_seconds)
 
-    def rest(self, edge: str, *, until: float) -> None:
-        """Leave an edge alone for a while, for example because it did not answer a ping."""
+    def back_off(self, edge: str, *, until: float) -> None:
+        """Leave an edge out for a while, for example because it did not answer a ping."""
         self.edges[edge].failures += 1
-        self.edges[edge].rests_until = until
+        self.edges[edge].backs_off_until = until
 
     def assign(self, now: float, *, at_most: int | None = None) -> list[Attempt]:
         """Attempts to start now: waiting chunks first, then second attempts for stragglers."""
@@ -341,8 +341,8 @@ class Scheduler:
             return silent_seconds > self.limits.answer_seconds
         # A slow connection legitimately takes long for the bytes that were handed to it last.
         rate = self.edges[attempt.edge].chunk_rate
-        patience = self.limits.stall_seconds + (attempt.size_bytes / 8 / rate if rate else 0)
-        return silent_seconds > min(patience, self.limits.answer_seconds)
+        allowed = self.limits.stall_seconds + (attempt.size_bytes / 8 / rate if rate else 0)
+        return silent_seconds > min(allowed, self.limits.answer_seconds)
 
     def _penalise(self, edge: Edge, attempt: Attempt, now: float, retry_after: float | None) -> None:
         # Connections that break together are one failure of the edge, not several.
@@ -350,8 +350,8 @@ class Scheduler:
             edge.failures += 1
             edge.window.shrink()
             edge.failed_at = now
-        rest = backoff_seconds(edge.failures, cap=self.limits.rest_cap_seconds, spread=self._spread())
-        edge.rests_until = max(edge.rests_until, now + max(rest, retry_after or 0))
+        backoff = backoff_seconds(edge.failures, cap=self.limits.backoff_cap_seconds, spread=self._spread())
+        edge.backs_off_until = max(edge.backs_off_until, now + max(backoff, retry_after or 0))
 
     def _tick(self, now: float) -> None:
         if self._ticked_at is None:
@@ -415,12 +415,12 @@ class Scheduler:
                 continue
             if other.failures or other.chunk_rate == 0:
                 continue
-            rests = (
-                self._rest_seconds(attempt, now)
+            waits = (
+                self._seconds_left(attempt, now)
                 for attempt in self._attempts.values()
                 if attempt.edge == other.id
             )
-            wait = 0.0 if other.room > 0 else min(rests, default=0.0)
+            wait = 0.0 if other.room > 0 else min(waits, default=0.0)
             if wait + other.expected_seconds(chunk.size_bytes) < expected:
                 return True
         return False
@@ -432,7 +432,7 @@ class Scheduler:
             return math.inf
         left = self._total_bytes - self.acknowledged_bytes
         left -= sum(attempt.sent_bytes for attempt in self._attempts.values() if not attempt.hedge)
-        slowest = max((self._rest_seconds(attempt, now) for attempt in self._attempts.values()), default=0.0)
+        slowest = max((self._seconds_left(attempt, now) for attempt in self._attempts.values()), default=0.0)
         return max(1.25 * left / rate, slowest)
 
     def _chunk_for(self, edge: Edge, *, alone: bool) -> Chunk | None:
@@ -458,12 +458,12 @@ class Scheduler:
                 continue
             # A straggler goes beyond an edge's window: by one while chunks wait, else however full it is.
             least_room = 1.0 if not late else -math.inf if ending else 0.0
-            rest_seconds = self._rest_seconds(attempt, now)
+            seconds_left = self._seconds_left(attempt, now)
             edge = self._hedge_edge(attempt, now, least_room=least_room)
-            if edge is None or self._through_seconds(edge, chunk.size_bytes) * 1.25 + 0.2 > rest_seconds:
+            if edge is None or self._through_seconds(edge, chunk.size_bytes) * 1.25 + 0.2 > seconds_left:
                 continue
-            if found is None or rest_seconds > found[0]:
-                found = (rest_seconds, chunk, edge)
+            if found is None or seconds_left > found[0]:
+                found = (seconds_left, chunk, edge)
         return None if found is None else (found[1], found[2])
 
     def _is_late(self, attempt: Attempt, now: float) -> bool:
@@ -491,7 +491,7 @@ class Scheduler:
         """Whether the connection has taken no byte for suspiciously long."""
         return not attempt.sent and now - attempt.moved_at > self.limits.stall_seconds / 2
 
-    def _rest_seconds(self, attempt: Attempt, now: float) -> float:
+    def _seconds_left(self, attempt: Attempt, now: float) -> float:
         """How much longer an attempt will take at the speed it had so far.
 
         Infinite where it moves not, or where everything is sent and the answer is overdue.

@@ -3,17 +3,22 @@
 import hashlib
 import json
 import os
+import re
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jettythunder_client.config import Config, write_private
+from jettythunder_client.config import Config
 from jettythunder_client.errors import FileUnreadable
+from jettythunder_client.private_files import write_private
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Tells whether a file is still the one that it was."""
+    """What a file is recognised by: another size, time, device or inode is another file."""
 
     path: str
     size_bytes: int
@@ -32,9 +37,21 @@ def identify(path: Path) -> FileIdentity:
         found = path.stat()
     except OSError as error:
         raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
-    if not path.is_file():
-        raise FileUnreadable(f"{path} is not a regular file.")
+    if not stat.S_ISREG(found.st_mode):
+        raise FileUnreadable(f"{path} is {kind_of(found.st_mode)}, not a regular file.")
     return FileIdentity(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino)
+
+
+def kind_of(mode: int) -> str:
+    """What a path leads to, in words, by its mode."""
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((words for is_kind, words in kinds if is_kind(mode)), "a file")
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,9 @@ class StateStore:
         write_private(self._speed_file, json.dumps({"bytes_per_second": bytes_per_second}))
 
     def _file(self, upload_id: str) -> Path:
-        return self._folder / f"upload-{upload_id}.json"
+        # The id is the server's word: only a harmless one is a file's name.
+        name = upload_id if _PLAIN_ID.fullmatch(upload_id) else hashlib.sha256(upload_id.encode()).hexdigest()
+        return self._folder / f"upload-{name}.json"
 
 
 def _read(file: Path) -> dict[str, Any]:

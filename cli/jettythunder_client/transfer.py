@@ -4,26 +4,28 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from jettythunder.errors import LinkExpired, LinkInvalid
-from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession, raise_problem
+from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession
 from jettythunder_client.connections import Route
 from jettythunder_client.edges import measure_latencies
-from jettythunder_client.errors import Unreachable
+from jettythunder_client.errors import ApiError, Unreachable
 from jettythunder_client.plan import chunk_range
+from jettythunder_client.problems import raise_problem
 from jettythunder_client.scheduler import Attempt
 from jettythunder_client.source import FileSource, content_md5
 
 _TOKENS_AT_ONCE = 64
 _MARGIN_SECONDS = 120.0
 _MARGIN_SHARE = 0.25
+_TOKEN_REFUSED = frozenset({"link_expired", "link_invalid"})
 
 
-class TokenPurse:
+class TokenCache:
     """Tokens for chunks, fetched in batches and replaced before they expire."""
 
     def __init__(self, api: Api, upload_id: str, numbers: list[int]) -> None:
@@ -50,7 +52,7 @@ class TokenPurse:
             return self._tokens[number]
 
     def drop(self, number: int) -> None:
-        """Forget a token that an edge refused."""
+        """Remove a token that an edge refused."""
         self._good_until.pop(number, None)
 
     def _fresh(self, number: int) -> bool:
@@ -95,34 +97,40 @@ class ChunkSender:
         self._source = source
         self._edges: dict[str, EdgeLocation] = {edge.id: edge for edge in session.edges}
         self._numbers = numbers
-        self._purse = TokenPurse(api, session.id, numbers)
+        self._tokens = TokenCache(api, session.id, numbers)
 
     async def send(self, attempt: Attempt, moved: Callable[[int], None]) -> None:
         """Send one chunk over one edge and wait for its acknowledgement.
 
         Raises:
-            JettyThunderError: the edge refused it.
+            ClientError: the edge refused it.
         """
         offset, length = self._range(attempt.number)
         digest = await self.digest(attempt.number)
-        token = await self._purse.get(attempt.number)
+        token = await self._tokens.get(attempt.number)
         url, headers = self._address(self._edges[attempt.edge], token)
         headers["Content-MD5"] = content_md5(digest)
         body = ChunkBody(self._source, offset, length, moved)
         try:
             await self._put(url, body, headers)
-        except (LinkExpired, LinkInvalid):
-            self._purse.drop(attempt.number)
+        except ApiError as error:
+            if error.code in _TOKEN_REFUSED:
+                self._tokens.drop(attempt.number)
             raise
 
     async def _put(self, url: str, body: ChunkBody, headers: dict[str, str]) -> None:
-        # The scheduler's watch for stalled connections is the time-out: it knows what is slow for this edge.
+        # The scheduler gives up stalled connections: it knows what is slow for this edge.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         while True:
             route = Route()
             try:
                 async with self._api.http.put(
-                    url, data=body, headers=headers, timeout=timeout, trace_request_ctx=route
+                    url,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    trace_request_ctx=route,
                 ) as response:
                     await raise_problem(response)
                     await response.read()
@@ -135,9 +143,9 @@ class ChunkSender:
     async def prepare(self) -> None:
         """Fetch the first tokens ahead of their use."""
         if self._numbers:
-            await self._purse.get(self._numbers[0])
+            await self._tokens.get(self._numbers[0])
 
-    async def look_around(self) -> dict[str, float | None]:
+    async def find_edges(self) -> dict[str, float | None]:
         """Edges that have come up since, with their latencies in seconds."""
         come_up = [edge for edge in await self._api.fetch_edges() if edge.id not in self._edges]
         latencies = await measure_latencies(self._api.http, come_up)
@@ -168,7 +176,8 @@ class ChunkSender:
 
     def _address(self, edge: EdgeLocation, token: ChunkToken) -> tuple[str, dict[str, str]]:
         if edge.kind != "direct":
-            url = f"{edge.url.rstrip('/')}/edge/uploads/{self._session.id}/chunks/{token.number}"
+            upload_id = quote(self._session.id, safe="")
+            url = f"{edge.url.rstrip('/')}/edge/uploads/{upload_id}/chunks/{token.number}"
             return url, {"Authorization": f"Bearer {token.token}"}
         if token.direct_url is None:
             raise Unreachable(f"Edge {edge.id} takes no chunks of this upload.")

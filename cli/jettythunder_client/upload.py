@@ -12,28 +12,15 @@ from typing import BinaryIO, Literal
 import aiohttp
 from aiohttp.payload import AsyncIterablePayload
 
-from jettythunder.errors import (
-    ContentHashMismatch,
-    JettySpeedNotIncluded,
-    JettyThunderError,
-    NotFound,
-    UploadIncomplete,
-)
-from jettythunder_client.api import (
-    NETWORK_ERRORS,
-    Api,
-    Asset,
-    UploadRequest,
-    UploadSession,
-    describe,
-    raise_problem,
-)
+from jettythunder_client.api import Api, Asset, UploadRequest, UploadSession
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.edges import measure_latencies
-from jettythunder_client.engine import Carried, Engine
-from jettythunder_client.errors import FileChanged, NoEdges, Unreachable
+from jettythunder_client.engine import Engine, TransferStats
+from jettythunder_client.errors import ApiError, ClientError, FileChanged, NoEdges, Unreachable
 from jettythunder_client.events import Moved, Notice, Observer, Planned
+from jettythunder_client.names import name_to_send
 from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_sizes
+from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 from jettythunder_client.scheduler import Limits, missing_numbers
 from jettythunder_client.source import FileSource
@@ -46,6 +33,12 @@ _HASH_FIRST_BYTES = 32 * 1024 * 1024
 _ROUNDS = 3
 _FORM_ATTEMPTS = 6
 _COMPARE_FROM_CHUNKS = 20
+
+# By the API's error codes: what makes the accelerated way pointless, what says that the session is gone, and
+# what another round of sending may mend.
+_NO_JETTYSPEED = frozenset({"jetty_speed_not_included", "no_edges"})
+_SESSION_GONE = frozenset({"upload_not_found", "not_found"})
+_MENDABLE = frozenset({"upload_incomplete", "content_hash_mismatch"})
 
 
 @dataclass(frozen=True)
@@ -105,12 +98,12 @@ class Uploader:
         resume: bool = False,
         compare: bool = False,
     ) -> UploadResult:
-        """Upload a file; where JettySpeed is not to be had, or pointless, as a standard upload.
+        """Upload a file; where JettySpeed is not included, or pointless, as a standard upload.
 
         Raises:
             FileUnreadable, FileChanged: the file is not there, or another by now.
             TransferStalled: the edges can't be reached; go on later with ``resume``.
-            JettyThunderError: what the service refused it for.
+            ApiError: what the service refused it for.
         """
         with FileSource(path) as source:
             if not accelerate:
@@ -123,8 +116,8 @@ class Uploader:
                 return await self._standard(source, options)
             try:
                 return await self._accelerated(source, options, resume=resume, compare=compare)
-            except (JettySpeedNotIncluded, NoEdges) as error:
-                if resume and isinstance(error, NoEdges):
+            except ClientError as error:
+                if error.code not in _NO_JETTYSPEED or (resume and isinstance(error, NoEdges)):
                     raise
                 self._observe(Notice(f"{error.detail} Going on with the standard upload."))
                 return await self._standard(source, options)
@@ -146,25 +139,25 @@ class Uploader:
             if not session.edges:
                 raise NoEdges
             resumed_bytes = sum(chunk.size_bytes for chunk in session.received.values())
-            carried, asset = await self._carry(source, session, hashing, resumed_bytes, compare=compare)
+            stats, asset = await self._transfer(source, session, hashing, resumed_bytes, compare=compare)
         finally:
             hashing.cancel()
         self._store.forget(session.id)
-        if carried.connection_speed:
-            self._store.remember_connection_speed(carried.connection_speed)
+        if stats.connection_speed:
+            self._store.remember_connection_speed(stats.connection_speed)
         return UploadResult(
             asset=asset,
             route="jettyspeed",
             size_bytes=size_bytes,
-            sent_bytes=carried.carried_bytes,
+            sent_bytes=stats.transferred_bytes,
             seconds=time.monotonic() - began,
-            transfer_seconds=carried.seconds,
+            transfer_seconds=stats.seconds,
             chunk_count=session.chunk_count,
             resumed_bytes=resumed_bytes,
-            edges_used=carried.edges_used,
-            single_stream_bytes_per_second=carried.single_stream,
-            retries=carried.retries,
-            hedges=carried.hedges,
+            edges_used=stats.edges_used,
+            single_stream_bytes_per_second=stats.single_stream,
+            retries=stats.retries,
+            hedges=stats.hedges,
         )
 
     async def _find_session(self, source: FileSource) -> UploadSession | None:
@@ -175,7 +168,9 @@ class Uploader:
         source.check_unchanged(unfinished.file)
         try:
             session = await self._api.fetch_upload(unfinished.upload_id)
-        except NotFound:
+        except ApiError as error:
+            if error.code not in _SESSION_GONE:
+                raise
             session = None
         if session is None or session.status in ("aborted", "expired"):
             self._observe(Notice("The unfinished upload is no longer open: it begins anew."))
@@ -188,7 +183,7 @@ class Uploader:
     ) -> UploadSession | Asset:
         size_bytes = source.identity.size_bytes
         configured_mb = self._config.chunk_size_mb
-        filename = options.filename or source.path.name
+        filename = name_to_send(options.filename or source.path.name)
         request = UploadRequest(
             filename=filename,
             size_bytes=size_bytes,
@@ -212,7 +207,7 @@ class Uploader:
             self._store.save(Unfinished(made.id, source.identity, made.chunk_size_bytes, time.time()))
         return made
 
-    async def _carry(
+    async def _transfer(
         self,
         source: FileSource,
         session: UploadSession,
@@ -220,9 +215,9 @@ class Uploader:
         resumed_bytes: int,
         *,
         compare: bool,
-    ) -> tuple[Carried, Asset]:
+    ) -> tuple[TransferStats, Asset]:
         """Send what is missing and complete, again where the server does not have what was sent."""
-        # A completed session wants its answer only: the client was ended before it heard it.
+        # A completed session has all chunks: only the answer did not arrive.
         numbers = [] if session.status == "completed" else missing_numbers(session.missing)
         sender = ChunkSender(self._api, session, source, numbers)
         latencies, _ = await asyncio.gather(
@@ -234,8 +229,8 @@ class Uploader:
         for final in (False,) * (_ROUNDS - 1) + (True,):
             verifying = asyncio.create_task(sender.differing())
             try:
-                carried = await self._send(session, sender, numbers, latencies, compare=compare)
-                total = carried if total is None else _added(total, carried)
+                stats = await self._send(session, sender, numbers, latencies, compare=compare)
+                total = stats if total is None else _added(total, stats)
                 if differing := await verifying:
                     total = _added(total, await self._send(session, sender, differing, latencies))
             finally:
@@ -245,8 +240,8 @@ class Uploader:
                 asset = await self._api.complete_upload(
                     session.id, content_hash=await hashing, parts_md5=await sender.parts_md5()
                 )
-            except (UploadIncomplete, ContentHashMismatch):
-                if final:
+            except ApiError as error:
+                if final or error.code not in _MENDABLE:
                     raise
                 session = await self._api.fetch_upload(session.id)
                 numbers = missing_numbers(session.missing)
@@ -254,7 +249,7 @@ class Uploader:
                 compare = False
             else:
                 return total, asset
-        raise UploadIncomplete
+        raise AssertionError("the last round returns or raises")
 
     async def _send(
         self,
@@ -264,7 +259,7 @@ class Uploader:
         latencies: dict[str, float | None],
         *,
         compare: bool = False,
-    ) -> Carried:
+    ) -> TransferStats:
         sizes = chunk_sizes(chunk_size_bytes=session.chunk_size_bytes, size_bytes=session.size_bytes)
         engine = Engine(
             sender.send,
@@ -273,9 +268,9 @@ class Uploader:
             regions={edge.id: edge.region for edge in session.edges},
             limits=Limits(max_parallel=self._config.max_parallel),
             total_bytes=session.size_bytes,
-            patience_seconds=self._config.patience_seconds,
+            stall_seconds=self._config.retry_seconds,
             observe=self._observe,
-            look_around=sender.look_around,
+            find_edges=sender.find_edges,
         )
         return await engine.run(compare=compare and len(numbers) >= _COMPARE_FROM_CHUNKS)
 
@@ -285,7 +280,7 @@ class Uploader:
             source.check_unchanged()
         except FileChanged:
             self._store.forget(session.id)
-            with suppress(JettyThunderError):
+            with suppress(ClientError):
                 await self._api.abort_upload(session.id)
             raise
 
@@ -299,9 +294,9 @@ class Uploader:
         for attempt, pause in enumerate(pauses(), start=1):
             try:
                 return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
-            except JettyThunderError as error:
+            except ClientError as error:
                 wait = max(pause, error.retry_after_seconds or 0.0)
-                final = attempt == _FORM_ATTEMPTS or wait > self._config.patience_seconds
+                final = attempt == _FORM_ATTEMPTS or wait > self._config.retry_seconds
                 if final or not worth_repeating(error):
                     raise
                 self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
@@ -330,14 +325,14 @@ class Uploader:
         size_bytes: int | None,
     ) -> UploadResult:
         began = time.monotonic()
-        filename = options.filename or "stdin"
+        filename = name_to_send(options.filename or "stdin")
         form = aiohttp.MultipartWriter("form-data")
         for name in ("cache_key", "pipeline_id", "ttl_seconds"):
             if (value := getattr(options, name)) is not None:
                 form.append(str(value)).set_content_disposition("form-data", name=name)
         kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
         part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
-        part.set_content_disposition("form-data", name="file", filename=filename)
+        part.set_content_disposition("form-data", quote_fields=False, name="file", filename=filename)
         form.append_payload(part)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         try:
@@ -346,6 +341,7 @@ class Uploader:
                 data=form,
                 headers=self._api.credentials,
                 timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 await raise_problem(response)
                 asset: Asset = (await response.json())["asset"]
@@ -369,11 +365,11 @@ class _FilePart(AsyncIterablePayload):
         self._size = size_bytes
 
 
-def _added(one: Carried, other: Carried) -> Carried:
+def _added(one: TransferStats, other: TransferStats) -> TransferStats:
     """Both rounds as one; the first one's measure of a single stream stands."""
     return replace(
         one,
-        carried_bytes=one.carried_bytes + other.carried_bytes,
+        transferred_bytes=one.transferred_bytes + other.transferred_bytes,
         seconds=one.seconds + other.seconds,
         edges_used=tuple(dict.fromkeys(one.edges_used + other.edges_used)),
         retries=one.retries + other.retries,

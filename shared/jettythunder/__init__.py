@@ -1,3 +1,5 @@
 """What every JettyThunder service shares: contracts, topology, broker, outbox, database, storage and auth."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("jettythunder")

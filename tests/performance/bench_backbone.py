@@ -29,13 +29,13 @@ from uuid import UUID, uuid4
 import uvloop
 from faststream.rabbit import RabbitRouter
 from jettythunder.backbone import open_backbone
+from jettythunder.operations import open_operations
 
 from jettythunder import database, outbox
 from jettythunder.broker.event_log import EventFilter
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
-from jettythunder.operations import open_operations
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings, load
 from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS

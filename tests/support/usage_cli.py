@@ -29,6 +29,7 @@ class UsageCli:
     """Runs the command line."""
 
     environment: Mapping[str, str]
+    columns: int = 200
 
     async def __call__(self, *arguments: str, **environment: str) -> Result:
         process = await asyncio.create_subprocess_exec(
@@ -37,7 +38,7 @@ class UsageCli:
             "jettythunder_cli.main",
             "usage",
             *arguments,
-            env={**os.environ, **self.environment, **environment, "COLUMNS": "200"},
+            env={**os.environ, **self.environment, **environment, "COLUMNS": str(self.columns)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -7,6 +7,6 @@ from alembic import op
 
 def run_beside(stub: str) -> None:
     """Run the .sql file that has the stub's name, in the migration's transaction."""
-    text = Path(stub).with_suffix(".sql").read_text(encoding="utf-8")
+    statements = Path(stub).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver reads a percent sign as the beginning of a placeholder.
-    op.get_bind().exec_driver_sql(text.replace("%", "%%"))
+    op.get_bind().exec_driver_sql(statements.replace("%", "%%"))

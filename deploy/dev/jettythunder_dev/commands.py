@@ -1,24 +1,22 @@
-"""`jettythunder stack`, or `python -m jettythunder_dev`: the developer stack from the command line."""
+"""`jettythunder stack`: the developer stack from the command line."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from jettythunder_dev.errors import StackError
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import errors, output, print_json, print_line
+from jettythunder_cli.frame.table import Table, figures, words
+from jettythunder_cli.frame.text import size_text
 from jettythunder_dev.logs import follow_logs, print_logs
 from jettythunder_dev.progress import RichReporter, SilentReporter
 from jettythunder_dev.stack import Stack, StackOptions, StackSummary
@@ -27,8 +25,6 @@ app = typer.Typer(
     help="Run JettyThunder on this machine: PostgreSQL, RabbitMQ, an S3 server and the services.",
     no_args_is_help=True,
 )
-output = Console()
-errors = Console(stderr=True)
 
 DataDir = Annotated[
     Path | None,
@@ -38,23 +34,7 @@ DataDir = Annotated[
         show_default="JETTYTHUNDER_DATA_DIR or .jettythunder",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a result for programs to read.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-@contextmanager
-def errors_as_sentences(*, as_json: bool, debug: bool) -> Iterator[None]:
-    """Print a StackError as its sentence, or as JSON, and exit with 1."""
-    try:
-        yield
-    except StackError as error:
-        if debug:
-            raise
-        if as_json:
-            print(json.dumps({"error": str(error)}))
-        else:
-            errors.print(f"[red]✗[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -76,15 +56,14 @@ def up(
     Docker, else native ones. The gateway listens on GATEWAY_PORT, 3000 by default.
     """
     options = StackOptions(data_dir=data_dir, workers=workers, infra_only=infra_only)
-    with errors_as_sentences(as_json=as_json, debug=debug):
-        if as_json:
-            silent = SilentReporter()
-            summary = Stack(options, silent).up()
-            print(json.dumps({**asdict(summary), "warnings": silent.warnings}, indent=2))
-            return
-        with RichReporter(output) as reporter:
-            summary = Stack(options, reporter).up()
-        output.print(_panel(summary))
+    if as_json:
+        silent = SilentReporter()
+        summary = Stack(options, silent).up()
+        print_json({**asdict(summary), "warnings": silent.warnings}, indent=2)
+        return
+    with RichReporter(output) as reporter:
+        summary = Stack(options, reporter).up()
+    output.print(_panel(summary))
 
 
 def _panel(summary: StackSummary) -> Panel:
@@ -116,50 +95,44 @@ def down(
     debug: Debug = False,
 ) -> None:
     """Stop everything that `up` started. The data stays, unless --purge is given."""
-    with errors_as_sentences(as_json=as_json, debug=debug):
-        options = StackOptions(data_dir=data_dir)
-        if as_json:
-            print(json.dumps(asdict(Stack(options).down(purge=purge)), indent=2))
-            return
-        with RichReporter(output) as reporter:
-            result = Stack(options, reporter).down(purge=purge)
-        stopped = "Stopped; no process is left." if result.was_running else "Nothing was running."
-        output.print(stopped, highlight=False)
-        if result.removed:
-            output.print(f"Removed {result.removed}.", highlight=False, soft_wrap=True)
-        elif result.kept:
-            output.print(
-                f"Kept: data, logs and secrets in {result.kept}. `make purge` removes them.",
-                highlight=False,
-                soft_wrap=True,
-            )
+    options = StackOptions(data_dir=data_dir)
+    if as_json:
+        print_json(asdict(Stack(options).down(purge=purge)), indent=2)
+        return
+    with RichReporter(output) as reporter:
+        result = Stack(options, reporter).down(purge=purge)
+    stopped = "Stopped; no process is left." if result.was_running else "Nothing was running."
+    print_line(stopped)
+    if result.removed:
+        print_line(f"Removed {result.removed}.")
+    elif result.kept:
+        print_line(f"Kept: data, logs and secrets in {result.kept}. `make purge` removes them.")
 
 
 @app.command()
 def status(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show what runs, where and since when. Exits with 3 where nothing runs."""
-    with errors_as_sentences(as_json=as_json, debug=debug):
-        stack = Stack(StackOptions(data_dir=data_dir))
-        state = stack.state()
-        rows = [
-            {
-                "name": info.name,
-                "state": info.state,
-                "pid": info.pid,
-                "port": state.ports.get(info.name),
-                "uptime_seconds": int(time.time()) - info.started_at_seconds if info.pid else None,
-                "memory_bytes": _memory_bytes(info.pid),
-            }
-            for info in stack.processes()
-        ]
+    stack = Stack(StackOptions(data_dir=data_dir))
+    state = stack.state()
+    rows = [
+        {
+            "name": info.name,
+            "state": info.state,
+            "pid": info.pid,
+            "port": state.ports.get(info.name),
+            "uptime_seconds": int(time.time()) - info.started_at_seconds if info.pid else None,
+            "memory_bytes": _memory_bytes(info.pid),
+        }
+        for info in stack.processes()
+    ]
     if as_json:
-        print(json.dumps({"running": bool(rows), "roles": state.roles, "programs": rows}, indent=2))
+        print_json({"running": bool(rows), "roles": state.roles, "programs": rows}, indent=2)
     elif rows:
-        output.print(_status_table(rows))
+        _status_table(rows).print()
         for role in state.roles.values():
-            output.print(f"{role['description']} ({role['source']})", style="dim", highlight=False)
+            print_line(f"{role['description']} ({role['source']})", style="dim")
     else:
-        output.print("The stack does not run; `make up` starts it.")
+        print_line("The stack does not run; `make up` starts it.")
     if not rows:
         raise typer.Exit(3)
 
@@ -175,19 +148,15 @@ def _memory_bytes(pid: int | None) -> int | None:
 
 
 def _status_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title, justify in (("program", "left"), ("state", "left"), ("pid", "right"), ("port", "right")):
-        table.add_column(title, justify="right" if justify == "right" else "left")
-    table.add_column("up", justify="right")
-    table.add_column("memory", justify="right")
+    titles = ("pid", "port", "up", "memory")
+    table = Table(words("program"), words("state"), *(figures(title) for title in titles))
     for row in rows:
-        style = "green" if row["state"] == "RUNNING" else "red"
-        table.add_row(
+        table.add(
             row["name"],
-            f"[{style}]{row['state']}[/{style}]",
+            Text(row["state"], "green" if row["state"] == "RUNNING" else "red"),
             *(_or_dash(row[key], str) for key in ("pid", "port")),
             _or_dash(row["uptime_seconds"], lambda seconds: f"{seconds // 60} min {seconds % 60} s"),
-            _or_dash(row["memory_bytes"], lambda size: f"{size / 1e6:.0f} MB"),
+            _or_dash(row["memory_bytes"], size_text),
         )
     return table
 
@@ -207,11 +176,10 @@ def logs(
     debug: Debug = False,
 ) -> None:
     """Print the programs' last log lines."""
-    with errors_as_sentences(as_json=False, debug=debug):
-        folder = Stack(StackOptions(data_dir=data_dir)).layout.logs
-        print_logs(folder, program, lines)
-        if follow:
-            follow_logs(folder, program)
+    folder = Stack(StackOptions(data_dir=data_dir)).layout.logs
+    print_logs(folder, program, lines)
+    if follow:
+        follow_logs(folder, program)
 
 
 @app.command()
@@ -219,16 +187,14 @@ def schema(
     database_url: Annotated[
         str, typer.Option(envvar="DATABASE_URL", help="The PostgreSQL server for a scratch database.")
     ],
-    output: Annotated[
+    output_file: Annotated[
         Path | None,
-        typer.Option(help="Where to write it.", show_default="deploy/database/schema.sql"),
+        typer.Option("--output", help="Where to write it.", show_default="deploy/database/schema.sql"),
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Write the schema that the migrations make, as one SQL file."""
     from jettythunder_dev.schema import SCHEMA, write_schema  # noqa: PLC0415
 
-    written = output or SCHEMA
-    with errors_as_sentences(as_json=False, debug=debug):
-        write_schema(database_url, written)
+    written = output_file or SCHEMA
+    write_schema(database_url, written)
     errors.print(f"Wrote {written}.", highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from jettythunder_dev.layout import write_private
+from jettythunder_client.private_files import write_private
 
 HEADER = (
     "# Made by `jettythunder stack up`. Load it into a shell with:  . {path}\n"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from jettythunder_client.errors import ClientError
 
-class StackError(Exception):
+
+class StackError(ClientError):
     """The stack cannot do what was asked; the message says why and what to do about it."""
+
+    code, status, retryable = "stack_error", 500, False

@@ -187,13 +187,3 @@ def read_template(name: str) -> str:
             f"{TEMPLATES / name} is missing: the stack runs from a checkout of the repository, installed "
             "with `make install`."
         ) from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, in one step: a reader sees the old text or the new one."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)

@@ -9,9 +9,10 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
+from jettythunder_client.private_files import write_private
 from jettythunder_dev.clients import ping_broker
 from jettythunder_dev.errors import StackError
-from jettythunder_dev.layout import Layout, read_template, write_private
+from jettythunder_dev.layout import Layout, read_template
 from jettythunder_dev.packages import find_rabbitmq
 from jettythunder_dev.programs import Program
 

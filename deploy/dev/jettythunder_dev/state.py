@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from jettythunder_client.private_files import write_private
 from jettythunder_dev.environment import new_secret
 from jettythunder_dev.errors import StackError
-from jettythunder_dev.layout import write_private
 
 
 @dataclass

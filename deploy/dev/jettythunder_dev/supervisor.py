@@ -17,8 +17,9 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from jettythunder_client.private_files import write_private
 from jettythunder_dev.errors import StackError
-from jettythunder_dev.layout import Layout, current_user, read_template, write_private
+from jettythunder_dev.layout import Layout, current_user, read_template
 from jettythunder_dev.programs import Program
 
 # Every process of a stack inherits this variable with the data folder as its value. By it those are found

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from string import Template
 
+from jettythunder_client.private_files import write_private
 from jettythunder_dev.clients import list_buckets
 from jettythunder_dev.errors import StackError
-from jettythunder_dev.layout import TEMPLATES, Layout, current_user, read_template, write_private
+from jettythunder_dev.layout import TEMPLATES, Layout, current_user, read_template
 from jettythunder_dev.locks import one_at_a_time
 from jettythunder_dev.programs import Program
 

@@ -26,7 +26,7 @@ from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.lifecycle import open_database
-from jettythunder.storage import Storage
+from jettythunder.storage import open_storage
 
 _NAME = "chunk-worker"
 
@@ -61,9 +61,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
     database = await open_database(registry, settings, service=_NAME)
-    storage = Storage(settings)
-    await storage.open()
-    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+    storage = await open_storage(registry, settings)
     source = ChunkSource(stall_seconds=settings.chunk_source_stall_seconds)
     await source.open()
     registry.register_value(ChunkSource, source, on_registry_close=source.close)

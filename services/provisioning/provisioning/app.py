@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.lifecycle import open_database, wait_for
-from jettythunder.storage import Storage
+from jettythunder.storage import Storage, open_storage
 from provisioning.accounts import handlers
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.credentials import MasterKey
@@ -43,7 +43,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
     database = await open_database(registry, settings, service=_NAME)
-    storage = await _open_storage(registry, settings)
+    storage = await _open_bucket(registry, settings)
     store = Store(database)
     master_key = MasterKey(
         settings.jettythunder_master_key.get_secret_value(), environment=settings.jettythunder_environment
@@ -61,10 +61,8 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     yield
 
 
-async def _open_storage(registry: svcs.Registry, settings: Settings) -> Storage:
-    storage = Storage(settings)
-    await storage.open()
-    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+async def _open_bucket(registry: svcs.Registry, settings: Settings) -> Storage:
+    storage = await open_storage(registry, settings)
     await wait_for("the object storage (LYVE_ENDPOINT)", lambda: _prepare(storage))
     return storage
 

@@ -12,7 +12,7 @@ from jettythunder.broker.service import Messaging, open_messaging
 from jettythunder.broker.topology import retry_queue
 from jettythunder.database import Database
 from jettythunder.lifecycle import open_database, role_of, wait_for
-from jettythunder.storage import Storage
+from jettythunder.storage import Storage, open_storage
 from usage_meter.accounts.store import AccountStore
 from usage_meter.ledger import routes as ledger_routes
 from usage_meter.ledger.adjust import Adjustments
@@ -67,9 +67,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     settings: Settings = app.state.settings
     telemetry.configure(SERVICE, settings)
     database = await open_database(registry, settings, service=SERVICE)
-    storage = Storage(settings)
-    await storage.open()
-    registry.register_value(Storage, storage, on_registry_close=storage.close)
+    storage = await open_storage(registry, settings)
     await _open_reports(registry, settings, database)
     webhooks = _open_webhooks(registry, settings, database)
     messaging = await open_messaging(

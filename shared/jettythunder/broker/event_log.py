@@ -30,6 +30,7 @@ _PREFETCH = 1000
 _SILENCE_SECONDS = 30.0
 # Events are logged after they happened, but the clocks of publishers and broker may differ.
 _CLOCK_MARGIN = timedelta(hours=1)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventFilter(BaseModel):
@@ -64,7 +65,7 @@ class EventFilter(BaseModel):
     @property
     def begin(self) -> Offset:
         """The latest place in the log that lies before everything wanted."""
-        return "first" if self.since is None else self.since - _CLOCK_MARGIN
+        return "first" if self.since is None else place_before(self.since)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class LoggedEvent:
     content_type: str
     body: bytes
     event: RawEvent | None
+
+
+def place_before(moment: datetime) -> Offset:
+    """A place in the log that lies before the events of a moment, by their own time."""
+    # AMQP has no times before 1970.
+    return moment - _CLOCK_MARGIN if moment > _EARLIEST + _CLOCK_MARGIN else "first"
 
 
 class EventLog:

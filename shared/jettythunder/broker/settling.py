@@ -121,7 +121,7 @@ class Settler:
             event_type=failed.event_type,
             message_id=failed.message_id,
             headers={
-                **_copied(without_failure(failed.headers)),
+                **sendable(without_failure(failed.headers), most_bytes=_COPIED_HEADERS_BYTES),
                 ATTEMPTS: attempts,
                 FIRST_FAILED_AT: began_at.isoformat(),
                 LAST_FAILED_AT: now.isoformat(),
@@ -253,15 +253,15 @@ def _moment(given: object) -> datetime | None:
         return None
 
 
-def _copied(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """As many of the publisher's headers as a copy of the message can carry."""
+def sendable(headers: Mapping[str, Any], *, most_bytes: int) -> dict[str, Any]:
+    """As many of a message's headers as its copy can carry."""
     copied, size = {}, 0
     for name, value in headers.items():
         try:
             size += len(encode.field_table({name: value}))
         except Exception:  # a kind of value that can be received and not sent  # noqa: S112
             continue
-        if size <= _COPIED_HEADERS_BYTES:
+        if size <= most_bytes:
             copied[name] = value
     return copied
 

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest_asyncio
+from jettythunder.operations import Operations, open_operations
 from tests.support.gateway import World, opened_world
 from tests.support.infrastructure import Infrastructure, Services
-
-from jettythunder.operations import Operations, open_operations
 
 
 @pytest_asyncio.fixture(scope="package")

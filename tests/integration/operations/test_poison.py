@@ -96,7 +96,7 @@ async def test_one_poisoned_event_among_ten_thousand(world: World, services: Ser
 
     await eventually(booked, timeout_seconds=30)
     code, told = await jettythunder(environment, "dead-letters", "show", str(poisoned), "--json")
-    assert (code, json.loads(told)["error"]) == (1, "dead_letter_not_found")
+    assert (code, json.loads(told)["code"]) == (1, "dead_letter_not_found")
     who = await pool.fetchval(
         "SELECT who FROM ops_audit WHERE action = 'dead-letters retry' AND result->'ids' ? $1", str(poisoned)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jettythunder_client.config import BLOCK_BYTES, load_config, store_credentials
+from jettythunder_client.config import BLOCK_BYTES, is_cleartext, load_config, store_credentials
 from jettythunder_client.errors import InvalidConfiguration, NotLoggedIn
 
 KEYS = {"JETTYTHUNDER_API_KEY": "jt_test_env", "JETTYTHUNDER_API_SECRET": "jts_env"}
@@ -65,3 +65,20 @@ def test_the_memory_budget_bounds_the_connections(file: Path) -> None:
     environment = {**KEYS, "JETTYSPEED_MAX_THREADS": "500", "JETTYSPEED_MEMORY_MB": "30"}
     config = load_config(environment=environment, config_file=file)
     assert config.max_parallel * 3 * BLOCK_BYTES <= 30 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://api.example.com", False),
+        ("http://localhost:3000", False),
+        ("http://127.0.0.1:3000", False),
+        ("http://[::1]:3000", False),
+        ("http://api.example.com", True),
+        ("http://10.0.0.1", True),
+        ("http://127.0.0.1.example.com", True),
+        ("http://localhost@example.com", True),
+    ],
+)
+def test_a_cleartext_connection_is_recognised(url: str, expected: bool) -> None:
+    assert is_cleartext(url) is expected

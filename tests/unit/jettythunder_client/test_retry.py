@@ -9,27 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jettythunder.errors import (
-    GatewayBusy,
-    JettyThunderError,
-    RateLimited,
-    StorageQuotaExceeded,
-    UploadIncomplete,
-)
-from jettythunder_client.api import retry_after_seconds
+from jettythunder_client.errors import ApiError
+from jettythunder_client.problems import retry_after_seconds
 from jettythunder_client.retry import backoff_seconds, worth_repeating
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("code", "status", "retryable", "expected"),
     [
-        (GatewayBusy(), True),
-        (RateLimited(), True),
-        (UploadIncomplete(), False),
-        (StorageQuotaExceeded(), False),
+        ("gateway_busy", 503, True, True),
+        ("rate_limited", 429, True, True),
+        ("upload_incomplete", 409, True, False),
+        ("storage_quota_exceeded", 413, False, False),
     ],
 )
-def test_only_what_passes_by_itself_is_repeated(error: JettyThunderError, expected: bool) -> None:
+def test_only_what_passes_by_itself_is_repeated(
+    code: str, status: int, retryable: bool, expected: bool
+) -> None:
+    error = ApiError("refused", code=code, status=status, retryable=retryable)
     assert worth_repeating(error) is expected
 
 

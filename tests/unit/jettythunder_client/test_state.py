@@ -73,3 +73,14 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
         identify(tmp_path)
     with pytest.raises(FileUnreadable):
         identify(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("upload_id", ["../../outside", "a/b", "x" * 300, "nul\x00", "."])
+def test_an_upload_s_id_leads_nowhere_else(config: Config, file: Path, upload_id: str) -> None:
+    store = StateStore(config)
+    store.save(unfinished(file, upload_id))
+    (saved,) = (path for path in config.state_dir.rglob("*") if path.is_file())
+    assert saved.parent.parent == config.state_dir
+    assert store.find(file) == unfinished(file, upload_id)
+    store.forget(upload_id)
+    assert store.all() == []

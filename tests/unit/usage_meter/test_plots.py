@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jettythunder_cli.usage_plots import plot_in_terminal
+from jettythunder_operators.usage.plots import plot_in_terminal
 
 HOUR: dict[str, Any] = {
     "period_start": "2026-11-25T01:00:00Z",

@@ -4,14 +4,15 @@ from typing import Annotated
 
 from faststream import Context
 from faststream.rabbit import RabbitRouter
-from jettythunder.broker.subscribers import consumes, of_type
 
+from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
 from storage_gateway.assets.lost import LostObjects
 from storage_gateway.messages import STORAGE_GATEWAY_EVENTS
 
 router = RabbitRouter()
+ROUTERS = (router,)
 events = router.subscriber(**consumes(STORAGE_GATEWAY_EVENTS, prefetch=10))
 
 

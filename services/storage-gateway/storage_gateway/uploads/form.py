@@ -175,7 +175,10 @@ class Part:
     def __init__(self, form: "Form", headers: dict[str, str]) -> None:
         self._form = form
         # Also knows `filename*`, in which several HTTP libraries send names that are not ASCII (RFC 5987).
-        _, options = parse_options_header(headers.get("content-disposition", ""))
+        disposition = headers.get("content-disposition", "")
+        _, options = parse_options_header(disposition)
+        if "filename" in disposition and "filename" not in options:
+            raise MalformedForm("A part has a Content-Disposition whose file name can't be read.")
         self.name = options.get("name", "")
         self.filename = options.get("filename")
         self.content_type = headers.get("content-type", "")

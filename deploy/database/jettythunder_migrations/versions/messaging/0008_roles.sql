@@ -6,13 +6,18 @@ DECLARE
     service TEXT;
 BEGIN
     FOREACH service IN ARRAY ARRAY['provisioning', 'storage_gateway', 'chunk_worker', 'usage_meter', 'operations'] LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', 'jettythunder_' || service);
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL;
-        END;
+        service := 'jettythunder_' || service;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', service);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
+        END IF;
         -- Whoever migrates may run services; other users are granted the roles by hand.
-        EXECUTE format('GRANT %I TO CURRENT_USER', 'jettythunder_' || service);
+        IF NOT pg_has_role(current_user, service, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', service);
+        END IF;
     END LOOP;
 END $$;
 

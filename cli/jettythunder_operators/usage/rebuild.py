@@ -1,0 +1,77 @@
+"""`jettythunder usage rebuild`: usage computed anew from the event log, beside the ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
+
+from jettythunder_cli.frame.options import AsJson
+from jettythunder_cli.frame.output import print_done, print_json, print_line
+from jettythunder_cli.frame.table import Table, figures, words
+from jettythunder_cli.frame.text import size_text
+from jettythunder_operators.operating import operating, run
+
+
+def rebuild(
+    account: Annotated[UUID | None, typer.Option("--account", help="One account's id.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="All accounts.")] = False,
+    from_log: Annotated[bool, typer.Option("--from-log", help="From the event log, the only source.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Compute used bytes from the event log and show where the ledger says otherwise. Changes nothing.
+
+    Exits with 2 where there is a difference. Needs DATABASE_URL and RABBITMQ_URL.
+    """
+    if (account is None) == (not everyone):
+        raise typer.BadParameter("Give --account ID, or --all.")
+    if not from_log:
+        raise typer.BadParameter("The event log is the only source: leave --no-from-log out.")
+
+    async def work() -> Rebuilt:
+        async with operating() as operations:
+            return await rebuild_usage(operations.pool, operations.log, account_id=account)
+
+    rebuilt = run(work)
+    if as_json:
+        print_json(rebuilt.model_dump(mode="json"), indent=2)
+    else:
+        _show(rebuilt)
+    if rebuilt.differing:
+        raise typer.Exit(2)
+
+
+def _show(rebuilt: Rebuilt) -> None:
+    compared = sum(account.is_comparable for account in rebuilt.accounts)
+    print_line(
+        f"{rebuilt.events} events of {len(rebuilt.accounts)} accounts, "
+        f"{rebuilt.pending_events} of them not booked yet."
+    )
+    if older := len(rebuilt.accounts) - compared:
+        print_line(f"Older than the log, so not compared: {older} of these accounts.")
+    if not rebuilt.differing:
+        print_done(f"No difference in {compared} accounts.")
+        return
+    table = Table(
+        words("account"),
+        words("what"),
+        figures("log"),
+        figures("ledger"),
+        figures("difference"),
+        caption="Difference: bytes that the ledger has more.",
+    )
+    for account in rebuilt.differing:
+        found = [("storage", account.log_storage_bytes, account.ledger_storage_bytes)]
+        found += [(f"sent {m.month:%Y-%m}", m.log_bytes, m.ledger_bytes) for m in account.months]
+        for what, in_log, in_ledger in found:
+            if in_log != in_ledger:
+                table.add(
+                    account.account_id,
+                    what,
+                    size_text(in_log),
+                    size_text(in_ledger),
+                    f"{in_ledger - in_log:+,}",
+                )
+    table.print()

@@ -1,0 +1,73 @@
+"""A replay, and what it would do."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from jettythunder.broker.event_log import EventFilter
+
+# A running replay notes its progress at least this often ...
+HEARTBEAT_SECONDS = 15.0
+# ... so one that has been silent for so long is dead, and may be resumed.
+SILENT_SECONDS = 60.0
+
+
+class ReplayStatus(StrEnum):
+    """What has become of a replay."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    COMPLETED = "completed"
+
+
+class ReplayCount(BaseModel):
+    """What a replay would do. ``new`` are those that the consumer has not processed yet."""
+
+    events: int = 0
+    new: int = 0
+    processed_before: int = 0
+    undecodable: int = 0
+
+
+class Replay(BaseModel):
+    """A replay and how far it has come. Offsets are places in the log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    who: str
+    consumer: str
+    filter: EventFilter
+    rate: float | None
+    next_offset: int | None
+    end_offset: int
+    read_count: int
+    replayed_count: int
+    status: ReplayStatus
+    started_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class HeldReplay:
+    """A replay in the hands of whoever began or resumed it last, which the audit entry stands for."""
+
+    replay: Replay
+    audit_id: int
+
+    def reached(self, next_offset: int, *, read_count: int, delivered: int) -> Self:
+        """The replay after some more of the log."""
+        progress = {
+            "next_offset": next_offset,
+            "read_count": read_count,
+            "replayed_count": self.replay.replayed_count + delivered,
+        }
+        return replace(self, replay=self.replay.model_copy(update=progress))
+
+    def ended(self, status: ReplayStatus, at: datetime) -> Replay:
+        """The replay after its end."""
+        return self.replay.model_copy(update={"status": status, "updated_at": at})

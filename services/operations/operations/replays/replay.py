@@ -1,0 +1,305 @@
+"""Replay: events of the log, delivered again to one consumer alone.
+
+Guarantees given here: nobody but the named consumer gets anything; every event keeps its id, so what the
+consumer has processed it passes over; progress is noted after the broker has confirmed, so a replay that was
+cut off goes on without a gap, and repeats one batch at most. One process at a time carries out a replay.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from jettythunder import telemetry
+from jettythunder.broker import topology
+from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
+from jettythunder.broker.topology import ConsumerQueue
+from jettythunder.errors import JettyThunderError
+from operations.audit import Audit
+from operations.consumers import Consumers
+from operations.errors import ReplayNotFound, ReplayNotResumable, ReplayTakenOver
+from operations.pacing import Clock, Pace, SystemClock
+from operations.replays.model import (
+    HEARTBEAT_SECONDS,
+    HeldReplay,
+    Replay,
+    ReplayCount,
+    ReplayStatus,
+)
+
+log = telemetry.logger(__name__)
+
+_BATCH_SIZE = 1000
+
+Progress = Callable[[Replay], None]
+
+
+class Log(Protocol):
+    """The event log."""
+
+    async def end(self) -> int: ...
+
+    def read(
+        self, *, start: Offset = "first", end_offset: int | None = None
+    ) -> AsyncGenerator[LoggedEvent, None]: ...
+
+
+class Inboxes(Protocol):
+    """What the consumers have processed."""
+
+    async def known_events(self, consumer: str, event_ids: list[UUID]) -> set[UUID]: ...
+
+
+class KeptReplays(Protocol):
+    """Where replays are kept."""
+
+    async def insert(
+        self,
+        *,
+        replay_id: UUID,
+        audit_id: int,
+        consumer: str,
+        wanted: EventFilter,
+        rate: float | None,
+        end_offset: int,
+    ) -> HeldReplay: ...
+
+    async def fetch(self, replay_id: UUID) -> Replay | None: ...
+
+    async def newest(self, *, limit: int) -> list[Replay]: ...
+
+    async def claim(self, replay_id: UUID, *, audit_id: int) -> HeldReplay | None: ...
+
+    async def note(self, held: HeldReplay, status: ReplayStatus) -> datetime | None: ...
+
+
+class EventPublisher(Protocol):
+    """Publishes with confirms."""
+
+    async def publish(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        event_type: str,
+        message_id: str,
+        headers: dict[str, object],
+        content_type: str,
+    ) -> None: ...
+
+
+class Replays:
+    """Counts, begins, resumes and runs replays."""
+
+    def __init__(
+        self,
+        *,
+        consumers: Consumers,
+        log: Log,
+        inboxes: Inboxes,
+        kept: KeptReplays,
+        publisher: EventPublisher,
+        audit: Audit,
+        clock: Clock | None = None,
+    ) -> None:
+        self._consumers = consumers
+        self._log = log
+        self._inboxes = inboxes
+        self._kept = kept
+        self._publisher = publisher
+        self._audit = audit
+        self._clock = clock or SystemClock()
+
+    async def count(self, consumer: str, wanted: EventFilter) -> ReplayCount:
+        """What a replay would do: a dry run.
+
+        Raises:
+            ConsumerNotFound, ConsumerHasNoLog: nothing can be replayed to it.
+        """
+        queue = self._consumers.find_replayable(consumer)
+        counted = ReplayCount()
+        new: set[UUID] = set()
+        batch: list[UUID] = []
+
+        async def compare() -> None:
+            known = await self._inboxes.known_events(queue.name, batch)
+            # The log may hold an event twice, after a crash between its confirm and its commit.
+            unknown = [event_id for event_id in batch if event_id not in known and event_id not in new]
+            new.update(unknown)
+            counted.processed_before += len(batch) - len(unknown)
+            batch.clear()
+
+        async with contextlib.aclosing(self._log.read(start=wanted.begin)) as events:
+            async for logged in events:
+                if not is_bound(queue, logged):
+                    continue
+                if logged.event is None:
+                    counted.undecodable += 1
+                elif wanted.takes(logged.event):
+                    counted.events += 1
+                    batch.append(logged.event.id)
+                    if len(batch) >= _BATCH_SIZE:
+                        await compare()
+        await compare()
+        counted.new = len(new)
+        return counted
+
+    async def begin(self, consumer: str, wanted: EventFilter, *, who: str, rate: float | None) -> HeldReplay:
+        """Note a replay of what the log holds now; :meth:`run` carries it out.
+
+        Raises:
+            ConsumerNotFound, ConsumerHasNoLog: nothing can be replayed to it.
+        """
+        queue = self._consumers.find_replayable(consumer)
+        end_offset = await self._log.end()
+        described = wanted.model_dump(mode="json", exclude_defaults=True)
+        audit_id = await self._audit.begin(
+            who=who, action="events replay", wanted={"to": queue.name, "rate": rate, **described}
+        )
+        try:
+            return await self._kept.insert(
+                replay_id=uuid4(),
+                audit_id=audit_id,
+                consumer=queue.name,
+                wanted=wanted,
+                rate=rate,
+                end_offset=end_offset,
+            )
+        except JettyThunderError as error:
+            await self._audit.finish_failed(audit_id, error)
+            raise
+
+    async def fetch(self, replay_id: UUID) -> Replay:
+        """One replay.
+
+        Raises:
+            ReplayNotFound: there is none.
+        """
+        found = await self._kept.fetch(replay_id)
+        if found is None:
+            raise ReplayNotFound
+        return found
+
+    async def newest(self, *, limit: int) -> list[Replay]:
+        """The last replays, newest first."""
+        return await self._kept.newest(limit=limit)
+
+    async def resume(self, replay_id: UUID, *, who: str) -> HeldReplay:
+        """Take over a replay that was cut off; :meth:`run` carries it out from where it was.
+
+        Raises:
+            ReplayNotFound: there is none.
+            ReplayNotResumable: it runs or is completed.
+        """
+        found = await self.fetch(replay_id)
+        audit_id = await self._audit.begin(
+            who=who, action="events replay resume", wanted={"replay": str(replay_id), "to": found.consumer}
+        )
+        held = await self._kept.claim(replay_id, audit_id=audit_id)
+        if held is None:
+            await self._audit.finish_failed(audit_id, ReplayNotResumable())
+            raise ReplayNotResumable
+        return held
+
+    async def run(self, begun: HeldReplay, on_progress: Progress = lambda _: None) -> Replay:
+        """Deliver the events; returns when the consumer's queue has confirmed the last.
+
+        Raises:
+            BrokerUnavailable, DatabaseUnavailable: a server was lost; the replay can be resumed.
+            ReplayTakenOver: it was silent for too long, and was resumed elsewhere.
+        """
+        held = begun
+        try:
+            async for held in self._delivering(begun):
+                on_progress(held.replay)
+        except ReplayTakenOver as error:
+            await self._audit.finish_failed(begun.audit_id, error, _result(held, ReplayStatus.INTERRUPTED))
+            raise
+        except BaseException:
+            await self._interrupt(held)
+            raise
+        return await self._end(held, ReplayStatus.COMPLETED)
+
+    async def _delivering(self, held: HeldReplay) -> AsyncGenerator[HeldReplay, None]:
+        """Deliver batch after batch, and tell how far it is after each."""
+        replay = held.replay
+        queue = self._consumers.find_replayable(replay.consumer)
+        pace = Pace(replay.rate, self._clock, largest_batch=_BATCH_SIZE)
+        start: Offset = replay.filter.begin if replay.next_offset is None else replay.next_offset
+        batch: list[LoggedEvent] = []
+        read_count = replay.read_count
+
+        async def deliver(next_offset: int) -> HeldReplay:
+            await asyncio.gather(*(self._publish(queue, replay.id, logged) for logged in batch))
+            now = held.reached(next_offset, read_count=read_count, delivered=len(batch))
+            await self._note(now)
+            pace.did(len(batch))
+            batch.clear()
+            return now
+
+        async with contextlib.aclosing(self._log.read(start=start, end_offset=replay.end_offset)) as events:
+            async for logged in events:
+                read_count += 1
+                if is_bound(queue, logged) and logged.event and replay.filter.takes(logged.event):
+                    batch.append(logged)
+                if len(batch) >= pace.batch_size or read_count % _BATCH_SIZE == 0:
+                    held = await deliver(logged.offset + 1)
+                    yield held
+                    await self._wait(held, pace)
+        held = await deliver(replay.end_offset)
+        yield held
+
+    async def _wait(self, held: HeldReplay, pace: Pace) -> None:
+        """Wait until the next batch is due; a slow replay says that it is alive meanwhile."""
+        while (seconds := pace.due_in_seconds) > 0:
+            await self._clock.sleep(min(seconds, HEARTBEAT_SECONDS))
+            if seconds > HEARTBEAT_SECONDS:
+                await self._note(held)
+
+    async def _note(self, held: HeldReplay) -> None:
+        if await self._kept.note(held, ReplayStatus.RUNNING) is None:
+            raise ReplayTakenOver
+
+    async def _publish(self, queue: ConsumerQueue, replay_id: UUID, logged: LoggedEvent) -> None:
+        # Without reply_to: whoever waited for an answer then does not wait now.
+        await self._publisher.publish(
+            logged.body,
+            exchange=queue.replay_exchange,
+            routing_key=logged.routing_key,
+            event_type=logged.routing_key,
+            message_id=logged.message_id,
+            headers={topology.REPLAY_HEADER: str(replay_id)},
+            content_type=logged.content_type,
+        )
+
+    async def _interrupt(self, held: HeldReplay) -> None:
+        """Note the interruption; where that fails, the replay's silence says the same a minute later."""
+        try:
+            await self._end(held, ReplayStatus.INTERRUPTED)
+        except JettyThunderError as error:
+            log.warning("replay's interruption not noted", replay=str(held.replay.id), code=error.code)
+
+    async def _end(self, held: HeldReplay, status: ReplayStatus) -> Replay:
+        at = await self._kept.note(held, status)
+        if at is None:
+            raise ReplayTakenOver
+        await self._audit.finish(held.audit_id, _result(held, status))
+        return held.ended(status, at)
+
+
+def is_bound(queue: ConsumerQueue, logged: LoggedEvent) -> bool:
+    """Whether the consumer's queue took this message when it was published."""
+    return logged.exchange == queue.exchange and logged.routing_key in {p.TYPE for p in queue.payloads}
+
+
+def _result(held: HeldReplay, status: ReplayStatus) -> dict[str, object]:
+    replay = held.replay
+    return {
+        "replay": str(replay.id),
+        "status": status,
+        "replayed": replay.replayed_count,
+        "read": replay.read_count,
+    }

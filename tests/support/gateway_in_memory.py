@@ -1,0 +1,105 @@
+"""A gateway in memory: what the client sends is read as the real one reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+from python_multipart.multipart import parse_options_header
+
+
+@dataclass
+class Stored:
+    """An asset and its bytes."""
+
+    filename: str
+    content: bytes
+    id: str = field(default_factory=lambda: str(uuid4()))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "filename": self.filename,
+            "size_bytes": len(self.content),
+            "content_hash": hashlib.sha256(self.content).hexdigest(),
+            "cache_key": None,
+            "created_at": (datetime.now(UTC) - timedelta(hours=2)).isoformat(),
+        }
+
+
+class Gateway:
+    """Takes forms, gives assets, and keeps the headers of every request."""
+
+    def __init__(self) -> None:
+        self.assets: dict[str, Stored] = {}
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.redirect_to: str | None = None
+        self.url = ""
+
+    def add(self, filename: str, content: bytes = b"content") -> str:
+        """Store an asset; its id."""
+        stored = Stored(filename, content)
+        self.assets[stored.id] = stored
+        return stored.id
+
+    async def start(self) -> web.AppRunner:
+        """Listen on a port of loopback."""
+        app = web.Application(middlewares=[self._note], client_max_size=2**30)
+        app.router.add_post("/api/storage/upload", self._upload)
+        app.router.add_get("/api/storage/assets", self._list)
+        app.router.add_get("/api/storage/assets/{id}", self._fetch)
+        app.router.add_get("/api/storage/download", self._link)
+        app.router.add_get("/bytes/{id}", self._bytes)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests.append((request.path, dict(request.headers)))
+        if self.redirect_to is not None:
+            raise web.HTTPTemporaryRedirect(f"{self.redirect_to}{request.path}")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        async for part in await request.multipart():
+            assert not isinstance(part, type(None))
+            _, options = parse_options_header(part.headers["Content-Disposition"].encode())
+            if options[b"name"] == b"file":
+                content = bytes(await part.read())  # type: ignore[union-attr]
+                stored = self.assets[self.add(options[b"filename"].decode(), content)]
+                return web.json_response({"success": True, "asset": stored.record}, status=201)
+        raise web.HTTPBadRequest
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response({"assets": [stored.record for stored in self.assets.values()]})
+
+    async def _fetch(self, request: web.Request) -> web.Response:
+        return web.json_response({"asset": self._asset(request.match_info["id"]).record})
+
+    async def _link(self, request: web.Request) -> web.Response:
+        stored = self._asset(request.query["asset_id"])
+        expires_at = datetime.now(UTC) + timedelta(minutes=5)
+        link = {"url": f"{self.url}/bytes/{stored.id}", "expires_at": expires_at.isoformat()}
+        return web.json_response({"asset": stored.record, **link})
+
+    async def _bytes(self, request: web.Request) -> web.Response:
+        content = self._asset(request.match_info["id"]).content
+        first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
+        wanted = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+        return web.Response(body=content[int(first) : int(last) + 1], status=206, headers=wanted)
+
+    def _asset(self, asset_id: str) -> Stored:
+        if asset_id not in self.assets:
+            problem = '{"code": "asset_not_found", "detail": "There is no such asset.", "retryable": false}'
+            raise web.HTTPNotFound(text=problem, content_type="application/problem+json")
+        return self.assets[asset_id]
