@@ -406,11 +406,26 @@ def environment(receiver: Receiver) -> Mapping[str, str]:
     }
 
 
+@pytest_asyncio.fixture(scope="package")
+async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
+    """The bucket."""
+    names = {name.upper() for name in StorageSettings.model_fields}
+    given = {name.lower(): value for name, value in servers.environment.items() if name in names}
+    opened = Storage(StorageSettings.model_validate(given))
+    await opened.open()
+    await opened.ensure_bucket()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(scope="package")
 def meter(
-    servers: Infrastructure, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    servers: Infrastructure,
+    storage: Storage,
+    environment: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningService]:
-    """The service under test."""
+    """The service under test; it is ready where its bucket is."""
     starter = ServiceStarter(servers, tmp_path_factory.mktemp("usage-meter"))
     yield starter("usage-meter", environment)
     starter.end()
@@ -422,18 +437,6 @@ async def ops(servers: Infrastructure, meter: RunningService) -> AsyncIterator[h
     headers = {"Authorization": f"Bearer {servers.environment['JETTYTHUNDER_OPS_TOKEN']}"}
     async with httpx.AsyncClient(base_url=meter.url, headers=headers, timeout=30) as client:
         yield client
-
-
-@pytest_asyncio.fixture(scope="package")
-async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
-    """The bucket."""
-    names = {name.upper() for name in StorageSettings.model_fields}
-    given = {name.lower(): value for name, value in servers.environment.items() if name in names}
-    opened = Storage(StorageSettings.model_validate(given))
-    await opened.open()
-    await opened.ensure_bucket()
-    yield opened
-    await opened.close()
 
 
 @pytest_asyncio.fixture(scope="package")
