@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
+from prometheus_client import REGISTRY
 from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted
 from tests.integration.backbone.test_failures import dead_letters
 from tests.support.commands import OPERATOR, jettythunder
