@@ -6,8 +6,7 @@ PYTHON ?=
 TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-STACK := $(BIN)/python -m jettythunder_cli.main stack
-CODE := shared services cli tests deploy
+STACK := $(BIN)/jettythunder stack
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-header
 
@@ -18,7 +17,7 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is made anew only when the pins, or what it is made of, have changed.
-$(VENV)/installed: requirements.lock pyproject.toml cli/pyproject.toml deploy/dev/make-venv
+$(VENV)/installed: requirements.lock pyproject.toml cli/pyproject.toml deploy/dev/pyproject.toml deploy/dev/make-venv
 	@PYTHON="$(PYTHON)" deploy/dev/make-venv $(VENV)
 	@touch $@
 
@@ -89,7 +88,7 @@ bench-scale-out: install ## Measure throughput by the number of chunk-workers, b
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
-	$(STACK) schema
+	@$(STACK) schema $(ARGS)
 
 .PHONY: asyncapi
 asyncapi: install ## Write the description of all events from the code
@@ -97,8 +96,8 @@ asyncapi: install ## Write the description of all events from the code
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes
-	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder-client pyproject.toml \
-		--output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder --no-emit-package jettythunder-client \
+	  pyproject.toml deploy/dev/pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade deploy/dev/swift-requirements.in --output-file deploy/dev/swift-requirements.lock
 
 .PHONY: clean

@@ -6,9 +6,18 @@ from typing import Annotated
 
 import typer
 
-from jettythunder_operators.migrations import migrate as apply_migrations
+from jettythunder_client.errors import ClientError
+from jettythunder_migrations import MigrationError
+from jettythunder_migrations import migrate as apply_migrations
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+class MigrationFailed(ClientError):
+    """The database's schema could not be brought up to date."""
+
+    code, status, retryable = "migration_failed", 500, False
+
 
 DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="PostgreSQL, postgresql://…")]
 
@@ -21,4 +30,7 @@ def root() -> None:
 @app.command()
 def migrate(database_url: DatabaseUrl) -> None:
     """Bring a database to the newest schema; safe to repeat, one at a time."""
-    apply_migrations(database_url)
+    try:
+        apply_migrations(database_url)
+    except MigrationError as error:
+        raise MigrationFailed(str(error)) from error

@@ -328,22 +328,22 @@ def _decoder(row: type[Row]) -> Callable[[_Record], Row]:
     if not dataclasses.is_dataclass(row):
         return lambda record: typing.cast("Row", record[0])
     hints = typing.get_type_hints(row)
-    enums = {
-        field.name: hints[field.name]
-        for field in dataclasses.fields(row)
-        if isinstance(hints[field.name], type) and issubclass(hints[field.name], enum.Enum)
-    }
+    # Columns without a field are left out: a newer schema may have more than this version knows.
+    columns = [(field.name, _conversion(hints[field.name])) for field in dataclasses.fields(row)]
     make = typing.cast("Callable[..., Row]", row)
-    if not enums:
-        return lambda record: make(**record)
+    if not any(convert for _, convert in columns):
+        names = [name for name, _ in columns]
+        return lambda record: make(**{name: record[name] for name in names})
 
     def decode(record: _Record) -> Row:
-        columns: dict[str, Any] = dict(record)
-        for name, kind in enums.items():
-            columns[name] = kind(columns[name])
-        return make(**columns)
+        given = {name: record[name] for name, _ in columns}
+        return make(**{name: convert(given[name]) if convert else given[name] for name, convert in columns})
 
     return decode
+
+
+def _conversion(hint: object) -> Callable[[Any], object] | None:
+    return hint if isinstance(hint, type) and issubclass(hint, enum.Enum) else None
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ the payload's bytes. The token is opaque to clients.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -62,28 +61,38 @@ class EdgeTokens:
             LinkInvalid: it is not one of ours.
             LinkExpired: it is, and its time is over.
         """
+        payload = self._checked(text)
         try:
-            if len(text) > _LONGEST:
-                raise LinkInvalid
-            encoded, _, signature = text.partition(".")
-            payload = _bytes(encoded)
-            if not hmac.compare_digest(_bytes(signature), self._signature(payload)):
-                raise LinkInvalid
             claims = json.loads(payload)
-        except (ValueError, binascii.Error):
+            token = EdgeToken(
+                account_id=UUID(hex=claims["a"]),
+                upload_id=UUID(hex=claims["u"]),
+                number=claims["n"],
+                size_bytes=claims["z"],
+                s3_bucket=claims["b"],
+                s3_key=claims["k"],
+                s3_upload_id=claims["m"],
+                expires_at=int(claims["e"]),
+            )
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+            # Signed by us, so a token of another version.
             raise LinkInvalid from None
-        if claims["e"] < time.time():
+        if token.expires_at < time.time():
             raise LinkExpired
-        return EdgeToken(
-            account_id=UUID(hex=claims["a"]),
-            upload_id=UUID(hex=claims["u"]),
-            number=claims["n"],
-            size_bytes=claims["z"],
-            s3_bucket=claims["b"],
-            s3_key=claims["k"],
-            s3_upload_id=claims["m"],
-            expires_at=claims["e"],
-        )
+        return token
+
+    def _checked(self, text: str) -> bytes:
+        """The payload of a token with the right signature."""
+        if len(text) > _LONGEST:
+            raise LinkInvalid
+        encoded, _, signature = text.partition(".")
+        try:
+            payload, given = _bytes(encoded), _bytes(signature)
+        except ValueError:
+            raise LinkInvalid from None
+        if not hmac.compare_digest(given, self._signature(payload)):
+            raise LinkInvalid
+        return payload
 
     def _signature(self, payload: bytes) -> bytes:
         return hmac.new(self._key, payload, hashlib.sha256).digest()
@@ -94,4 +103,12 @@ def _text(raw: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    """The bytes of a text that :func:`_text` made.
+
+    Raises:
+        ValueError: it is none; other spellings of the same bytes are refused, too.
+    """
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if _text(raw) != text:
+        raise ValueError("This is not canonical base64 without padding.")
+    return raw

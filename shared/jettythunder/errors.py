@@ -127,12 +127,6 @@ class AccountNotFound(NotFound):
     code = "account_not_found"
 
 
-class AccountNotProvisionedYet(JettyThunderError):
-    """There is no account for this user yet. Its sign-up may still be on the way, so this is tried again."""
-
-    code, status, retryable = "account_not_provisioned_yet", 404, True
-
-
 class UploadNotFound(NotFound):
     """The account has no such upload."""
 
@@ -149,12 +143,6 @@ class UploadIncomplete(JettyThunderError):
     """Chunks are still missing: send them, then complete the upload."""
 
     code, status, retryable = "upload_incomplete", 409, True
-
-
-class UnknownTier(JettyThunderError):
-    """There is no such tier. The tiers are free, starter, pro, business and enterprise."""
-
-    code, status, retryable = "unknown_tier", 422, False
 
 
 class FileTooLarge(JettyThunderError):
@@ -209,12 +197,6 @@ class GatewayBusy(JettyThunderError):
     """All of the gateway's room for uploads in flight is taken. Try again shortly."""
 
     code, status, retryable = "gateway_busy", 503, True
-
-
-class EdgeBusy(JettyThunderError):
-    """All of the edge's room for chunks in flight is taken. Try again shortly, or another edge now."""
-
-    code, status, retryable = "edge_busy", 503, True
 
 
 class SpoolFull(JettyThunderError):
@@ -289,12 +271,6 @@ class ChunkGone(JettyThunderError):
     code, status, retryable = "chunk_gone", 410, False
 
 
-class ChunkSourceUnavailable(JettyThunderError):
-    """The gateway that holds the chunk can't be reached. Nothing was stored; the call is safe to repeat."""
-
-    code, status, retryable = "chunk_source_unavailable", 503, True
-
-
 class MalformedEvent(JettyThunderError):
     """The message is not a CloudEvent of a known type and version."""
 
@@ -305,24 +281,6 @@ class UnknownEventType(JettyThunderError):
     """This version of the service does not know the message's type. A newer one may."""
 
     code, status, retryable = "unknown_event_type", 422, True
-
-
-class WebhookRefused(JettyThunderError):
-    """The receiver of a webhook refused it, and would refuse it again."""
-
-    code, status, retryable = "webhook_refused", 502, False
-
-
-class WebhookUndelivered(JettyThunderError):
-    """The receiver of a webhook can't be reached, or failed. It is sent again later."""
-
-    code, status, retryable = "webhook_undelivered", 502, True
-
-
-class ReconciliationRunning(JettyThunderError):
-    """A reconciliation runs already. Wait for its end."""
-
-    code, status, retryable = "reconciliation_running", 409, True
 
 
 class DeadLettersBusy(JettyThunderError):

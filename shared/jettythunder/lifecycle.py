@@ -38,12 +38,17 @@ async def open_database(registry: svcs.Registry, settings: ServiceSettings, *, s
     database = Database(
         str(settings.database_url),
         name=service,
-        role=f"jettythunder_{service.replace('-', '_')}",
+        role=role_of(service),
         size=settings.database_pool_size,
     )
     await wait_for("the database (DATABASE_URL)", database.open)
     registry.register_value(Database, database, ping=Database.ping, on_registry_close=database.close)
     return database
+
+
+def role_of(service: str) -> str:
+    """The PostgreSQL role that a service's statements run as."""
+    return f"jettythunder_{service.replace('-', '_')}"
 
 
 async def wait_for(what: str, attempt: Callable[[], Awaitable[Opened]]) -> Opened:

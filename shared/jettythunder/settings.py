@@ -50,6 +50,12 @@ class StorageSettings(EnvironmentSettings):
     lyve_access_key_id: str = Field(description="Access key of the bucket's owner")
     lyve_secret_access_key: SecretStr = Field(description="Secret of the bucket's owner")
     lyve_bucket_name: str = "agentcache-assets"
+    storage_read_connections: int = Field(
+        default=256, ge=1, description="Connections to the object storage that bytes are read over at once"
+    )
+    storage_write_connections: int = Field(
+        default=64, ge=1, description="Connections to the object storage that bytes are written over at once"
+    )
     storage_stall_seconds: float = Field(
         default=60, gt=0, description="Longest silence of the object storage before a call is given up"
     )

@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 
 from jettythunder.broker.connection import BrokerLink
 from jettythunder.broker.publisher import Publisher
-from jettythunder_cli.stack.stack import is_ready
+from jettythunder_dev.stack import is_ready
 
 SERVERS: tuple[RoleName, ...] = ("rabbitmq", "postgres", "s3")
 USERS_AT_ONCE = 4

@@ -1,4 +1,4 @@
-"""`jettythunder stack` as a developer types it, on real servers in a data folder of its own."""
+"""The developer stack's commands as one types them, on real servers in a data folder of its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import pytest
 from tests.support.infrastructure import Infrastructure, choose_first_port, temporary_folder
 from tests.support.waiting import eventually_sync
 
-from jettythunder_cli.stack.layout import find_layout
-from jettythunder_cli.stack.stack import is_ready
-from jettythunder_cli.stack.supervisor import MARKER
+from jettythunder_dev.layout import find_layout
+from jettythunder_dev.stack import is_ready
+from jettythunder_dev.supervisor import MARKER
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Commands:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         settings = {"JETTYTHUNDER_DATA_DIR": str(self.data_dir), "GATEWAY_PORT": str(self.gateway_port)}
         return subprocess.run(
-            [sys.executable, "-m", "jettythunder_cli.main", "stack", *arguments],
+            [sys.executable, "-m", "jettythunder_dev", *arguments],
             env={**kept, **settings, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -83,9 +83,11 @@ def started() -> Iterator[Commands]:
 @contextmanager
 def fresh_data_folder() -> Iterator[Commands]:
     with temporary_folder() as folder:
+        shared_cache = find_layout(None, {}).cache
+        shared_cache.mkdir(parents=True, exist_ok=True)
         cache = folder / "stack" / "cache"
         cache.parent.mkdir(mode=0o711)
-        cache.symlink_to(find_layout(None, {}).cache)
+        cache.symlink_to(shared_cache)
         made = Commands((folder / "stack").resolve(), choose_first_port())
         try:
             yield made
@@ -116,6 +118,15 @@ def test_up_leaves_four_ready_services_and_as_many_workers_as_asked_for(commands
     }
     for url in summary["services"].values():
         assert is_ready(url)
+
+
+def test_services_get_what_they_read_and_commands_find_them(commands: Commands) -> None:
+    summary = commands.json("up", EDGE_BUDGET_BYTES="20000000")
+    given = psutil.Process(commands.pids()["chunk-worker-2"]).environ()
+    assert (given["EDGE_ID"], given["EDGE_BUDGET_BYTES"]) == ("edge-2", "20000000")
+    assert {"JETTYTHUNDER_MASTER_KEY", "AGENTCACHE_WEBHOOK_SECRET"} & given.keys() == set()
+    variables = _shell_environment(commands.data_dir / "env")
+    assert variables["JETTYTHUNDER_USAGE_METER_URL"] == summary["services"]["usage-meter"]
 
 
 def test_a_service_that_refuses_its_settings_is_told_with_its_own_last_words(commands: Commands) -> None:

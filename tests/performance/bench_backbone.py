@@ -28,14 +28,14 @@ from uuid import UUID, uuid4
 
 import uvloop
 from faststream.rabbit import RabbitRouter
+from jettythunder.backbone import open_backbone
+from jettythunder.operations import open_operations
 
 from jettythunder import database, outbox
-from jettythunder.backbone import open_backbone
 from jettythunder.broker.event_log import EventFilter
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
-from jettythunder.operations import open_operations
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings, load
 from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
@@ -271,7 +271,7 @@ def main() -> None:
     if given.environment:
         from pathlib import Path
 
-        from jettythunder_cli.stack.environment import read_environment
+        from jettythunder_dev.environment import read_environment
 
         run(read_environment(Path(given.environment)))
         return

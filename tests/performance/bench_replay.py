@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from aiohttp import web
+from jettythunder.operations import Operations, open_operations
 from rich.console import Console
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
@@ -35,7 +36,6 @@ from jettythunder.contracts.agentcache import UserSignedUpV1, UserTierChangedV1
 from jettythunder.contracts.assets import AssetDownloadedV1, AssetObjectMissingV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
-from jettythunder.operations import Operations, open_operations
 from provisioning.messages import PROVISIONING_EVENTS
 
 SOURCE = "/bench"

@@ -13,7 +13,7 @@ from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 from tests.support.waiting import eventually_sync
 
-from jettythunder_cli.stack.clients import ping_broker, ping_database
+from jettythunder_dev.clients import ping_broker, ping_database
 
 POSTGRES_IMAGE = "postgres:17-alpine"
 RABBITMQ_IMAGE = "rabbitmq:4-alpine"

@@ -2,7 +2,7 @@
 
 `running_infrastructure()` gives PostgreSQL, RabbitMQ and S3 in a temporary folder on free ports; `Services`
 the four services against it. Both are what the session's fixtures of the same names hold. A test that kills
-servers takes an infrastructure of its own, so that nobody else's test is in the blast.
+servers takes an infrastructure of its own, so that no other test is affected.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.support.containers import Containers, containers_are_possible, runnin
 from tests.support.logs import watched_logs
 from tests.support.waiting import eventually_sync
 
-from jettythunder_cli.stack.layout import REPOSITORY, find_layout
-from jettythunder_cli.stack.ports import PortBook
-from jettythunder_cli.stack.services import Service, service_command, service_environment, service_kinds
-from jettythunder_cli.stack.stack import Stack, StackOptions, declare, is_ready
-from jettythunder_operators.migrations import migrate
+from jettythunder_dev.layout import REPOSITORY, find_layout
+from jettythunder_dev.ports import PortAllocator
+from jettythunder_dev.services import Service, service_command, service_environment, service_kinds
+from jettythunder_dev.stack import Stack, StackOptions, declare, is_ready
+from jettythunder_migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60
@@ -141,7 +141,7 @@ class Infrastructure:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's user may walk through too; removed afterwards."""
+    """A folder that PostgreSQL's user may enter too; removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="jettythunder-", dir=os.environ.get("JETTYTHUNDER_TEST_DIR")))
     folder.chmod(0o711)
     try:
@@ -163,11 +163,11 @@ def running_infrastructure(*, declared: bool = True) -> Iterator[Infrastructure]
         folder = running.enter_context(temporary_folder())
         containers = Containers({}, {})
         if containers_are_possible():
-            book = running.enter_context(closing(PortBook(remembered={}, held={})))
+            allocator = running.enter_context(closing(PortAllocator(remembered={}, held={})))
             containers = running.enter_context(
                 running_containers(
-                    postgres_port=book.choose("postgres", first_port),
-                    rabbitmq_port=book.choose("rabbitmq", first_port),
+                    postgres_port=allocator.choose("postgres", first_port),
+                    rabbitmq_port=allocator.choose("rabbitmq", first_port),
                 )
             )
         stack = Stack(
@@ -246,7 +246,7 @@ def start_services(
 ) -> Services:
     """Start the four services and wait until they are ready. They end with the infrastructure.
 
-    `environment` adds to what the services are told, such as limits that a test can reach.
+    `environment` adds to the services' variables, such as limits that a test can reach.
     """
     options = infrastructure.stack.options
     told = {**options.environment, **(environment or {})}
@@ -327,7 +327,7 @@ class ServiceStarter:
         self._infrastructure = infrastructure
         self._folder = folder
         self._started: list[RunningService] = []
-        self._book = PortBook(remembered={}, held={})
+        self._allocator = PortAllocator(remembered={}, held={})
         watched_logs.watch(folder)
 
     def __call__(
@@ -341,21 +341,27 @@ class ServiceStarter:
         """Start one process of `storage-gateway`, `provisioning`, `chunk-worker` or `usage-meter`.
 
         `env` adds to or overrides the infrastructure's environment; None takes a variable away. `gateway_url`
-        is the gateway that the service is told of, itself by default. With `wait=False` it returns at once,
-        for services that are meant to refuse to start. It consumes from the same queues as the session's
-        `services`, wherever both run.
+        is the gateway whose address the service gets, itself by default. With `wait=False` it returns at
+        once, for services that are meant to refuse to start. It consumes from the same queues as the
+        session's `services`, wherever both run.
         """
         known = {service.name: service for service in service_kinds()}
         number = len(self._started) + 1
         first_port = self._infrastructure.first_port
-        service = Service(known[kind], self._book.choose(f"{kind}-{number}", first_port + 20), 100 + number)
-        layout = self._infrastructure.stack.layout
-        own = service_environment(service, gateway_port=service.port, layout=layout)
+        service = Service(
+            known[kind], self._allocator.choose(f"{kind}-{number}", first_port + 20), 100 + number
+        )
+        given = service_environment(
+            service,
+            gateway_port=service.port,
+            layout=self._infrastructure.stack.layout,
+            shared=self._infrastructure.environment,
+        )
         spool = self._folder / f"spool-{number}"
         spool.mkdir()
-        own |= {"SPOOL_DIR": str(spool), "GATEWAY_INTERNAL_URL": gateway_url or service.url}
+        own = {"SPOOL_DIR": str(spool), "GATEWAY_INTERNAL_URL": gateway_url or service.url}
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        wanted = {**inherited, **self._infrastructure.environment, **own, **(env or {})}
+        wanted = {**inherited, **given, **own, **(env or {})}
         log_file = self._folder / f"{kind}-{number}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
@@ -377,4 +383,4 @@ class ServiceStarter:
         for service in self._started:
             if service.process.poll() is None:
                 service.kill()
-        self._book.close()
+        self._allocator.close()

@@ -12,7 +12,7 @@ def _own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class ChunkWorkerSettings(ServiceSettings, StorageSettings):
+class Settings(ServiceSettings, StorageSettings):
     """What a chunk-worker reads from the environment."""
 
     jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and edge tokens")
@@ -32,7 +32,8 @@ class ChunkWorkerSettings(ServiceSettings, StorageSettings):
         default=30, gt=0, description="Longest silence of a client before its chunk is given up"
     )
     agentcache_api_url: str | None = Field(
-        default=None, description="AgentCache's API, told of chunks where it is set; `off` tells it nothing"
+        default=None,
+        description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing",
     )
     agentcache_api_key: SecretStr | None = Field(default=None, description="Key for AgentCache's API")
     chunk_worker_prefetch: int = Field(
@@ -48,7 +49,7 @@ class ChunkWorkerSettings(ServiceSettings, StorageSettings):
 
     @property
     def recorder_url(self) -> str | None:
-        """AGENTCACHE_API_URL without its last slash, None where AgentCache is told nothing."""
+        """AGENTCACHE_API_URL without its last slash, None where nothing is recorded there."""
         return None if self.agentcache_api_url in (None, "off") else str(self.agentcache_api_url).rstrip("/")
 
     @property

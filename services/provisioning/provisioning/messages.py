@@ -7,7 +7,9 @@ from jettythunder.contracts.accounts import (
     AccountTierChangedV1,
     ChangeTierV1,
     ProvisionAccountV1,
+    ResumeAccountV1,
     RotateCredentialsV1,
+    SuspendAccountV1,
 )
 from jettythunder.contracts.agentcache import MultimodalCacheEnabledV1, UserSignedUpV1, UserTierChangedV1
 
@@ -19,7 +21,7 @@ PROVISIONING_EVENTS = ConsumerQueue(
 PROVISIONING_COMMANDS = ConsumerQueue(
     name="provisioning.commands",
     exchange=COMMANDS,
-    payloads=(ProvisionAccountV1, ChangeTierV1, RotateCredentialsV1),
+    payloads=(ProvisionAccountV1, ChangeTierV1, RotateCredentialsV1, SuspendAccountV1, ResumeAccountV1),
 )
 
 MESSAGES = ServiceMessages(
@@ -28,7 +30,7 @@ MESSAGES = ServiceMessages(
     sends=(AccountProvisionedV1, AccountTierChangedV1, AccountCredentialsRotatedV1),
     external={
         "agentcache": (UserSignedUpV1, UserTierChangedV1, MultimodalCacheEnabledV1),
-        # Whoever operates the system; no service of ours asks for it.
-        "operators": (RotateCredentialsV1,),
+        # Whoever operates the system; no service of ours asks for these.
+        "operators": (RotateCredentialsV1, SuspendAccountV1, ResumeAccountV1),
     },
 )

@@ -1,5 +1,5 @@
 """The ASGI application: `uvicorn storage_gateway.main:app`."""
 
-from storage_gateway.bootstrap import create_app
+from storage_gateway.app import create_app
 
 app = create_app()

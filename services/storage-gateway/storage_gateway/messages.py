@@ -1,38 +1,30 @@
-"""What the gateway receives and sends."""
+"""What the storage-gateway sends and takes over the broker."""
 
-from jettythunder.broker.topology import EVENTS, ConsumerQueue, ServiceMessages
-from jettythunder.contracts.accounts import ChangeTierV1, ProvisionAccountV1
-from jettythunder.contracts.assets import (
-    AssetDeletedV1,
-    AssetDownloadedV1,
-    AssetObjectMissingV1,
-    AssetStoredV1,
-    AssetStreamedV1,
-)
-from jettythunder.contracts.uploads import (
-    UploadAbortedV1,
-    UploadChunkV1,
-    UploadCompletedV1,
-    UploadCreatedV1,
-)
+from jettythunder.broker import topology
+from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
+from jettythunder.contracts import accounts, assets, uploads
+
+SERVICE = "storage-gateway"
+SOURCE = f"/{SERVICE}"
 
 STORAGE_GATEWAY_EVENTS = ConsumerQueue(
-    name="storage-gateway.events", exchange=EVENTS, payloads=(AssetObjectMissingV1,)
+    name="storage-gateway.events", exchange=topology.EVENTS, payloads=(assets.AssetObjectMissingV1,)
 )
 
 MESSAGES = ServiceMessages(
-    service="storage-gateway",
+    service=SERVICE,
     queues=(STORAGE_GATEWAY_EVENTS,),
     sends=(
-        ProvisionAccountV1,
-        ChangeTierV1,
-        UploadChunkV1,
-        UploadCreatedV1,
-        UploadCompletedV1,
-        UploadAbortedV1,
-        AssetStoredV1,
-        AssetDownloadedV1,
-        AssetStreamedV1,
-        AssetDeletedV1,
+        accounts.ProvisionAccountV1,
+        accounts.ChangeTierV1,
+        uploads.UploadChunkV1,
+        assets.VerifyAssetV1,
+        uploads.UploadCreatedV1,
+        uploads.UploadCompletedV1,
+        uploads.UploadAbortedV1,
+        assets.AssetStoredV1,
+        assets.AssetDownloadedV1,
+        assets.AssetStreamedV1,
+        assets.AssetDeletedV1,
     ),
 )

@@ -3,15 +3,35 @@
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from jettythunder.errors import InvalidField
 
 
-def cursor(created_at: datetime, row_id: UUID) -> str:
-    """An opaque mark of the last row of a page."""
-    place = json.dumps([created_at.isoformat(), str(row_id)])
+class Created(Protocol):
+    """What pages are made of."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def created_at(self) -> datetime: ...
+
+
+Item = TypeVar("Item", bound=Created)
+
+
+def cut(found: Sequence[Item], limit: int) -> tuple[list[Item], str | None]:
+    """A page of at most ``limit`` items out of one more, and the cursor of the next page if there is one."""
+    page = list(found[:limit])
+    return page, _cursor(page[-1]) if len(found) > limit else None
+
+
+def _cursor(last: Created) -> str:
+    place = json.dumps([last.created_at.isoformat(), str(last.id)])
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
@@ -29,5 +49,5 @@ def read_cursor(given: str | None) -> tuple[datetime | None, UUID | None]:
         if moment.tzinfo is None:
             raise ValueError(given)
         return moment, UUID(row_id)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
         raise InvalidField("cursor takes the next_cursor of an earlier page.", field="cursor") from None

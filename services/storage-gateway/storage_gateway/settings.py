@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from jettythunder.settings import ServiceSettings, StorageSettings
 
 
-class GatewaySettings(ServiceSettings, StorageSettings):
+class Settings(ServiceSettings, StorageSettings):
     """What the storage-gateway reads from the environment."""
 
     jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and internal URLs")
@@ -41,12 +41,28 @@ class GatewaySettings(ServiceSettings, StorageSettings):
         default=300, description="An upload whose gateway died is given up after"
     )
     housekeeping_interval_seconds: float = 15
-    download_link_seconds: int = Field(default=3600, ge=1, le=604_800)
+    late_write_seconds: int = Field(
+        default=300,
+        ge=0,
+        description="How long after the end of an upload a write that was under way may still land",
+    )
+    verify_seconds: float = Field(
+        default=10, gt=0, description="How often the claimed hash of one asset is verified"
+    )
+    verify_timeout_seconds: float = Field(
+        default=120, gt=0, description="Longest wait for one asset's hash to be computed"
+    )
+    download_link_seconds: int = Field(default=300, ge=1, le=604_800)
+    jettyspeed_cdn_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/]+", description="The desktop CDN that links lead to as well"
+    )
 
-    @field_validator("jettythunder_api_url", "gateway_internal_url", "agentcache_api_url")
+    @field_validator(
+        "jettythunder_api_url", "gateway_internal_url", "agentcache_api_url", "jettyspeed_cdn_url"
+    )
     @classmethod
-    def _without_slash(cls, value: str) -> str:
-        return value.rstrip("/")
+    def _without_slash(cls, value: str | None) -> str | None:
+        return None if value is None else value.rstrip("/")
 
     @property
     def public_url(self) -> str:

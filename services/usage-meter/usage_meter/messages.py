@@ -16,8 +16,11 @@ from jettythunder.contracts.quota import (
 )
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 
+SERVICE = "usage-meter"
+SOURCE = f"/{SERVICE}"
+
 USAGE_METER_EVENTS = ConsumerQueue(
-    name="usage-meter.events",
+    name=f"{SERVICE}.events",
     exchange=EVENTS,
     payloads=(
         UploadCompletedV1,
@@ -30,13 +33,13 @@ USAGE_METER_EVENTS = ConsumerQueue(
     ),
 )
 USAGE_METER_WEBHOOKS = ConsumerQueue(
-    name="usage-meter.webhooks",
+    name=f"{SERVICE}.webhooks",
     exchange=EVENTS,
     payloads=(QuotaThresholdCrossedV1, QuotaExceededV1, QuotaRestoredV1),
 )
 
 MESSAGES = ServiceMessages(
-    service="usage-meter",
+    service=SERVICE,
     queues=(USAGE_METER_EVENTS, USAGE_METER_WEBHOOKS),
     sends=(
         QuotaThresholdCrossedV1,

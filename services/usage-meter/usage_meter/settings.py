@@ -3,13 +3,14 @@
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 
 from jettythunder.settings import ServiceSettings, StorageSettings
+from usage_meter.webhooks.secret import signing_key
 
 
 class Settings(ServiceSettings, StorageSettings):
     """What the usage-meter needs from the environment."""
 
-    # Each scheduled job holds a connection for its lock while it works on another.
-    database_pool_size: int = Field(default=10, ge=10, description="Connections to the database at most")
+    # Reconciliation holds one for its lock while it works on another, and events are booked beside it.
+    database_pool_size: int = Field(default=10, ge=3, description="Connections to the database at most")
     usage_meter_batch_size: int = Field(default=1000, ge=1, description="Events booked in one transaction")
     usage_meter_linger_seconds: float = Field(
         default=0.05, ge=0, description="How long the first event of a batch waits for others"
@@ -29,7 +30,7 @@ class Settings(ServiceSettings, StorageSettings):
         default=30, gt=0, description="How often expired reservations are released"
     )
     usage_reconcile_seconds: float = Field(
-        default=86_400, gt=0, description="How often bucket, assets, ledger and counters are compared"
+        default=86_400, gt=0, description="How often bucket, assets, ledger, counters and hours are compared"
     )
     usage_reconcile_settle_seconds: float = Field(
         default=30, ge=0, description="Between the two looks of a reconciliation that mends"
@@ -38,12 +39,22 @@ class Settings(ServiceSettings, StorageSettings):
         default=None, description="Where AgentCache takes webhooks about quotas; without it none are sent"
     )
     agentcache_webhook_secret: SecretStr | None = Field(
-        default=None, validate_default=True, description="What webhooks are signed with"
+        default=None,
+        validate_default=True,
+        description="What webhooks are signed with: text of 16 bytes or more, or whsec_ and base64 of them",
     )
 
     @field_validator("agentcache_webhook_secret")
     @classmethod
     def _webhooks_are_signed(cls, secret: SecretStr | None, given: ValidationInfo) -> SecretStr | None:
-        if given.data.get("agentcache_webhook_url") is not None and secret is None:
+        if secret is not None:
+            signing_key(secret.get_secret_value())
+        elif given.data.get("agentcache_webhook_url") is not None:
             raise ValueError("AGENTCACHE_WEBHOOK_URL is set, so what is sent there must be signed")
         return secret
+
+    @property
+    def webhook_key(self) -> bytes:
+        """What webhooks are signed with; empty where none are sent."""
+        secret = self.agentcache_webhook_secret
+        return signing_key(secret.get_secret_value()) if secret is not None else b""

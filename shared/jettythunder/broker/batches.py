@@ -25,10 +25,10 @@ from jettythunder import telemetry
 from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
-from jettythunder.broker.settling import DATABASE_AWAY, Delivered, Settler, count_messages
+from jettythunder.broker.settling import Delivered, Settler, count_messages
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.contracts.envelope import AnyPayload, Event, Payload
-from jettythunder.errors import BrokerUnavailable, UnknownEventType
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable, UnknownEventType
 
 log = telemetry.logger(__name__)
 
@@ -97,6 +97,8 @@ class BatchConsumer(Generic[Item]):
         self._settler = Settler(publisher, queue, retry_delays_ms=retry_delays_ms)
         self._parsers: dict[type[Payload], Callable[[Any], Item]] = {}
         self._arrived: list[_Arrived[Item]] = []
+        self._applying = 0
+        self._failures: _Failures | None = None
         self._changed = asyncio.Event()
         self._closing = False
         self._consuming = False
@@ -106,6 +108,12 @@ class BatchConsumer(Generic[Item]):
     def on(self, payload: type[AnyPayload], parse: Callable[[Event[AnyPayload]], Item]) -> None:
         """Let messages of this type become items."""
         self._parsers[payload] = parse
+
+    @property
+    def unapplied(self) -> int:
+        """How many messages it has received and neither applied nor set aside yet."""
+        unsettled = self._failures.unsettled if self._failures is not None else 0
+        return len(self._arrived) + self._applying + unsettled
 
     def start(self) -> None:
         """Run in the background."""
@@ -153,6 +161,7 @@ class BatchConsumer(Generic[Item]):
             consuming = await channel.basic_consume(self._queue.name, self._on_message)
             self._consuming = not self._lost
             async with _Failures(channel, self._settle) as failures:
+                self._failures = failures
                 while not self._lost and not self._closing:
                     await self._take_batch(channel, failures)
                 if self._lost:
@@ -185,8 +194,12 @@ class BatchConsumer(Generic[Item]):
                 async with asyncio.timeout(self._linger_seconds):
                     await self._changed.wait()
         batch, self._arrived = self._arrived[: self._batch_size], self._arrived[self._batch_size :]
-        if batch and not self._lost:
-            await self._process(batch, channel, failures)
+        self._applying = len(batch)
+        try:
+            if batch and not self._lost:
+                await self._process(batch, channel, failures)
+        finally:
+            self._applying = 0
 
     def _decoded(self, message: DeliveredMessage) -> _Arrived[Item]:
         event = None
@@ -215,7 +228,7 @@ class BatchConsumer(Generic[Item]):
         if items:
             with telemetry.correlated(None):
                 failed += await self._apply_items(items)
-        if not failed and not failures.waiting:
+        if not failed and not failures.unsettled:
             await channel.basic_ack(_tag(batch[-1].message), multiple=True)
             return
         # A tag that stands for all before it would take the failed ones along.
@@ -241,7 +254,7 @@ class BatchConsumer(Generic[Item]):
         while True:
             try:
                 await self._apply([each.item for each in items])
-            except DATABASE_AWAY as error:
+            except DatabaseUnavailable as error:
                 if self._closing:
                     raise BrokerUnavailable from error
                 log.warning("batch waits: the database can't be reached", error_type=type(error).__name__)
@@ -279,16 +292,11 @@ class _Failures:
         self._channel = channel
         self._settle = settle
         self._queue: asyncio.Queue[_Failed] = asyncio.Queue()
-        self._unsettled = 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether some are not settled yet."""
-        return self._unsettled > 0
+        self.unsettled = 0
 
     def add(self, failed: Sequence[_Failed]) -> None:
         """Have these settled."""
-        self._unsettled += len(failed)
+        self.unsettled += len(failed)
         for each in failed:
             self._queue.put_nowait(each)
 
@@ -316,7 +324,7 @@ class _Failures:
                     await asyncio.sleep(_HOLD_SECONDS)
                 else:
                     break
-            self._unsettled -= 1
+            self.unsettled -= 1
             self._queue.task_done()
 
 

@@ -30,6 +30,14 @@ class Publisher:
         self._link = link
         self._timeout_seconds = timeout_seconds
 
+    async def connect(self) -> None:
+        """Connect, where there is no open connection.
+
+        Raises:
+            BrokerUnavailable: the broker can't be reached.
+        """
+        await self._link.channel()
+
     async def publish(
         self,
         body: bytes,

@@ -46,9 +46,6 @@ ERROR_CODE = "x-jt-error-code"
 ERROR_MESSAGE = "x-jt-error-message"
 FINGERPRINT = "x-jt-fingerprint"
 
-# What is raised while PostgreSQL can't be reached.
-DATABASE_AWAY: tuple[type[BaseException], ...] = (DatabaseUnavailable,)
-
 _UNKNOWN_TYPE_WAITS = timedelta(days=1)
 _MOST_ATTEMPTS = 1000
 
@@ -166,7 +163,7 @@ class Settler:
 def _waits_for_others(error: Exception, failing_for: timedelta) -> bool:
     if isinstance(error, UnknownEventType):
         return failing_for < _UNKNOWN_TYPE_WAITS
-    return isinstance(error, DATABASE_AWAY)
+    return isinstance(error, DatabaseUnavailable)
 
 
 def _jittered(delay_ms: int) -> float:

@@ -37,7 +37,6 @@ from jettythunder.broker import topology
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
 from jettythunder.broker.settling import (
-    DATABASE_AWAY,
     Delivered,
     Settler,
     count_messages,
@@ -47,7 +46,7 @@ from jettythunder.broker.settling import (
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.errors import DatabaseUnavailable, JettyThunderError, UnknownEventType
+from jettythunder.errors import JettyThunderError, UnknownEventType
 
 log = telemetry.logger(__name__)
 
@@ -276,8 +275,6 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
 def denied(error: Exception) -> Denied:
     """The error as an answer to a command; what is not in the error table says no more than that."""
     known = error if isinstance(error, JettyThunderError) else JettyThunderError()
-    if isinstance(error, DATABASE_AWAY):
-        known = DatabaseUnavailable()
     unexpected = error if known is not error and not isinstance(error, ValidationError) else None
     log.warning("command denied", code=known.code, error_type=type(error).__name__, exc_info=unexpected)
     return Denied(code=known.code, detail=known.detail, status=known.status, retryable=known.retryable)

@@ -48,6 +48,30 @@ class RotateCredentialsV1(Payload):
         return self.agentcache_user_id
 
 
+class SuspendAccountV1(Payload):
+    """Suspend an account: it may do nothing until it is resumed, and its assets stay."""
+
+    TYPE: ClassVar[str] = "jettythunder.account.suspend.v1"
+
+    agentcache_user_id: str = Field(min_length=1, max_length=255)
+
+    @property
+    def about(self) -> str:
+        return self.agentcache_user_id
+
+
+class ResumeAccountV1(Payload):
+    """End an account's suspension."""
+
+    TYPE: ClassVar[str] = "jettythunder.account.resume.v1"
+
+    agentcache_user_id: str = Field(min_length=1, max_length=255)
+
+    @property
+    def about(self) -> str:
+        return self.agentcache_user_id
+
+
 class AccountReply(BaseModel):
     """An account with its credentials. Travels on the caller's private reply queue only."""
 

@@ -1,7 +1,9 @@
-"""Assets: stored, read and deleted."""
+"""Assets: stored, verified, read and deleted."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.contracts.envelope import Payload
 
@@ -76,3 +78,32 @@ class AssetObjectMissingV1(_AboutAccount):
     s3_key: str
     size_bytes: int
     found_bytes: int | None = None
+
+
+class VerifyAssetV1(_AboutAccount):
+    """Read an asset's object once, and answer with the SHA-256 of its bytes.
+
+    ``size_bytes`` is the size that the asset's row says.
+    """
+
+    TYPE: ClassVar[str] = "jettythunder.asset.verify.v1"
+
+    asset_id: UUID
+    s3_bucket: str
+    s3_key: str
+    size_bytes: int = Field(ge=0)
+
+
+class AssetVerified(BaseModel):
+    """The answer to VerifyAssetV1: what the object storage really has.
+
+    ``content_hash`` is the SHA-256 of all ``size_bytes`` bytes of the object, hexadecimal; whoever asked
+    compares both with the asset.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["verified"] = "verified"
+    asset_id: UUID
+    content_hash: str
+    size_bytes: int

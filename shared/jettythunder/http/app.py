@@ -15,7 +15,7 @@ from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.problems import answer_problems
-from jettythunder.http.provided import request_registry
+from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
 from jettythunder.settings import ServiceSettings, load
 
@@ -63,7 +63,7 @@ async def healthz() -> dict[str, str]:
 
 async def readyz(request: Request) -> Response:
     """Every server this service needs answers; 503 names those that don't."""
-    pings = svcs.Container(request_registry(request)).get_pings()
+    pings = svcs.Container(registry_of(request)).get_pings()
     results = await asyncio.gather(*(ping.aping() for ping in pings), return_exceptions=True)
     checks = {
         ping.name.rpartition(".")[2]: _state(result) for ping, result in zip(pings, results, strict=True)

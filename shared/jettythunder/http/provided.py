@@ -15,14 +15,19 @@ def provided(kind: type[Kind]) -> Callable[[Request], Kind]:
     >>> AnyUploads = Annotated[Uploads, Depends(provided(Uploads))]
     """
 
-    def find(request: Request) -> Kind:
-        # A value needs no clean-up, so the container can be left to itself.
-        return svcs.Container(request_registry(request)).get(kind)
+    def provide(request: Request) -> Kind:
+        return find(request, kind)
 
-    return find
+    return provide
 
 
-def request_registry(request: Request) -> svcs.Registry:
+def find(request: Request, kind: type[Kind]) -> Kind:
+    """What the service that serves a request has registered as ``kind``."""
+    # A value needs no clean-up, so the container can be left to itself.
+    return svcs.Container(registry_of(request)).get(kind)
+
+
+def registry_of(request: Request) -> svcs.Registry:
     """The registry of the application that serves a request."""
     found: svcs.Registry = request.state.svcs_registry
     return found

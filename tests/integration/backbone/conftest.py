@@ -15,16 +15,16 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitRouter
+from jettythunder.backbone import Backbone, open_backbone
+from jettythunder.operations import Operations, open_operations
 from tests.support.infrastructure import Infrastructure
 
 from jettythunder import outbox
-from jettythunder.backbone import Backbone, open_backbone
 from jettythunder.broker import topology
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import Pool
-from jettythunder.operations import Operations, open_operations
 from jettythunder.settings import ServiceSettings
 from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
 

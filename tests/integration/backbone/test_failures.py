@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
+from jettythunder.operations import DeadLetter, Selection
 from tests.integration.backbone.conftest import QUEUE, RETRY_DELAYS_SECONDS, Bench, deleted
 from tests.support.waiting import eventually
 
@@ -15,7 +16,6 @@ from jettythunder.broker.subscribers import IMMEDIATE_ATTEMPTS
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.errors import AccountNotFound, JettyThunderError, StorageUnavailable
-from jettythunder.operations import DeadLetter, Selection
 
 POISON_BYTES = 666
 

@@ -16,6 +16,7 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from faststream import Context
 from faststream.rabbit import RabbitRouter
+from jettythunder.operations import Selection
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
 from tests.integration.backbone.conftest import (
@@ -44,7 +45,6 @@ from jettythunder.errors import (
     JettyThunderError,
     StorageUnavailable,
 )
-from jettythunder.operations import Selection
 from usage_meter.messages import USAGE_METER_WEBHOOKS
 
 WHO = "tester"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from jettythunder.backbone import open_backbone
 from tests.integration.backbone.conftest import settings_for
 from tests.support.infrastructure import Infrastructure, running_infrastructure
 from tests.support.waiting import eventually
 
-from jettythunder.backbone import open_backbone
 from jettythunder.broker import topology
 from jettythunder.broker.connection import EventLogLost, declare_topology
 from jettythunder.broker.event_log import open_event_log
 from jettythunder.errors import BrokerUnavailable
-from jettythunder_cli.stack.layout import REPOSITORY
+from jettythunder_dev.layout import REPOSITORY
 
 pytestmark = pytest.mark.chaos
 

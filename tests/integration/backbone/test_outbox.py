@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from jettythunder.backbone import open_backbone
 from prometheus_client import REGISTRY
 from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted, opened_bench, settings_for
 from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
-from jettythunder.backbone import open_backbone
 from jettythunder.broker.event_log import open_event_log
 from jettythunder.database import Connection
 from jettythunder.outbox.relay import LOCK_SPACE, Batch, Relay

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
+from jettythunder.operations import Replay, Selection
 from tests.integration.backbone.conftest import QUEUE, SOURCE, Bench, deleted
 from tests.integration.backbone.test_failures import dead_letters
 from tests.support.commands import OPERATOR, jettythunder
@@ -27,7 +28,6 @@ from jettythunder.errors import (
     MalformedEvent,
     ReplayNotResumable,
 )
-from jettythunder.operations import Replay, Selection
 
 
 def of(event_ids: list[UUID]) -> EventFilter:

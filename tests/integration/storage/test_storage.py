@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
+from storage_gateway.domain import content_disposition
 
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody, UploadIncomplete
 from jettythunder.storage import ObjectMissing, Storage, StoredPart
-from storage_gateway.domain import content_disposition
 
 from .conftest import Opener, misbehaving
 

@@ -31,7 +31,7 @@ from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, Ass
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.database import Pool
-from jettythunder_operators.migrations import migrate
+from jettythunder_migrations import migrate
 from usage_meter import consumers
 from usage_meter.domain import Adjustment, Fact, Resource
 from usage_meter.repository import LedgerRepository, RollupRepository

@@ -1,25 +1,24 @@
 """The pure rules of chunks."""
 
-import base64
-import contextlib
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from chunk_worker.domain import (
-    ByteBudget,
-    Progress,
-    RecordedChunk,
-    check_source,
-    parse_content_md5,
-    stored_already,
-)
-from jettythunder.errors import BadRequest, EdgeBusy, InvalidField, LinkInvalid, UploadNotOpen
+from chunk_worker.chunks.model import RecordedChunk, Upload, check_source, stored_already
+from jettythunder.errors import LinkInvalid, UploadNotOpen
+
+from .fakes import OPEN_UPLOAD, made_chunk
 
 UPLOAD = UUID(int=1)
 SIGNED = "?expires_at=1&signature=s"
 SOURCE = f"http://gateway:3000/internal/chunks/{UPLOAD}/7"
-RECORDED = RecordedChunk(number=7, size_bytes=1, md5="aa", etag='"aa"', edge="e")
+CHUNK = made_chunk(b"bytes", number=7)
+RECORDED = RecordedChunk(number=7, size_bytes=5, md5=CHUNK.md5, etag='"etag"', edge="e")
+OTHER = replace(RECORDED, md5="0" * 32)
+JOINING = replace(OPEN_UPLOAD, takes_chunks=False)
+COMPLETED = replace(OPEN_UPLOAD, takes_chunks=False, s3_upload_id=None)
+ABORTED = replace(OPEN_UPLOAD, takes_chunks=False, keeps_chunks=False)
 
 
 def test_a_gateway_s_address_is_taken() -> None:
@@ -57,65 +56,35 @@ def test_an_address_on_the_list_is_taken() -> None:
     check_source(SOURCE + SIGNED, upload_id=UPLOAD, number=7, prefixes=prefixes)
 
 
-@pytest.mark.parametrize("status", ["created", "receiving"])
-def test_an_open_upload_takes_new_bytes(status: str) -> None:
-    assert stored_already(Progress(status, None), "aa") is None
-    assert stored_already(Progress(status, RECORDED), "bb") is None
+@pytest.mark.parametrize("recorded", [None, OTHER])
+def test_an_open_upload_takes_new_bytes(recorded: RecordedChunk | None) -> None:
+    assert stored_already(replace(OPEN_UPLOAD, recorded=recorded), CHUNK) is None
 
 
-@pytest.mark.parametrize("status", ["completing", "completed", "aborted", "expired"])
-def test_a_closed_upload_takes_no_new_bytes(status: str) -> None:
+@pytest.mark.parametrize("upload", [JOINING, COMPLETED, ABORTED])
+@pytest.mark.parametrize("recorded", [None, OTHER])
+def test_a_closed_upload_takes_no_new_bytes(upload: Upload, recorded: RecordedChunk | None) -> None:
     with pytest.raises(UploadNotOpen):
-        stored_already(Progress(status, None), "aa")
+        stored_already(replace(upload, recorded=recorded), CHUNK)
 
 
-@pytest.mark.parametrize("status", ["created", "receiving", "completing", "completed"])
-def test_the_same_bytes_are_answered_from_the_record(status: str) -> None:
-    assert stored_already(Progress(status, RECORDED), "aa") is RECORDED
+@pytest.mark.parametrize("upload", [OPEN_UPLOAD, JOINING, COMPLETED])
+def test_the_same_bytes_are_answered_from_the_record(upload: Upload) -> None:
+    assert stored_already(replace(upload, recorded=RECORDED), CHUNK) is RECORDED
 
 
-@pytest.mark.parametrize("status", ["aborted", "expired"])
-def test_a_failed_upload_s_record_answers_nothing(status: str) -> None:
+def test_a_failed_upload_s_record_answers_nothing() -> None:
     with pytest.raises(UploadNotOpen):
-        stored_already(Progress(status, RECORDED), "aa")
+        stored_already(replace(ABORTED, recorded=RECORDED), CHUNK)
 
 
-def test_a_checksum_header_is_read() -> None:
-    assert parse_content_md5(base64.b64encode(bytes(range(16))).decode()) == bytes(range(16)).hex()
+def test_an_upload_without_multipart_upload_takes_no_chunk() -> None:
+    with pytest.raises(UploadNotOpen):
+        stored_already(replace(OPEN_UPLOAD, s3_upload_id=None), CHUNK)
 
 
-def test_a_missing_checksum_header_is_asked_for() -> None:
-    with pytest.raises(BadRequest):
-        parse_content_md5(None)
-
-
-@pytest.mark.parametrize("header", ["", "nonsense", "QUJD", "AAECAwQFBgcICQoLDA0ODw", "ä" * 24])
-def test_a_malformed_checksum_header_is_refused(header: str) -> None:
-    with pytest.raises(InvalidField):
-        parse_content_md5(header)
-
-
-def test_a_budget_lets_in_what_fits() -> None:
-    budget = ByteBudget(10)
-    with budget.taken(6), budget.taken(4):
-        assert budget.in_flight_bytes == 10
-    assert budget.in_flight_bytes == 0
-
-
-def test_a_budget_refuses_what_does_not_fit() -> None:
-    budget = ByteBudget(10)
-    with budget.taken(6), pytest.raises(EdgeBusy), budget.taken(5):
-        raise AssertionError("let in")
-
-
-def test_a_chunk_larger_than_the_budget_is_let_in_alone() -> None:
-    budget = ByteBudget(10)
-    with budget.taken(11):
-        assert budget.in_flight_bytes == 11
-
-
-def test_a_failed_chunk_gives_its_bytes_back() -> None:
-    budget = ByteBudget(10)
-    with contextlib.suppress(ValueError), budget.taken(6):
-        raise ValueError
-    assert budget.in_flight_bytes == 0
+@pytest.mark.parametrize("recorded", [None, RECORDED])
+@pytest.mark.parametrize("other", [{"s3_key": "another/key"}, {"s3_upload_id": "another"}])
+def test_a_chunk_for_another_object_is_refused(recorded: RecordedChunk | None, other: dict[str, str]) -> None:
+    with pytest.raises(LinkInvalid):
+        stored_already(replace(OPEN_UPLOAD, recorded=recorded), replace(CHUNK, **other))  # type: ignore[arg-type]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from tests.support.printed import printed
-
 from jettythunder.event_log import EventFilter
 from jettythunder.operations import DeadLetterGroup, Replay
+from tests.support.printed import printed
+
 from jettythunder_operators.dead_letters import example_table, group_table
 from jettythunder_operators.events import replay_table
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jettythunder.errors import InvalidField
-from provisioning.domain import user_id_of
+from provisioning.accounts.model import user_id_of
 
 USER = "0b2f9a34-51c7-4a7e-9d18-7a6f3f0e2c11"
 

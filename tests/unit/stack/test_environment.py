@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jettythunder_cli.stack.environment import passed_on, read_environment, write_environment
+from jettythunder_dev.environment import read_environment, write_environment
 
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]))
 
@@ -28,17 +28,3 @@ def test_a_shell_sees_the_value(tmp_path: Path) -> None:
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     write_environment(tmp_path / "env", tmp_path / "env", {"SECRET": "s"})
     assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600
-
-
-def test_services_get_settings_and_nothing_else_of_the_users_environment() -> None:
-    given_environment = {
-        "JETTYSPEED_CHUNK_SIZE_MB": "20",
-        "RATE_LIMIT_MAX_REQUESTS": "5",
-        "JETTYTHUNDER_MASTER_KEY": "of another stack",
-        "JETTYTHUNDER_DATA_DIR": "/somewhere",
-        "SSH_AUTH_SOCK": "/tmp/agent",
-    }
-    assert passed_on(given_environment, known=["JETTYTHUNDER_MASTER_KEY"]) == {
-        "JETTYSPEED_CHUNK_SIZE_MB": "20",
-        "RATE_LIMIT_MAX_REQUESTS": "5",
-    }

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jettythunder_cli.stack import layout as layouts
-from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.layout import Layout, find_layout
+from jettythunder_dev import layout as layouts
+from jettythunder_dev.errors import StackError
+from jettythunder_dev.layout import Layout, find_layout
 
 
 def test_the_argument_goes_before_the_environment(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.ports import PortBook, require_free
+from jettythunder_dev.errors import StackError
+from jettythunder_dev.ports import PortAllocator, require_free
 
 
 @pytest.fixture
@@ -17,21 +17,21 @@ def taken() -> Iterator[int]:
 
 
 def test_a_taken_port_is_passed_over(taken: int) -> None:
-    assert PortBook(remembered={}, held={}).choose("postgres", taken) > taken
+    assert PortAllocator(remembered={}, held={}).choose("postgres", taken) > taken
 
 
 def test_no_port_is_given_twice(taken: int) -> None:
-    book = PortBook(remembered={}, held={})
-    assert book.choose("one", taken) != book.choose("other", taken)
+    allocator = PortAllocator(remembered={}, held={})
+    assert allocator.choose("one", taken) != allocator.choose("other", taken)
 
 
 def test_the_port_of_the_last_start_is_kept(taken: int) -> None:
-    free = PortBook(remembered={}, held={}).choose("postgres", taken)
-    assert PortBook(remembered={"postgres": free}, held={}).choose("postgres", taken + 300) == free
+    free = PortAllocator(remembered={}, held={}).choose("postgres", taken)
+    assert PortAllocator(remembered={"postgres": free}, held={}).choose("postgres", taken + 300) == free
 
 
 def test_a_port_that_the_running_stack_holds_is_its_own(taken: int) -> None:
-    assert PortBook(remembered={}, held={"postgres": taken}).choose("postgres", 1) == taken
+    assert PortAllocator(remembered={}, held={"postgres": taken}).choose("postgres", 1) == taken
 
 
 def test_the_error_names_the_holder_and_the_variable(taken: int) -> None:

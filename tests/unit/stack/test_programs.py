@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from supervisor.datatypes import dict_of_key_value_pairs
 
-from jettythunder_cli.stack.errors import StackError
-from jettythunder_cli.stack.rabbitmq import server_applications
-from jettythunder_cli.stack.supervisor import render_value
+from jettythunder_dev.errors import StackError
+from jettythunder_dev.rabbitmq import server_applications
+from jettythunder_dev.supervisor import render_value
 
 
 @pytest.mark.parametrize("value", ["plain", "", "with, comma", "it's", 'a "word" of', "a=b&c=d", "päth/ö"])

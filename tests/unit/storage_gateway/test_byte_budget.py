@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from storage_gateway.spool import ByteBudget
 
 from jettythunder.errors import GatewayBusy
-from storage_gateway.spool import ByteBudget
 
 
 async def settle() -> None:

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
+from storage_gateway.form import Form
 
 from jettythunder.errors import (
     InvalidField,
@@ -18,7 +19,6 @@ from jettythunder.errors import (
     UnsupportedMediaType,
     UploadTimedOut,
 )
-from storage_gateway.form import Form
 
 BOUNDARY = "b0undary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"

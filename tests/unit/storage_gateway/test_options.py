@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from storage_gateway.domain import UploadOptions
 
 from jettythunder.errors import InvalidField
 from storage_gateway import domain
-from storage_gateway.domain import UploadOptions
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HASH = "ab" * 32

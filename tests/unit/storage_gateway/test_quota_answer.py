@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from storage_gateway.domain import GIGABYTE, percent, quota_answer
 
 COUNTERS: dict[str, Any] = {

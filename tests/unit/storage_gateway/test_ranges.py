@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from storage_gateway.domain import ByteRange, parse_range
 
 from jettythunder.errors import RangeNotSatisfiable
-from storage_gateway.domain import ByteRange, parse_range
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from usage_meter.domain import (
     Adjustment,
     Entry,

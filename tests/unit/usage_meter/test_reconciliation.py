@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-
 from usage_meter.findings import Findings, LedgerDrift, Missing, Orphan, compare, compare_ownerless
 from usage_meter.repository import Account
 

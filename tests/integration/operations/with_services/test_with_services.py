@@ -11,6 +11,8 @@ import aio_pika
 import asyncpg
 import httpx
 import pytest
+from jettythunder.operations import Operations
+from jettythunder.operations.rebuilding import rebuild_usage
 from tests.support.gateway import Tenant, World
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services
@@ -23,8 +25,6 @@ from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
-from jettythunder.operations import Operations
-from jettythunder.operations.rebuilding import rebuild_usage
 from usage_meter.messages import USAGE_METER_EVENTS
 
 WHO = {"X-Operator": "tester"}

@@ -1,0 +1,1 @@
+"""The developer stack: servers and services on this machine, run from a checkout of the repository."""

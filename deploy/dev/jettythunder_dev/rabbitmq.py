@@ -1,0 +1,158 @@
+"""RabbitMQ as a role: a node of its own, with an Erlang port mapper of its own, all on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
+
+from jettythunder_client.private_files import write_private
+from jettythunder_dev.clients import ping_broker
+from jettythunder_dev.errors import StackError
+from jettythunder_dev.layout import Layout, read_template
+from jettythunder_dev.packages import find_rabbitmq
+from jettythunder_dev.programs import Program
+
+USER = "jettythunder"
+
+
+class NativeRabbitMQ:
+    """A node under `layout.rabbitmq`, run by RabbitMQ's own script as the current user.
+
+    The port mapper (epmd) is a program of the stack as well: a node that finds none starts one that would
+    outlive it.
+    """
+
+    name = "rabbitmq"
+    source = "native"
+
+    def __init__(
+        self, *, layout: Layout, port: int, distribution_port: int, epmd_port: int, password: str
+    ) -> None:
+        self._folder = layout.rabbitmq
+        self._node = f"{layout.identifier}@localhost"
+        self._port = port
+        self._distribution_port = distribution_port
+        self._epmd_port = epmd_port
+        self._password = password
+        scripts = find_rabbitmq()
+        if scripts is None:
+            raise StackError("RabbitMQ is not installed: install it, and repeat.")
+        self._scripts = scripts
+        self.version = rabbitmq_version(scripts)
+
+    def prepare(self) -> None:
+        """Write the node's configuration; the node makes its own data."""
+        for folder in ("home", "mnesia", "log"):
+            (self._folder / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings = Template(read_template("rabbitmq.conf")).substitute(
+            port=self._port, user=USER, password=self._password
+        )
+        write_private(self._folder / "rabbitmq.conf", settings)
+        write_private(self._folder / "enabled_plugins", "[].\n")
+        link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
+
+    def programs(self) -> list[Program]:
+        epmd = Program(
+            name="epmd",
+            command=[find_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+            directory=self._folder,
+            priority=10,
+            listens_on=self._epmd_port,
+        )
+        node = Program(
+            name=self.name,
+            command=[str(self._folder / "server" / "sbin" / "rabbitmq-server")],
+            directory=self._folder,
+            environment={
+                "HOME": str(self._folder / "home"),
+                "RABBITMQ_SCRIPTS_DIR": str(self._folder / "server" / "sbin"),
+                "RABBITMQ_NODENAME": self._node,
+                "RABBITMQ_DIST_PORT": str(self._distribution_port),
+                "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
+                "RABBITMQ_CONF_ENV_FILE": str(self._folder / "rabbitmq-env.conf"),
+                "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "enabled_plugins"),
+                "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+                "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+                "ERL_EPMD_PORT": str(self._epmd_port),
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
+                # Makes the script become the server instead of its parent, so that signals reach the server.
+                "RUNNING_UNDER_SYSTEMD": "true",
+            },
+            priority=11,
+            stop_wait_seconds=30,
+        )
+        return [epmd, node]
+
+    def ping(self) -> None:
+        ping_broker(self.variables()["RABBITMQ_URL"])
+
+    def complete(self) -> None:
+        """The node makes its user by itself."""
+
+    def variables(self) -> dict[str, str]:
+        return {"RABBITMQ_URL": f"amqp://{USER}:{quote(self._password, safe='')}@127.0.0.1:{self._port}/"}
+
+    def describe(self) -> str:
+        return f"RabbitMQ {self.version} on 127.0.0.1:{self._port}"
+
+
+def rabbitmq_version(scripts: Path) -> str:
+    """The version, read from the installation's folder name (`rabbitmqctl version` would start an Erlang)."""
+    found = re.search(r"\d+\.\d+\.\d+", str((scripts / "rabbitmq-server").resolve()))
+    return found.group() if found else "unknown"
+
+
+def link_server(installation: Path, linked: Path) -> None:
+    """Make a folder that shows the installation with only those plugins that the server itself consists of.
+
+    Erlang looks through every plugin's folder for each module it loads; without the seventy that are not
+    enabled the server starts in half the time.
+    """
+    plugins = installation / "plugins"
+    shutil.rmtree(linked, ignore_errors=True)
+    (linked / "plugins").mkdir(parents=True)
+    for folder in installation.iterdir():
+        if folder != plugins:
+            (linked / folder.name).symlink_to(folder)
+    for needed in server_applications(plugins):
+        (linked / "plugins" / needed.name).symlink_to(needed)
+
+
+def server_applications(plugins: Path) -> list[Path]:
+    """The folders under `plugins` that the application `rabbit` needs, found through the .app files.
+
+    All of them where the installation is of another shape, such as packed archives.
+    """
+    available = {path.name.split("-")[0]: path for path in plugins.iterdir()}
+    needed: set[str] = set()
+    wanted = {"rabbit"}
+    while wanted:
+        name = wanted.pop()
+        description = available[name] / "ebin" / f"{name}.app" if name in available else None
+        if description is None or name in needed:
+            continue
+        if not description.is_file():
+            return list(available.values())
+        needed.add(name)
+        wanted |= set(re.findall(r"\w+", _applications_of(description.read_text())))
+    return [available[name] for name in needed]
+
+
+def _applications_of(description: str) -> str:
+    """The inside of `{applications, [...]}` and `{included_applications, [...]}` in an .app file."""
+    return " ".join(re.findall(r"applications\s*,\s*\[([^\]]*)\]", description))
+
+
+def find_epmd() -> str:
+    found = shutil.which("epmd", path=os.pathsep.join([os.environ.get("PATH", ""), "/opt/homebrew/bin"]))
+    if found:
+        return found
+    bundled = sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
+    if bundled:
+        return str(bundled[-1])
+    raise StackError("Erlang's port mapper `epmd` is not on the PATH: install Erlang, and repeat.")

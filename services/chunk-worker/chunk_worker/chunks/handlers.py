@@ -1,0 +1,32 @@
+"""What a chunk-worker does with the gateways' commands: parse, call, answer."""
+
+from typing import Annotated
+
+from faststream import Context
+from faststream.rabbit import Channel, RabbitRouter
+
+from chunk_worker.chunks.model import Chunk
+from chunk_worker.chunks.spooled import SpooledChunks
+from chunk_worker.messages import CHUNK_WORKER_COMMANDS
+from jettythunder.broker.subscribers import consumes, of_type
+from jettythunder.contracts.envelope import Event
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+
+router = RabbitRouter()
+commands = router.subscriber(**consumes(CHUNK_WORKER_COMMANDS, prefetch=1))
+
+
+def set_prefetch(count: int) -> None:
+    """Set how many chunks are in flight at once, before the broker is started."""
+    commands.channel = Channel(prefetch_count=count)
+
+
+@commands(filter=of_type(UploadChunkV1))
+async def on_upload_chunk(
+    event: Event[UploadChunkV1], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
+) -> ChunkStored:
+    """Store a chunk. The caller waits for the answer, and repeats what is worth repeating."""
+    command = event.data
+    chunk = Chunk(**command.model_dump(exclude={"source_url"}))
+    stored = await chunks.store(chunk, source_url=command.source_url)
+    return ChunkStored(upload_id=chunk.upload_id, number=chunk.number, etag=stored.etag, md5=stored.md5)

@@ -1,0 +1,67 @@
+"""Uploads and their chunks in PostgreSQL."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chunk_worker.chunks.model import RecordedChunk, Upload
+from jettythunder import outbox
+from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
+from jettythunder.database import Database, Queries
+
+SOURCE = "/chunk-worker"
+
+
+@dataclass(frozen=True)
+class _UploadRow:
+    takes_chunks: bool
+    keeps_chunks: bool
+    s3_key: str
+    s3_upload_id: str | None
+    size_bytes: int | None
+    md5: str | None
+    etag: str | None
+    edge: str | None
+
+
+_queries = Queries("chunk_worker.chunks")
+_fetch_upload = _queries.maybe("fetch_upload", _UploadRow)
+_record_chunk = _queries.maybe("record_chunk", bool)
+
+
+class Store:
+    """Reads uploads, and writes the chunks that were stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def upload(self, upload_id: UUID, *, account_id: UUID, number: int) -> Upload | None:
+        """An account's upload with what is recorded of one of its chunks."""
+        row = await _fetch_upload(self._database, upload_id=upload_id, account_id=account_id, number=number)
+        if row is None:
+            return None
+        return Upload(
+            takes_chunks=row.takes_chunks,
+            keeps_chunks=row.keeps_chunks,
+            s3_key=row.s3_key,
+            s3_upload_id=row.s3_upload_id,
+            recorded=_recorded(row, number),
+        )
+
+    async def record(self, event: ChunkUploadedV1) -> bool:
+        """Record a stored chunk together with its event; False where the upload takes no more chunks."""
+        recorded = await _record_chunk(
+            self._database,
+            **event.model_dump(exclude={"account_id"}),
+            **vars(outbox.rows(event, source=SOURCE)),
+        )
+        return bool(recorded)
+
+    async def publish_failure(self, event: ChunkFailedV1) -> None:
+        """Have the event published that a chunk failed."""
+        await outbox.write(self._database, event, source=SOURCE)
+
+
+def _recorded(row: _UploadRow, number: int) -> RecordedChunk | None:
+    if row.size_bytes is None or row.md5 is None or row.etag is None or row.edge is None:
+        return None
+    return RecordedChunk(number, row.size_bytes, row.md5, row.etag, row.edge)

@@ -1,0 +1,92 @@
+"""Taking chunks that clients send by HTTP, each with a token for it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from prometheus_client import Gauge
+from starlette.requests import ClientDisconnect
+
+from chunk_worker.chunks.model import Chunk, RecordedChunk
+from chunk_worker.chunks.storing import ChunkStore
+from chunk_worker.edge.model import InFlightBytes, check_token, parse_content_md5
+from chunk_worker.edge.recorder import Recorder
+from jettythunder.edge_tokens import EdgeTokens
+from jettythunder.errors import TruncatedBody, UploadTimedOut
+
+_in_flight = Gauge("jettythunder_edge_in_flight_bytes", "Bytes of chunks that clients are sending")
+
+
+class EdgeIngest:
+    """Takes chunks from clients. A chunk's bytes pass through; no more than the sockets' buffers is held.
+
+    Args:
+        stall_seconds: the longest silence of a client before its chunk is given up.
+    """
+
+    def __init__(
+        self,
+        store: ChunkStore,
+        tokens: EdgeTokens,
+        in_flight: InFlightBytes,
+        recorder: Recorder,
+        *,
+        stall_seconds: float,
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._in_flight = in_flight
+        self._recorder = recorder
+        self._stall_seconds = stall_seconds
+        _in_flight.set_function(lambda: in_flight.bytes)
+
+    async def take(
+        self,
+        upload_id: UUID,
+        number: int,
+        *,
+        token: str,
+        content_md5: str | None,
+        length_bytes: int | None,
+        body: AsyncIterator[bytes],
+    ) -> RecordedChunk:
+        """Store one chunk.
+
+        Raises:
+            LinkInvalid, LinkExpired: the token does not allow this chunk, or not any more.
+            EdgeBusy: too much is in flight; nothing was read.
+            TruncatedBody, UploadTimedOut, ChecksumMismatch: not the chunk's bytes arrived; none is stored.
+        """
+        allowed = self._tokens.read(token)
+        check_token(allowed, upload_id=upload_id, number=number, length_bytes=length_bytes)
+        chunk = Chunk(
+            upload_id=upload_id,
+            account_id=allowed.account_id,
+            number=number,
+            size_bytes=allowed.size_bytes,
+            md5=parse_content_md5(content_md5),
+            s3_bucket=allowed.s3_bucket,
+            s3_key=allowed.s3_key,
+            s3_upload_id=allowed.s3_upload_id,
+        )
+        with self._in_flight.taken(chunk.size_bytes):
+            blocks = _arriving(body, stall_seconds=self._stall_seconds)
+            stored = await self._store.store(chunk, lambda: contextlib.nullcontext(blocks))
+        self._recorder.note(upload_id, number, edge=stored.edge)
+        return stored
+
+
+async def _arriving(body: AsyncIterator[bytes], *, stall_seconds: float) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(stall_seconds):
+                block = await anext(body, None)
+        except TimeoutError:
+            raise UploadTimedOut from None
+        except ClientDisconnect:
+            raise TruncatedBody from None
+        if block is None:
+            return
+        if block:
+            yield block

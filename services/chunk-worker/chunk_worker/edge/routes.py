@@ -1,0 +1,56 @@
+"""The edge's HTTP API. Clients get tokens for their chunks from a gateway."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from chunk_worker.chunks.model import RecordedChunk
+from chunk_worker.edge.ingest import EdgeIngest
+from jettythunder.errors import Unauthenticated
+from jettythunder.http import provided
+
+router = APIRouter(prefix="/edge", tags=["edge"])
+
+_token = HTTPBearer(auto_error=False, description="The chunk's token, from the upload session")
+
+_BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+
+
+def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
+    """The token of a request.
+
+    Raises:
+        Unauthenticated: there is none.
+    """
+    if given is None:
+        raise Unauthenticated("Send the chunk's token as Authorization: Bearer.")
+    return given.credentials
+
+
+@router.put("/uploads/{upload_id}/chunks/{number}", openapi_extra={"requestBody": _BODY})
+async def put_chunk(
+    request: Request,
+    upload_id: UUID,
+    number: Annotated[int, Path(ge=1, le=10_000)],
+    token: Annotated[str, Depends(bearer)],
+    ingest: Annotated[EdgeIngest, Depends(provided(EdgeIngest))],
+    content_md5: Annotated[str | None, Header(description="The chunk's MD5, base64 (RFC 1864)")] = None,
+    content_length: Annotated[int | None, Header(ge=0)] = None,
+) -> RecordedChunk:
+    """Store a chunk; the answer means that the object storage has it. Sending one again is harmless."""
+    return await ingest.take(
+        upload_id,
+        number,
+        token=token,
+        content_md5=content_md5,
+        length_bytes=content_length,
+        body=request.stream(),
+    )
+
+
+@router.get("/ping", status_code=204)
+async def ping() -> Response:
+    """Nothing, quickly: clients measure how far away this edge is. Open to all, for it reveals nothing."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})

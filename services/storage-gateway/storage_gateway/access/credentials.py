@@ -1,0 +1,131 @@
+"""Authentication: tenants by key and secret, AgentCache by its bearer token, links by their signature."""
+
+from typing import Annotated, NoReturn, Protocol
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+
+from jettythunder import signing
+from jettythunder.errors import Unauthenticated
+from jettythunder.http.guard import guarded
+from jettythunder.http.provided import find
+from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
+from storage_gateway.access.model import LinkOwner, Taken, Tenant
+from storage_gateway.access.store import Found
+from storage_gateway.errors import AccountSuspended, AssetNotFound
+
+_LONGEST_CREDENTIAL = 512
+
+_bearer = HTTPBearer(auto_error=False, description="A tenant's API key (jt_…), or AgentCache's secret")
+_secret = APIKeyHeader(name="X-API-Secret", auto_error=False, description="A tenant's API secret (jts_…)")
+
+
+class KnownAccounts(Protocol):
+    """Where credentials and the owners of links are looked up."""
+
+    async def authenticate(self, *, api_key: str, secret_digest: str) -> Found | None: ...
+
+    async def link_owner(self, asset_id: UUID) -> LinkOwner | None: ...
+
+
+class Access:
+    """Checks who calls. A tenant's credentials and its rate limit take one round trip to the database."""
+
+    def __init__(self, accounts: KnownAccounts, limits: Limits, *, webhook_secret: str) -> None:
+        self._accounts = accounts
+        self._limits = limits
+        self._webhook_secret = webhook_secret
+
+    async def tenant(self, request: Request) -> Tenant:
+        """The account whose credentials came with the request.
+
+        Raises:
+            Unauthenticated: they are missing or wrong, which counts against the address.
+            AccountSuspended: the account may do nothing.
+            RateLimited: the account's requests of this minute are used up.
+        """
+        api_key = _bearer_token(request)
+        api_secret = request.headers.get("x-api-secret", "")
+        if not api_key or not api_secret or max(len(api_key), len(api_secret)) > _LONGEST_CREDENTIAL:
+            await self._refuse(request)
+        digest = signing.secret_digest(api_secret)
+        found = await self._accounts.authenticate(api_key=api_key, secret_digest=digest)
+        # An unknown key is compared as well, so that its answer takes no other time.
+        expected = found.secret_digest if found is not None else signing.secret_digest("")
+        if not signing.matches(digest, expected) or found is None:
+            await self._refuse(request)
+        if found.status == "suspended":
+            raise AccountSuspended
+        taken = Taken(bool(found.allowed), found.remaining or 0, found.reset_seconds or 0.0)
+        note(request, taken, limit=found.rate_limit_per_minute, window_seconds=ACCOUNT_WINDOW_SECONDS)
+        return Tenant(
+            account_id=found.account_id,
+            agentcache_user_ref=found.agentcache_user_ref,
+            tier=found.tier,
+            status=found.status,
+            s3_prefix=found.s3_prefix,
+            jetty_speed_enabled=found.jetty_speed_enabled,
+            storage_quota_gb=found.storage_quota_gb,
+            bandwidth_quota_gb=found.bandwidth_quota_gb,
+            max_file_size_mb=found.max_file_size_mb,
+            rate_limit_per_minute=found.rate_limit_per_minute,
+        )
+
+    async def agentcache(self, request: Request) -> None:
+        """Let AgentCache in, within the limit of its address.
+
+        Raises:
+            RateLimited, Unauthenticated: as their names say.
+        """
+        await self._limits.count_address(request)
+        if not signing.matches(_bearer_token(request), self._webhook_secret):
+            raise Unauthenticated
+
+    async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
+        """The account behind a signed link, whose use counts as a request of that account.
+
+        Raises:
+            AssetNotFound, AccountSuspended, RateLimited: as their names say.
+        """
+        owner = await self._accounts.link_owner(asset_id)
+        if owner is None:
+            raise AssetNotFound
+        if owner.status == "suspended":
+            raise AccountSuspended
+        await self._limits.count_account(request, owner.account_id, limit=owner.rate_limit_per_minute)
+        return owner.account_id
+
+    async def _refuse(self, request: Request) -> NoReturn:
+        await self._limits.count_address(request)
+        raise Unauthenticated
+
+
+def _bearer_token(request: Request) -> str:
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    return token if scheme.lower() == "bearer" else ""
+
+
+async def _check_tenant(request: Request) -> None:
+    request.state.tenant = await find(request, Access).tenant(request)
+
+
+async def _check_agentcache(request: Request) -> None:
+    await find(request, Access).agentcache(request)
+
+
+def _tenant(request: Request) -> Tenant:
+    tenant: Tenant = request.state.tenant
+    return tenant
+
+
+# Routes that are open to tenants and to AgentCache: credentials are checked before a body is read.
+TenantRoute = guarded(_check_tenant)
+AgentCacheRoute = guarded(_check_agentcache)
+
+CurrentTenant = Annotated[Tenant, Depends(_tenant)]
+
+# What OpenAPI says about credentials; they are checked by the routes above.
+TENANT_SECURITY = [Depends(_bearer), Depends(_secret)]
+AGENTCACHE_SECURITY = [Depends(_bearer)]

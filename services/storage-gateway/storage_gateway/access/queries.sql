@@ -1,0 +1,15 @@
+-- name: authenticate(api_key, secret_digest)^
+-- The account of an API key, with its limits, counting the request where the secret is right.
+SELECT * FROM authenticate(:api_key, :secret_digest);
+
+-- name: take_request(subject, request_limit, window_seconds)^
+-- Counts a request of what has no account.
+SELECT allowed, remaining, reset_seconds FROM take_request(:subject, :request_limit, :window_seconds);
+
+-- name: link_owner(asset_id)^
+-- The account that owns an asset, for a signed link that names no account.
+SELECT s.account_id, x.status, t.rate_limit_per_minute
+FROM agentcache_assets s
+JOIN agentcache_accounts x ON x.id = s.account_id
+JOIN tier_configs t ON t.tier = x.agentcache_tier
+WHERE s.id = :asset_id;

@@ -1,0 +1,1 @@
+"""Accounts as AgentCache makes them, and their quotas."""

@@ -1,1 +1,0 @@
-"""The HTTP doors: thin handlers that parse, call a use-case and respond."""

@@ -1,0 +1,215 @@
+"""The gateway's application: what it opens, in order, and how its parts are joined."""
+
+from collections.abc import AsyncGenerator
+
+import svcs
+from fastapi import FastAPI
+
+from jettythunder import http, telemetry
+from jettythunder.broker.rpc import RpcClient
+from jettythunder.broker.service import open_messaging
+from jettythunder.database import Database
+from jettythunder.edge_tokens import EdgeTokens
+from jettythunder.http.bodies import BodyLimit, EarlyAnswers
+from jettythunder.lifecycle import open_database
+from jettythunder.signing import Signer
+from jettythunder.storage import Storage, open_storage
+from storage_gateway.access.credentials import Access
+from storage_gateway.access.limits import Limits, RateLimitHeaders
+from storage_gateway.access.store import AccessStore
+from storage_gateway.accounts import routes as account_routes
+from storage_gateway.accounts.commands import Accounts
+from storage_gateway.accounts.store import Quotas
+from storage_gateway.assets import handlers as asset_handlers
+from storage_gateway.assets import routes as asset_routes
+from storage_gateway.assets.delete import Deleter
+from storage_gateway.assets.find import Finder
+from storage_gateway.assets.links import Links
+from storage_gateway.assets.lost import LostObjects
+from storage_gateway.assets.store import AssetStore
+from storage_gateway.assets.stream import Bandwidth, Streams
+from storage_gateway.assets.verify import Verifier
+from storage_gateway.edges import routes as edge_routes
+from storage_gateway.edges.known import Edges
+from storage_gateway.edges.store import EdgeStore
+from storage_gateway.housekeeping import Housekeeping
+from storage_gateway.messages import MESSAGES, SERVICE
+from storage_gateway.settings import Settings
+from storage_gateway.uploads import routes as upload_routes
+from storage_gateway.uploads import spool_routes
+from storage_gateway.uploads.dispatch import ChunkDispatcher, ChunkSigner
+from storage_gateway.uploads.finish import Finisher
+from storage_gateway.uploads.lease import Leases
+from storage_gateway.uploads.multipart import Multipart
+from storage_gateway.uploads.open import Opener
+from storage_gateway.uploads.receive import FormUploads
+from storage_gateway.uploads.sessions import Sessions, SessionSettings
+from storage_gateway.uploads.spool import Spool
+from storage_gateway.uploads.store import UploadStore
+
+_MAX_JSON_BYTES = 1024 * 1024
+_ROUTERS = (
+    account_routes.router,
+    account_routes.tenant_router,
+    upload_routes.router,
+    asset_routes.router,
+    asset_routes.stream_router,
+    edge_routes.router,
+    spool_routes.router,
+)
+
+
+def create_app() -> FastAPI:
+    """The gateway's application."""
+    app = http.create_app(
+        "JettyThunder storage-gateway",
+        description="Uploads, downloads and streams for AgentCache's tenants.",
+        settings=Settings,
+        lifespan=svcs.fastapi.lifespan(lifespan),
+    )
+    app.add_middleware(RateLimitHeaders)
+    app.add_middleware(BodyLimit, max_bytes=_MAX_JSON_BYTES, streamed_paths=("/api/storage/upload",))
+    app.add_middleware(EarlyAnswers)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict[str, object], None]:
+    """Everything the gateway needs is open while inside; it is closed in the reverse order."""
+    settings: Settings = app.state.settings
+    telemetry.configure(SERVICE, settings)
+    database = await open_database(registry, settings, service=SERVICE)
+    storage = await open_storage(registry, settings)
+    rpc = RpcClient(settings.rabbitmq_url.get_secret_value(), name=f"{SERVICE} calls")
+    registry.register_value(RpcClient, rpc, on_registry_close=rpc.close)
+    lost_objects = _build(registry, settings, database, storage, rpc)
+    messaging = await open_messaging(
+        registry,
+        settings,
+        database,
+        messages=MESSAGES,
+        routers=(asset_handlers.router,),
+        context={"lost_objects": lost_objects},
+    )
+    await messaging.start()
+    yield {}
+
+
+def _build(
+    registry: svcs.Registry, settings: Settings, database: Database, storage: Storage, rpc: RpcClient
+) -> LostObjects:
+    """Make the use-cases and register those that routes ask for, and those that have something to close."""
+    upload_store, asset_store, access_store = (
+        UploadStore(database),
+        AssetStore(database),
+        AccessStore(database),
+    )
+    limits = Limits(
+        access_store,
+        window_seconds=settings.rate_limit_window_ms / 1000,
+        max_requests=settings.rate_limit_max_requests,
+    )
+    webhook_secret = settings.agentcache_webhook_secret.get_secret_value()
+    registry.register_value(Access, Access(access_store, limits, webhook_secret=webhook_secret))
+    registry.register_value(Accounts, Accounts(rpc=rpc, timeout_seconds=settings.provision_timeout_seconds))
+    registry.register_value(Quotas, Quotas(database))
+    edges = Edges(
+        EdgeStore(database),
+        agentcache_url="" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
+        direct_url=settings.lyve_endpoint if settings.jettyspeed_direct else None,
+        region=settings.lyve_region,
+    )
+    registry.register_value(Edges, edges)
+
+    signing_key = settings.jettythunder_signing_key.get_secret_value()
+    finder = Finder(database, asset_store)
+    registry.register_value(Finder, finder)
+    bandwidth = Bandwidth(asset_store)
+    streams = Streams(database, storage, bandwidth)
+    registry.register_value(Streams, streams, on_registry_close=streams.close)
+    links = Links(
+        storage,
+        bandwidth,
+        Signer(signing_key, purpose="stream-link"),
+        public_url=settings.public_url,
+        cdn_url=settings.jettyspeed_cdn_url,
+        link_seconds=settings.download_link_seconds,
+    )
+    registry.register_value(Links, links)
+    deleter = Deleter(database, asset_store, storage)
+    registry.register_value(Deleter, deleter)
+    verifier = Verifier(asset_store, rpc, timeout_seconds=settings.verify_timeout_seconds)
+    registry.register_value(Verifier, verifier)
+
+    multipart = Multipart(upload_store, storage, late_write_seconds=settings.late_write_seconds)
+    opener = Opener(upload_store, bucket=storage.bucket)
+    finisher = Finisher(
+        database,
+        upload_store,
+        asset_store,
+        deleter=deleter,
+        multipart=multipart,
+        late_write_seconds=settings.late_write_seconds,
+    )
+    leases = Leases(upload_store, lease_seconds=settings.upload_lease_seconds)
+    registry.register_value(Leases, leases, on_registry_close=leases.close)
+    leases.start()
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    spool = Spool(
+        settings.spool_dir,
+        budget_bytes=settings.spool_budget_bytes,
+        timeout_seconds=settings.receive_timeout_seconds,
+    )
+    registry.register_value(Spool, spool)
+    chunk_signer = ChunkSigner(signing_key)
+    registry.register_value(ChunkSigner, chunk_signer)
+    uploads = FormUploads(
+        upload_store,
+        storage,
+        spool,
+        opener=opener,
+        finisher=finisher,
+        multipart=multipart,
+        dispatcher=ChunkDispatcher(
+            upload_store,
+            rpc,
+            chunk_signer,
+            internal_url=settings.gateway_internal_url,
+            timeout_seconds=settings.chunk_timeout_seconds,
+        ),
+        leases=leases,
+        chunk_size_bytes=settings.chunk_size_bytes,
+        chunks_in_flight=settings.chunks_in_flight_per_upload,
+    )
+    registry.register_value(FormUploads, uploads, on_registry_close=uploads.close)
+    sessions = Sessions(
+        upload_store,
+        storage,
+        opener=opener,
+        finisher=finisher,
+        multipart=multipart,
+        leases=leases,
+        finder=finder,
+        verifier=verifier,
+        tokens=EdgeTokens(signing_key),
+        settings=SessionSettings(
+            enabled=settings.jettyspeed_enabled,
+            direct=settings.jettyspeed_direct,
+            chunk_size_bytes=settings.chunk_size_bytes,
+            session_seconds=settings.session_seconds,
+            token_seconds=settings.edge_token_seconds,
+        ),
+    )
+    registry.register_value(Sessions, sessions)
+    housekeeping = Housekeeping(
+        finisher=finisher,
+        deleter=deleter,
+        multipart=multipart,
+        verifier=verifier,
+        interval_seconds=settings.housekeeping_interval_seconds,
+        verify_seconds=settings.verify_seconds,
+    )
+    registry.register_value(Housekeeping, housekeeping, on_registry_close=housekeeping.close)
+    housekeeping.start()
+    return LostObjects(database, asset_store, storage, deleter)

@@ -1,0 +1,1 @@
+"""Assets: immutable stored results."""

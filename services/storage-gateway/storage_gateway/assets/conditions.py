@@ -1,0 +1,51 @@
+"""Conditional requests (RFC 9110, section 13), evaluated in the order of 13.2.2."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from werkzeug.http import parse_date, parse_etags, unquote_etag
+
+from storage_gateway.errors import PreconditionFailed
+
+
+class Conditions:
+    """The conditions of a GET or HEAD, held against one representation.
+
+    Args:
+        etag: the representation's strong entity tag, without quotes.
+        modified_at: when it was modified last; whole seconds count.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, etag: str, modified_at: datetime) -> None:
+        self._headers = headers
+        self._etag = etag
+        self._modified_at = modified_at.replace(microsecond=0)
+
+    def are_met_already(self) -> bool:
+        """Whether the client has the representation, so that it is not to be sent again (304).
+
+        Raises:
+            PreconditionFailed: the client asks for another representation than this one (412).
+        """
+        if (wanted := self._headers.get("if-match")) is not None:
+            if not parse_etags(wanted).contains(self._etag):
+                raise PreconditionFailed
+        elif (since := self._date("if-unmodified-since")) is not None and self._modified_at > since:
+            raise PreconditionFailed
+        if (known := self._headers.get("if-none-match")) is not None:
+            return parse_etags(known).contains_weak(self._etag)
+        since = self._date("if-modified-since")
+        return since is not None and self._modified_at <= since
+
+    def let_range_apply(self) -> bool:
+        """Whether a Range header counts: not where If-Range names another representation (section 13.1.5)."""
+        validator = self._headers.get("if-range")
+        if validator is None:
+            return True
+        if (date := self._date("if-range")) is not None:
+            return self._modified_at == date
+        given, is_weak = unquote_etag(validator)
+        return given == self._etag and not is_weak
+
+    def _date(self, name: str) -> datetime | None:
+        return parse_date(self._headers.get(name))

@@ -1,0 +1,97 @@
+"""Deleting assets, whoever asks and why, and then the bytes of their objects.
+
+Guarantee given here: an asset's row, the event that credits its storage and the note of its object go or come
+in one transaction; the object follows, at once where it can, else by housekeeping.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import groupby
+from uuid import UUID
+
+from jettythunder import outbox, telemetry
+from jettythunder.contracts.assets import AssetDeletedV1
+from jettythunder.database import Connection, Database
+from jettythunder.errors import JettyThunderError
+from jettythunder.storage import Storage
+from storage_gateway.assets.model import DeletedAsset, Reason
+from storage_gateway.assets.store import AssetStore, UnwantedObject
+from storage_gateway.messages import SOURCE
+
+log = telemetry.logger(__name__)
+
+_BATCH_SIZE = 50
+_RETRY_SECONDS = 60
+_AT_ONCE = 8
+# A caller waits for so many objects to go; the others of a bulk deletion are housekeeping's.
+_WAITED_FOR = 16
+
+
+class Deleter:
+    """Deletes assets and objects."""
+
+    def __init__(self, database: Database, store: AssetStore, storage: Storage) -> None:
+        self._database = database
+        self._store = store
+        self._storage = storage
+
+    async def delete(self, account_id: UUID, asset_ids: Sequence[UUID], *, reason: Reason) -> list[UUID]:
+        """Delete assets of an account and credit their storage; returns those that were there."""
+        async with self._database.transaction() as connection:
+            gone = await self.delete_in(connection, account_id, asset_ids, reason=reason)
+        await self.remove([UnwantedObject(asset.s3_bucket, asset.s3_key) for asset in gone[:_WAITED_FOR]])
+        return [asset.id for asset in gone]
+
+    async def delete_in(
+        self, connection: Connection, account_id: UUID, asset_ids: Sequence[UUID], *, reason: Reason
+    ) -> list[DeletedAsset]:
+        """The same in the caller's transaction; the objects are left to housekeeping."""
+        gone = await self._store.delete(connection, account_id=account_id, asset_ids=asset_ids)
+        events = [
+            AssetDeletedV1(
+                account_id=account_id, asset_id=asset.id, size_bytes=asset.size_bytes, reason=reason
+            )
+            for asset in gone
+        ]
+        if events:
+            await outbox.write(connection, *events, source=SOURCE)
+        return gone
+
+    async def expire(self) -> float | None:
+        """Delete assets whose time is over."""
+        async with self._database.transaction() as connection:
+            expired = await self._store.find_expired(connection, batch_size=_BATCH_SIZE)
+            ordered = sorted(expired, key=lambda asset: asset.account_id)
+            for account_id, assets in groupby(ordered, key=lambda asset: asset.account_id):
+                await self.delete_in(
+                    connection, account_id, [asset.id for asset in assets], reason=Reason.EXPIRED
+                )
+        return 0 if len(expired) == _BATCH_SIZE else None
+
+    async def delete_objects(self) -> float | None:
+        """Delete the objects whose rows are gone."""
+        claimed = await self._store.claim_deletions(batch_size=_BATCH_SIZE, retry_seconds=_RETRY_SECONDS)
+        await self.remove(claimed)
+        return 0 if len(claimed) == _BATCH_SIZE else None
+
+    async def remove(self, unwanted: Sequence[UnwantedObject]) -> None:
+        """Delete objects and their notes; what fails stays noted."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def remove_one(one: UnwantedObject) -> None:
+            async with slots:
+                try:
+                    await self.remove_object(one)
+                    await self._store.forget_deletion(one)
+                except JettyThunderError as error:
+                    log.warning("object not deleted", s3_key=one.s3_key, code=error.code)
+
+        await asyncio.gather(*map(remove_one, unwanted))
+
+    async def remove_object(self, unwanted: UnwantedObject) -> None:
+        """Delete one object; its note stays.
+
+        Raises:
+            StorageUnavailable: the object storage did not delete it.
+        """
+        await self._storage.delete(unwanted.s3_key, bucket=unwanted.s3_bucket)

@@ -1,0 +1,101 @@
+"""Links to assets: presigned ones to the object storage, and signed ones to the gateway's stream."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from jettythunder import outbox
+from jettythunder.contracts.assets import AssetDownloadedV1
+from jettythunder.signing import Signer
+from jettythunder.storage import Storage
+from storage_gateway.assets import names
+from storage_gateway.assets.model import Asset
+from storage_gateway.assets.stream import Bandwidth
+from storage_gateway.messages import SOURCE
+
+
+@dataclass(frozen=True)
+class DownloadLink:
+    """URLs that give an asset's bytes to whoever has them, until they expire.
+
+    Args:
+        url: leads to the object storage; its bandwidth was counted when it was signed.
+        stream_url: leads to the gateway, which counts what is sent.
+        cdn_url: leads to the desktop CDN, where one is set up.
+    """
+
+    url: str
+    stream_url: str
+    cdn_url: str | None
+    expires_at: datetime
+
+
+class Links:
+    """Signs and checks links.
+
+    Args:
+        public_url: where tenants reach the gateway.
+        cdn_url: where the tenants' desktop CDN listens, if they have one.
+        link_seconds: how long a link is good for, unless less is asked for.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        bandwidth: Bandwidth,
+        signer: Signer,
+        *,
+        public_url: str,
+        cdn_url: str | None,
+        link_seconds: int,
+    ) -> None:
+        self._storage = storage
+        self._bandwidth = bandwidth
+        self._signer = signer
+        self._public_url = public_url
+        self._cdn_url = cdn_url
+        self._link_seconds = link_seconds
+
+    def plain(self, asset_id: UUID) -> str:
+        """The address of an asset's stream, which asks for credentials."""
+        return f"{self._public_url}/api/storage/stream/{asset_id}"
+
+    async def download(self, asset: Asset, *, expires_in: int | None = None) -> DownloadLink:
+        """Links to an asset; the bandwidth of the first, the whole size, counts now, for S3 does not tell
+        what was read.
+
+        Raises:
+            BandwidthQuotaExceeded: the period has no room for it.
+        """
+        seconds = min(expires_in or self._link_seconds, self._link_seconds)
+        url = self._storage.presign_download(
+            asset.s3_key,
+            content_disposition=names.content_disposition("attachment", asset.filename),
+            content_type=asset.content_type,
+            seconds=seconds,
+        )
+        reservation_id = uuid4()
+        downloaded = AssetDownloadedV1(
+            account_id=asset.account_id,
+            asset_id=asset.id,
+            reservation_id=reservation_id,
+            size_bytes=asset.size_bytes,
+        )
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        await self._bandwidth.hold(
+            asset, reservation_id, asset.size_bytes, outbox.rows(downloaded, source=SOURCE)
+        )
+        query = self._signed_query(asset.id, int(expires_at.timestamp()))
+        cdn_url = f"{self._cdn_url}/api/storage/stream/{asset.id}{query}" if self._cdn_url else None
+        return DownloadLink(url, self.plain(asset.id) + query, cdn_url, expires_at)
+
+    def check(self, asset_id: UUID, *, expires_at: int, signature: str) -> None:
+        """Check the signature of a link to the stream.
+
+        Raises:
+            LinkInvalid, LinkExpired: as their names say.
+        """
+        self._signer.check(asset_id, expires_at=expires_at, signature=signature)
+
+    def _signed_query(self, asset_id: UUID, expires_at: int) -> str:
+        return f"?expires_at={expires_at}&signature={self._signer.sign(asset_id, expires_at=expires_at)}"

@@ -1,0 +1,216 @@
+"""Tenants' calls for assets: download, stream, list, get, name, verify, delete."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+
+from jettythunder.errors import InvalidField
+from jettythunder.http import provided
+from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
+from storage_gateway.assets import conditions, names
+from storage_gateway.assets.answers import asset_answer
+from storage_gateway.assets.delete import Deleter
+from storage_gateway.assets.find import Finder
+from storage_gateway.assets.links import Links
+from storage_gateway.assets.model import Asset, Reason
+from storage_gateway.assets.ranges import ByteRange, parse_range
+from storage_gateway.assets.stream import Streams
+from storage_gateway.assets.verify import Verifier
+from storage_gateway.errors import AssetNotFound
+
+router = APIRouter(
+    prefix="/api/storage", tags=["storage"], route_class=TenantRoute, dependencies=TENANT_SECURITY
+)
+stream_router = APIRouter(prefix="/api/storage", tags=["storage"])
+
+AnyFinder = Annotated[Finder, Depends(provided(Finder))]
+AnyLinks = Annotated[Links, Depends(provided(Links))]
+AnyDeleter = Annotated[Deleter, Depends(provided(Deleter))]
+AnyVerifier = Annotated[Verifier, Depends(provided(Verifier))]
+
+# PostgreSQL's text holds every character but this one.
+_NO_NUL = r"^[^\x00]*$"
+CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)]
+
+# A tenant's file is never run as part of this origin, whatever content type it claims.
+_INERT_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+
+class BulkDelete(BaseModel):
+    asset_ids: list[UUID] = Field(min_length=1, max_length=1000)
+
+
+class Naming(BaseModel):
+    filename: str | None = Field(default=None, min_length=1, max_length=1024)
+    cache_key: str | None = Field(default=None, min_length=1, max_length=512)
+
+
+@router.get("/download")
+async def download(
+    tenant: CurrentTenant,
+    finder: AnyFinder,
+    links: AnyLinks,
+    asset_id: UUID | None = None,
+    key: Annotated[str | None, Query(max_length=1024, pattern=_NO_NUL)] = None,
+    cache_key: CacheKeyParameter = None,
+    redirect: bool = False,
+    expires_in: Annotated[
+        int | None, Query(ge=1, le=604_800, description="Seconds; at most what the installation allows")
+    ] = None,
+) -> Response:
+    """A presigned link to an asset (by one of asset_id, key, cache_key); `redirect=true` goes there."""
+    asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
+    link = await links.download(asset, expires_in=expires_in)
+    if redirect:
+        return RedirectResponse(link.url, 302)
+    answer = {"success": True, "url": link.url, "stream_url": link.stream_url}
+    if link.cdn_url is not None:
+        answer["cdn_url"] = link.cdn_url
+    return JSONResponse(
+        answer
+        | {
+            "expires_at": link.expires_at.isoformat(),
+            "asset": asset_answer(asset, links, cache_key=cache_key),
+        }
+    )
+
+
+@router.get("/assets")
+async def list_assets(
+    tenant: CurrentTenant,
+    finder: AnyFinder,
+    links: AnyLinks,
+    prefix: Annotated[
+        str | None, Query(max_length=255, pattern=_NO_NUL, description="Start of the file name")
+    ] = None,
+    cache_key: CacheKeyParameter = None,
+    pipeline_id: UUID | None = None,
+    cursor: Annotated[str | None, Query(max_length=256)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> dict[str, Any]:
+    """The account's assets, newest first, in pages; pass next_cursor as cursor for the next one."""
+    page = await finder.page(
+        tenant.account_id,
+        prefix=prefix,
+        cache_key=cache_key,
+        pipeline_id=pipeline_id,
+        cursor=cursor,
+        limit=limit,
+    )
+    found = [asset_answer(asset, links) for asset in page.assets]
+    return {"success": True, "assets": found, "next_cursor": page.next_cursor}
+
+
+@router.get("/assets/{asset_id}")
+async def get_asset(
+    asset_id: UUID, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
+) -> dict[str, Any]:
+    """One asset's record."""
+    asset = await finder.find(tenant.account_id, asset_id=asset_id)
+    return {"success": True, "asset": asset_answer(asset, links)}
+
+
+@router.patch("/assets/{asset_id}")
+async def rename_asset(
+    asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
+) -> dict[str, Any]:
+    """Rename an asset, or let a cache key name it; its bytes and id stay."""
+    asset = await finder.rename(tenant.account_id, asset_id, filename=body.filename, cache_key=body.cache_key)
+    return {"success": True, "asset": asset_answer(asset, links, cache_key=body.cache_key)}
+
+
+@router.post("/assets/{asset_id}/copy")
+async def copy_asset(
+    asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
+) -> dict[str, Any]:
+    """Copy an asset to another cache key. Equal bytes are stored once, so the copy is the same asset."""
+    if body.cache_key is None:
+        raise InvalidField("Give the cache_key that the copy shall have.", field="cache_key")
+    asset = await finder.rename(tenant.account_id, asset_id, filename=None, cache_key=body.cache_key)
+    copied = asset_answer(asset, links, cache_key=body.cache_key)
+    return {"success": True, "asset": copied | {"deduplicated": True}}
+
+
+@router.post("/assets/{asset_id}/verify")
+async def verify_asset(
+    asset_id: UUID, tenant: CurrentTenant, verifier: AnyVerifier, links: AnyLinks
+) -> dict[str, Any]:
+    """Have the asset's hash computed from its bytes, where the client only claimed it."""
+    asset = await verifier.verify(tenant.account_id, asset_id)
+    return {"success": True, "asset": asset_answer(asset, links)}
+
+
+@router.delete("/assets/{asset_id}")
+async def delete_asset(asset_id: UUID, tenant: CurrentTenant, deleter: AnyDeleter) -> dict[str, Any]:
+    """Delete an asset; its storage is free again."""
+    if not await deleter.delete(tenant.account_id, [asset_id], reason=Reason.REQUEST):
+        raise AssetNotFound
+    return {"success": True, "deleted": [str(asset_id)]}
+
+
+@router.post("/assets/bulk-delete")
+async def bulk_delete(body: BulkDelete, tenant: CurrentTenant, deleter: AnyDeleter) -> dict[str, Any]:
+    """Delete up to 1000 assets; those that were not there are listed."""
+    gone = await deleter.delete(tenant.account_id, body.asset_ids, reason=Reason.REQUEST)
+    missing = [str(asset_id) for asset_id in body.asset_ids if asset_id not in set(gone)]
+    return {"success": True, "deleted": [str(asset_id) for asset_id in gone], "not_found": missing}
+
+
+@stream_router.api_route("/stream/{asset_id}", methods=["GET", "HEAD"], response_class=StreamingResponse)
+async def stream(
+    asset_id: UUID,
+    request: Request,
+    finder: AnyFinder,
+    streams: Annotated[Streams, Depends(provided(Streams))],
+    links: AnyLinks,
+    access: Annotated[Access, Depends(provided(Access))],
+    expires_at: int | None = None,
+    signature: str | None = None,
+) -> Response:
+    """The asset's bytes, with ranges, for a tenant or the bearer of a signed link."""
+    if expires_at is not None and signature is not None:
+        links.check(asset_id, expires_at=expires_at, signature=signature)
+        account_id = await access.link_owner(request, asset_id)
+    else:
+        account_id = (await access.tenant(request)).account_id
+    asset = await finder.find(account_id, asset_id=asset_id)
+    return await _answer(request, asset, streams)
+
+
+async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
+    """The answer to a GET or HEAD for an asset's bytes (RFC 9110: conditions, then ranges)."""
+    headers = _headers(asset)
+    asked = conditions.Conditions(request.headers, etag=asset.etag, modified_at=asset.created_at)
+    if asked.are_met_already():
+        return Response(status_code=304, headers=headers)
+    wanted = None
+    if request.method == "GET" and asked.let_range_apply():
+        wanted = parse_range(request.headers.get("range"), asset.size_bytes)
+    sent = wanted or ByteRange.whole(asset.size_bytes)
+    if wanted is not None:
+        headers["Content-Range"] = wanted.content_range
+    headers["Content-Length"] = str(sent.length_bytes)
+    status = 206 if wanted is not None else 200
+    if request.method == "HEAD" or asset.size_bytes == 0:
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(await streams.open(asset, sent), status, headers)
+
+
+def _headers(asset: Asset) -> dict[str, str]:
+    return {
+        "ETag": f'"{asset.etag}"',
+        "Accept-Ranges": "bytes",
+        "Content-Type": asset.content_type,
+        "Content-Disposition": names.content_disposition("inline", asset.filename),
+        "Last-Modified": asset.created_at.strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        "Cache-Control": "private, max-age=0, must-revalidate",
+        "Referrer-Policy": "no-referrer",
+        **_INERT_HEADERS,
+    }

@@ -1,0 +1,128 @@
+"""Sending an asset's bytes, and counting what was sent.
+
+Guarantee given here: bandwidth is held before the first byte is sent, so an account can't send more than its
+quota, and what was really sent is counted, also when the reader goes away.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from uuid import UUID, uuid4
+
+from jettythunder import outbox, telemetry
+from jettythunder.contracts.assets import AssetStreamedV1
+from jettythunder.database import Database
+from jettythunder.errors import JettyThunderError, StorageUnavailable
+from jettythunder.storage import ObjectMissing, Storage
+from storage_gateway.assets.model import Asset
+from storage_gateway.assets.ranges import ByteRange
+from storage_gateway.assets.store import AssetStore
+from storage_gateway.errors import BandwidthQuotaExceeded
+from storage_gateway.messages import SOURCE
+
+log = telemetry.logger(__name__)
+
+_NO_EVENTS = outbox.rows(source=SOURCE)
+_HOLD_SECONDS = 6 * 3600
+
+
+class Bandwidth:
+    """Holds bandwidth for reads."""
+
+    def __init__(self, store: AssetStore) -> None:
+        self._store = store
+
+    async def hold(
+        self, asset: Asset, reservation_id: UUID, size_bytes: int, events: outbox.Rows = _NO_EVENTS
+    ) -> None:
+        """Hold bandwidth for one read of an asset, and count the hit.
+
+        Args:
+            events: what is told in the same statement, where the bandwidth is granted.
+
+        Raises:
+            BandwidthQuotaExceeded: the period has no room for it.
+        """
+        room = await self._store.reserve_bandwidth(
+            events,
+            account_id=asset.account_id,
+            asset_id=asset.id,
+            reservation_id=reservation_id,
+            size_bytes=size_bytes,
+            hold_seconds=_HOLD_SECONDS,
+        )
+        if not room.granted:
+            raise BandwidthQuotaExceeded(
+                used_bytes=room.used_bytes,
+                reserved_bytes=room.reserved_bytes,
+                quota_bytes=room.quota_bytes,
+                requested_bytes=size_bytes,
+            )
+
+
+class Streams:
+    """Sends ranges of assets."""
+
+    def __init__(self, database: Database, storage: Storage, bandwidth: Bandwidth) -> None:
+        self._database = database
+        self._storage = storage
+        self._bandwidth = bandwidth
+        self._counting: set[asyncio.Task[None]] = set()
+
+    async def open(self, asset: Asset, wanted: ByteRange) -> AsyncIterator[bytes]:
+        """The bytes of a range.
+
+        Bandwidth is held, and the object opened, before this returns the iterator.
+
+        Raises:
+            BandwidthQuotaExceeded: the period has no room for the range.
+            StorageUnavailable: the object storage does not give the bytes.
+        """
+        reservation_id = uuid4()
+        await self._bandwidth.hold(asset, reservation_id, wanted.length_bytes)
+        pieces = self._counted(asset, reservation_id, wanted)
+        try:
+            first = await anext(pieces, b"")
+        except ObjectMissing as error:
+            raise StorageUnavailable("The asset's bytes are not in the object storage.") from error
+        return _chained(first, pieces)
+
+    async def close(self) -> None:
+        """Wait until what was sent is counted."""
+        await asyncio.gather(*self._counting, return_exceptions=True)
+
+    async def _counted(
+        self, asset: Asset, reservation_id: UUID, wanted: ByteRange
+    ) -> AsyncGenerator[bytes, None]:
+        sent = 0
+        try:
+            async with self._storage.read(asset.s3_key, start=wanted.start, end=wanted.end) as blocks:
+                async for block in blocks:
+                    # Counted as it is handed to the socket: a hang-up is noticed with the next block.
+                    sent += len(block)
+                    yield block
+        finally:
+            task = asyncio.create_task(self._count(asset, reservation_id, sent))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
+
+    async def _count(self, asset: Asset, reservation_id: UUID, sent: int) -> None:
+        event = AssetStreamedV1(
+            account_id=asset.account_id,
+            asset_id=asset.id,
+            reservation_id=reservation_id,
+            sent_bytes=sent,
+        )
+        try:
+            await outbox.write(self._database, event, source=SOURCE)
+        except JettyThunderError as error:
+            log.error("streamed bytes not counted", asset_id=str(asset.id), sent_bytes=sent, exc_info=error)
+
+
+async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        if first:
+            yield first
+        async for block in rest:
+            yield block
+    finally:
+        await rest.aclose()

@@ -1,3 +1,0 @@
-"""The use-cases; each owns its transactions."""
-
-SOURCE = "/storage-gateway"

@@ -1,0 +1,1 @@
+"""Uploads: attempts to store a file, from their opening to their end."""

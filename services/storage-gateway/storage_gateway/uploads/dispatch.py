@@ -1,0 +1,137 @@
+"""Handing chunks to the chunk-workers, and waiting until the object storage has them."""
+
+import asyncio
+import time
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from jettythunder import telemetry
+from jettythunder.broker import topology
+from jettythunder.broker.rpc import RpcClient
+from jettythunder.contracts.replies import Denied
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable
+from jettythunder.signing import Signer
+from jettythunder.storage import StoredPart
+from storage_gateway.errors import ChunkUploadFailed
+from storage_gateway.messages import SOURCE
+from storage_gateway.uploads.spool import SpooledChunk
+from storage_gateway.uploads.store import UploadStore
+
+log = telemetry.logger(__name__)
+
+_reply: TypeAdapter[ChunkStored | Denied] = TypeAdapter(ChunkStored | Denied)
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+class ChunkSigner(Signer):
+    """Signs the addresses of chunks that wait in the spool."""
+
+    def __init__(self, signing_key: str) -> None:
+        super().__init__(signing_key, purpose="internal-chunk")
+
+
+class ChunkDispatcher:
+    """Sends chunk.upload commands, again where broker, worker or storage fail, until a chunk is stored.
+
+    Args:
+        internal_url: where chunk-workers reach this gateway's spool.
+        timeout_seconds: how long a chunk may take altogether.
+    """
+
+    def __init__(
+        self,
+        store: UploadStore,
+        rpc: RpcClient,
+        signer: ChunkSigner,
+        *,
+        internal_url: str,
+        timeout_seconds: float,
+    ) -> None:
+        self._store = store
+        self._rpc = rpc
+        self._signer = signer
+        self._internal_url = internal_url
+        self._timeout_seconds = timeout_seconds
+
+    async def store(
+        self,
+        chunk: SpooledChunk,
+        *,
+        account_id: UUID,
+        upload_id: UUID,
+        s3_bucket: str,
+        s3_key: str,
+        s3_upload_id: str,
+    ) -> StoredPart:
+        """Have one spooled chunk stored.
+
+        Raises:
+            ChunkUploadFailed: no worker could, in time.
+            BrokerUnavailable: the broker stayed away.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+        command = UploadChunkV1(
+            upload_id=upload_id,
+            account_id=account_id,
+            number=chunk.number,
+            size_bytes=chunk.size_bytes,
+            md5=chunk.md5,
+            source_url=self._source_url(upload_id, chunk.number),
+            s3_bucket=s3_bucket,
+            s3_key=s3_key,
+            s3_upload_id=s3_upload_id,
+        )
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            left = deadline - time.monotonic()
+            failure: Exception
+            try:
+                stored = await self._ask(command, timeout_seconds=left)
+                if isinstance(stored, StoredPart):
+                    return stored
+                failure = ChunkUploadFailed(f"A part of the file could not be stored: {stored.code}.")
+                if not stored.retryable:
+                    raise failure
+            except BrokerUnavailable as error:
+                failure = error
+            except TimeoutError:
+                raise ChunkUploadFailed from None
+            log.warning(
+                "chunk sent again", upload_id=str(upload_id), number=chunk.number, reason=str(failure)
+            )
+            if time.monotonic() + pause > deadline:
+                raise failure
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _ask(self, command: UploadChunkV1, *, timeout_seconds: float) -> StoredPart | Denied:
+        try:
+            body = await self._rpc.call(
+                command, exchange=topology.COMMANDS, source=SOURCE, timeout_seconds=max(0.1, timeout_seconds)
+            )
+        except (BrokerUnavailable, TimeoutError):
+            # The worker's answer may be lost though its work was done: its row tells.
+            if (recorded := await self._recorded(command)) is not None:
+                return recorded
+            raise
+        reply = _reply.validate_json(body)
+        return StoredPart(reply.number, reply.etag) if isinstance(reply, ChunkStored) else reply
+
+    async def _recorded(self, command: UploadChunkV1) -> StoredPart | None:
+        try:
+            chunk = await self._store.fetch_chunk(upload_id=command.upload_id, number=command.number)
+        except DatabaseUnavailable:
+            return None
+        return StoredPart(command.number, chunk.etag) if chunk and chunk.md5 == command.md5 else None
+
+    def _source_url(self, upload_id: UUID, number: int) -> str:
+        expires_at = int(time.time() + self._timeout_seconds) + 60
+        signature = self._signer.sign(upload_id, number, expires_at=expires_at)
+        return (
+            f"{self._internal_url}/internal/chunks/{upload_id}/{number}"
+            f"?expires_at={expires_at}&signature={signature}"
+        )

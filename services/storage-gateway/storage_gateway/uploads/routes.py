@@ -1,0 +1,164 @@
+"""Tenants' calls for uploads: forms, and sessions for JettySpeed."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from jettythunder.http import provided
+from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
+from storage_gateway.assets.links import Links
+from storage_gateway.assets.model import checked_hash
+from storage_gateway.edges.known import Edges
+from storage_gateway.settings import Settings
+from storage_gateway.uploads.answers import result_answer, session_answer, upload_answer
+from storage_gateway.uploads.form import Form
+from storage_gateway.uploads.model import MAX_CHUNKS, Result, parse_options
+from storage_gateway.uploads.receive import FormUploads
+from storage_gateway.uploads.sessions import NewSession, Sessions
+
+router = APIRouter(prefix="/api/storage", route_class=TenantRoute, dependencies=TENANT_SECURITY)
+
+AnySessions = Annotated[Sessions, Depends(provided(Sessions))]
+AnyLinks = Annotated[Links, Depends(provided(Links))]
+AnyEdges = Annotated[Edges, Depends(provided(Edges))]
+
+_FORM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "cache_key": {"type": "string", "maxLength": 512},
+                        "pipeline_id": {"type": "string", "format": "uuid"},
+                        "expires_at": {"type": "string", "format": "date-time"},
+                        "ttl_seconds": {"type": "integer", "minimum": 1},
+                        "content_hash": {"type": "string", "description": "SHA-256, checked on arrival"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class CreateSession(BaseModel):
+    filename: str = Field(min_length=1, max_length=1024)
+    size_bytes: int = Field(ge=0)
+    content_type: str | None = Field(default=None, max_length=255)
+    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    cache_key: str | None = Field(default=None, max_length=512)
+    pipeline_id: str | None = None
+    expires_at: str | None = None
+    ttl_seconds: int | None = None
+    chunk_size_bytes: int | None = Field(
+        default=None, ge=1, description="A wish: it is raised to 5 MiB and to what keeps 10,000 chunks"
+    )
+
+    def parsed(self) -> NewSession:
+        """What is asked for, with its options checked."""
+        fields = self.model_dump(
+            include={"content_hash", "cache_key", "pipeline_id", "expires_at", "ttl_seconds"},
+            exclude_none=True,
+        )
+        options = parse_options({name: str(value) for name, value in fields.items()}, now=datetime.now(UTC))
+        return NewSession(self.filename, self.size_bytes, self.content_type, self.chunk_size_bytes, options)
+
+
+class Numbers(BaseModel):
+    numbers: list[Annotated[int, Field(ge=1, le=MAX_CHUNKS)]] = Field(min_length=1, max_length=1000)
+
+
+class Completion(BaseModel):
+    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    parts_md5: str | None = Field(
+        default=None, pattern="^[0-9a-fA-F]{32}$", description="MD5 of the chunks' binary MD5s in order"
+    )
+
+
+@router.post("/upload", status_code=201, openapi_extra=_FORM_SCHEMA, tags=["storage"])
+async def upload(
+    tenant: CurrentTenant,
+    request: Request,
+    uploads: Annotated[FormUploads, Depends(provided(FormUploads))],
+    links: AnyLinks,
+) -> JSONResponse:
+    """Store a file (multipart/form-data, field `file`) as an asset; equal bytes are stored once."""
+    settings: Settings = request.app.state.settings
+    form = Form(request, timeout_seconds=settings.receive_timeout_seconds)
+    return result_answer(await uploads.receive_form(tenant, form), links)
+
+
+@router.post("/uploads", status_code=201, tags=["upload sessions"])
+async def create(
+    body: CreateSession, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges, links: AnyLinks
+) -> JSONResponse:
+    """Begin an upload session: storage is reserved and the file planned in chunks."""
+    made = await sessions.create(tenant, body.parsed())
+    if isinstance(made, Result):
+        return result_answer(made, links)
+    answer = {"success": True, "upload": session_answer(made), "edges": await edges.answer()}
+    return JSONResponse(answer, 201)
+
+
+@router.get("/uploads", tags=["upload sessions"])
+async def list_sessions(
+    tenant: CurrentTenant,
+    sessions: AnySessions,
+    status: Literal["open", "all"] = "open",
+    cursor: Annotated[str | None, Query(max_length=256)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> dict[str, Any]:
+    """The account's sessions, newest first, in pages."""
+    found, next_cursor = await sessions.page(
+        tenant.account_id, open_only=status == "open", cursor=cursor, limit=limit
+    )
+    return {"success": True, "uploads": [upload_answer(one) for one in found], "next_cursor": next_cursor}
+
+
+@router.get("/uploads/{upload_id}", tags=["upload sessions"])
+async def session_status(
+    upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges
+) -> dict[str, Any]:
+    """How far a session is, and which chunks are missing."""
+    session = await sessions.find(tenant.account_id, upload_id)
+    return {"success": True, "upload": session_answer(session), "edges": await edges.answer()}
+
+
+@router.post("/uploads/{upload_id}/tokens", tags=["upload sessions"])
+async def tokens(
+    upload_id: UUID, body: Numbers, tenant: CurrentTenant, sessions: AnySessions
+) -> dict[str, Any]:
+    """Tokens that let any edge take these chunks; ask again before they expire."""
+    tickets, expires_at = await sessions.tickets(tenant.account_id, upload_id, body.numbers)
+    given = [asdict(ticket) for ticket in tickets]
+    return {"success": True, "expires_at": expires_at.isoformat(), "tokens": given}
+
+
+@router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload sessions"])
+async def complete(
+    upload_id: UUID, body: Completion, tenant: CurrentTenant, sessions: AnySessions, links: AnyLinks
+) -> JSONResponse:
+    """Join the chunks into an asset; safe to repeat."""
+    result = await sessions.complete(
+        tenant.account_id,
+        upload_id,
+        content_hash=checked_hash(body.content_hash),
+        parts_md5=body.parts_md5,
+    )
+    return result_answer(result, links)
+
+
+@router.delete("/uploads/{upload_id}", tags=["upload sessions"])
+async def abort(upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions) -> dict[str, Any]:
+    """Give a session up; its reservation is released and its chunks are dropped."""
+    await sessions.abort(tenant.account_id, upload_id)
+    return {"success": True, "aborted": True}

@@ -1,0 +1,1 @@
+"""The ledger: what accounts use and hold, booked from events, once each."""

@@ -1,0 +1,55 @@
+"""Adjustments over HTTP, for operators."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends
+from pydantic import AwareDatetime, BaseModel, Field
+
+from jettythunder.http import ops_only, provided
+from usage_meter.ledger.adjust import Adjustments
+from usage_meter.ledger.model import Adjustment, Resource
+from usage_meter.reports.model import Quota
+from usage_meter.reports.quotas import Quotas
+
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+
+AnyAdjustments = Annotated[Adjustments, Depends(provided(Adjustments))]
+AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]
+
+_FIRST_HOUR = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+class AdjustmentRequest(BaseModel):
+    """A correction. Sending the same ``id`` again changes nothing."""
+
+    id: UUID = Field(default_factory=uuid4)
+    account: str = Field(description="The account's id, or its user's")
+    resource: Resource
+    bytes: int = Field(description="What to add to the bytes used; negative takes away")
+    reason: str = Field(min_length=3, max_length=500)
+    author: str = Field(min_length=1, max_length=200)
+    occurred_at: AwareDatetime | None = Field(
+        default=None, ge=_FIRST_HOUR, description="Which hour it corrects; now if left out"
+    )
+
+
+class AdjustmentAnswer(BaseModel):
+    """Whether the adjustment was new, and the quota after it."""
+
+    id: UUID
+    booked: bool
+    quota: Quota
+
+
+@router.post("/adjustments")
+async def adjust(
+    wanted: AdjustmentRequest, adjustments: AnyAdjustments, quotas: AnyQuotas
+) -> AdjustmentAnswer:
+    """Correct an account's usage; reason and author stay in the ledger."""
+    account = await quotas.one(wanted.account)
+    named = wanted.model_dump(exclude={"account", "bytes"})
+    adjustment = Adjustment(account_id=account.account_id, used_delta_bytes=wanted.bytes, **named)
+    booked = await adjustments.adjust(adjustment)
+    return AdjustmentAnswer(id=wanted.id, booked=booked, quota=await quotas.one(str(account.account_id)))

@@ -1,0 +1,1 @@
+"""Rebuilding: usage computed anew from the event log, beside the ledger."""

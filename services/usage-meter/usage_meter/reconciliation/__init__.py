@@ -1,0 +1,1 @@
+"""Reconciliation: bucket, assets, ledger, counters and hours must agree on the bytes."""

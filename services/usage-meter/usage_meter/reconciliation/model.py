@@ -1,0 +1,222 @@
+"""What bucket, assets, ledger, counters and hours disagree on: pure comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from uuid import UUID
+
+from usage_meter.accounts.model import Account
+
+_COUNTERS = (
+    ("counter_bytes", "ledger_bytes"),
+    ("counter_reserved_bytes", "ledger_reserved_bytes"),
+    ("counter_bandwidth_bytes", "ledger_bandwidth_bytes"),
+    ("counter_bandwidth_reserved_bytes", "ledger_bandwidth_reserved_bytes"),
+    ("counter_request_count", "ledger_request_count"),
+    ("held_bytes", "ledger_reserved_bytes"),
+    ("held_bandwidth_bytes", "ledger_bandwidth_reserved_bytes"),
+)
+
+
+class KnownAs(StrEnum):
+    """Why an object is in the bucket."""
+
+    ASSET = "asset"
+    UPLOAD = "upload"
+    DELETION = "deletion"
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """An object that an asset, an open upload or a requested deletion accounts for."""
+
+    s3_key: str
+    kind: KnownAs
+    asset_id: UUID | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """An account's bytes by its counters, its ledger's sums, its open holds and its last hourly row.
+
+    ``hours_bytes`` is None while hours wait to be computed. ``adjusted_bytes`` are people's adjustments.
+    """
+
+    counter_bytes: int
+    counter_reserved_bytes: int
+    counter_bandwidth_bytes: int
+    counter_bandwidth_reserved_bytes: int
+    counter_request_count: int
+    ledger_bytes: int
+    ledger_reserved_bytes: int
+    ledger_bandwidth_bytes: int
+    ledger_bandwidth_reserved_bytes: int
+    ledger_request_count: int
+    adjusted_bytes: int
+    held_bytes: int
+    held_bandwidth_bytes: int
+    hours_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """An object that no asset, open upload or requested deletion accounts for."""
+
+    s3_key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An asset whose object is not there (``found_bytes`` None) or has another size."""
+
+    asset_id: UUID
+    s3_key: str
+    size_bytes: int
+    found_bytes: int | None
+
+
+@dataclass(frozen=True)
+class LedgerDrift:
+    """An asset whose ledger entries don't add up to its size, or to 0 where it is gone."""
+
+    asset_id: UUID
+    ledger_bytes: int
+    asset_bytes: int
+
+
+@dataclass(frozen=True)
+class LostHold:
+    """A reservation whose upload was completed a while ago and that its event has not ended."""
+
+    upload_id: UUID
+    asset_id: UUID | None
+    held_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What one look at an account saw.
+
+    ``mended`` says what was done about it, ``left_alone`` what a person must look at. Of an account that is
+    gone the user is unknown, and whatever lies in its folder is an orphan.
+    """
+
+    account_id: UUID
+    agentcache_user_id: str | None
+    bucket_bytes: int
+    assets_bytes: int
+    ledger_bytes: int
+    counter_bytes: int
+    adjusted_bytes: int
+    orphans: tuple[Orphan, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    ledger_drift: tuple[LedgerDrift, ...] = ()
+    lost_holds: tuple[LostHold, ...] = ()
+    counter_drift: Mapping[str, int] = field(default_factory=dict)
+    hours_drift_bytes: int = 0
+    mended: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
+
+    @property
+    def drift_bytes(self) -> int:
+        """All disagreements added up without their signs, so that none hides another."""
+        return (
+            sum(o.size_bytes for o in self.orphans)
+            + sum(abs(m.size_bytes - (m.found_bytes or 0)) for m in self.missing)
+            + sum(abs(d.ledger_bytes - d.asset_bytes) for d in self.ledger_drift)
+            + sum(h.held_bytes for h in self.lost_holds)
+            + sum(map(abs, self.counter_drift.values()))
+            + abs(self.hours_drift_bytes)
+        )
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing disagrees; an empty object nobody knows weighs nothing and is a finding still."""
+        return not (
+            self.orphans
+            or self.missing
+            or self.ledger_drift
+            or self.lost_holds
+            or self.counter_drift
+            or self.hours_drift_bytes
+        )
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether something disagrees that was not mended, or not all of it."""
+        return not self.is_clean and (bool(self.left_alone) or not self.mended)
+
+    def seen_again(self, later: "Findings") -> "Findings":
+        """Of a later look, what this one saw too."""
+        return replace(
+            later,
+            orphans=tuple(o for o in later.orphans if o in self.orphans),
+            missing=tuple(m for m in later.missing if m in self.missing),
+            ledger_drift=tuple(d for d in later.ledger_drift if d in self.ledger_drift),
+            lost_holds=tuple(h for h in later.lost_holds if h in self.lost_holds),
+            counter_drift={
+                name: size
+                for name, size in later.counter_drift.items()
+                if self.counter_drift.get(name) == size
+            },
+            hours_drift_bytes=(
+                later.hours_drift_bytes if later.hours_drift_bytes == self.hours_drift_bytes else 0
+            ),
+        )
+
+
+def compare(
+    account: Account,
+    *,
+    listing: Mapping[str, int],
+    known: Sequence[KnownObject],
+    ledger_drift: Sequence[LedgerDrift],
+    lost_holds: Sequence[LostHold],
+    sources: Sources,
+) -> Findings:
+    """What bucket, assets, ledger, counters and hours disagree on."""
+    assets = [(each, each.asset_id) for each in known if each.asset_id is not None]
+    known_keys = {each.s3_key for each in known}
+    # The object that is named like the folder is the folder.
+    objects = {key: size for key, size in listing.items() if key != account.s3_prefix}
+    figures = vars(sources)
+    differences = {f"{a} - {b}": figures[a] - figures[b] for a, b in _COUNTERS}
+    hours_bytes = sources.ledger_bytes if sources.hours_bytes is None else sources.hours_bytes
+    return Findings(
+        account_id=account.id,
+        agentcache_user_id=account.agentcache_user_id,
+        bucket_bytes=sum(objects.values()),
+        assets_bytes=sum(asset.size_bytes for asset, _ in assets),
+        ledger_bytes=sources.ledger_bytes,
+        counter_bytes=sources.counter_bytes,
+        adjusted_bytes=sources.adjusted_bytes,
+        orphans=tuple(Orphan(key, size) for key, size in sorted(objects.items()) if key not in known_keys),
+        missing=tuple(
+            Missing(asset_id, asset.s3_key, asset.size_bytes, objects.get(asset.s3_key))
+            for asset, asset_id in assets
+            if objects.get(asset.s3_key) != asset.size_bytes
+        ),
+        ledger_drift=tuple(ledger_drift),
+        lost_holds=tuple(lost_holds),
+        counter_drift={name: size for name, size in differences.items() if size},
+        hours_drift_bytes=hours_bytes - sources.ledger_bytes,
+    )
+
+
+def compare_ownerless(
+    account_id: UUID, *, listing: Mapping[str, int], known: Sequence[KnownObject], ledger_bytes: int
+) -> Findings:
+    """What lies in the folder of an account that is gone, but for what is being deleted already."""
+    deleting = {each.s3_key for each in known}
+    return Findings(
+        account_id=account_id,
+        agentcache_user_id=None,
+        bucket_bytes=sum(listing.values()),
+        assets_bytes=0,
+        ledger_bytes=ledger_bytes,
+        counter_bytes=0,
+        adjusted_bytes=0,
+        orphans=tuple(Orphan(key, size) for key, size in sorted(listing.items()) if key not in deleting),
+    )

@@ -1,0 +1,82 @@
+-- name: bytes_by_source(account_id)^
+-- What an account stores according to each of those who know.
+SELECT u.storage_used_bytes AS counter_bytes, u.storage_reserved_bytes AS counter_reserved_bytes,
+    u.bandwidth_used_bytes AS counter_bandwidth_bytes, u.bandwidth_reserved_bytes AS counter_bandwidth_reserved_bytes,
+    u.request_count AS counter_request_count,
+    l.storage_bytes AS ledger_bytes, l.storage_reserved_bytes AS ledger_reserved_bytes,
+    l.bandwidth_bytes AS ledger_bandwidth_bytes, l.bandwidth_reserved_bytes AS ledger_bandwidth_reserved_bytes,
+    l.request_count AS ledger_request_count, l.adjusted_bytes,
+    h.storage_bytes AS held_bytes, h.bandwidth_bytes AS held_bandwidth_bytes,
+    CASE WHEN EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = u.account_id) THEN NULL ELSE coalesce((
+        SELECT s.storage_bytes FROM storage_usage s
+        WHERE s.account_id = u.account_id ORDER BY s.period_start DESC LIMIT 1), 0) END AS hours_bytes
+FROM account_usage u
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(used_delta_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_bytes,
+        coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_reserved_bytes,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'bandwidth' AND occurred_at >= u.period_start), 0)::bigint AS bandwidth_bytes,
+        coalesce(sum(reserved_delta_bytes) FILTER (WHERE resource = 'bandwidth'), 0)::bigint AS bandwidth_reserved_bytes,
+        coalesce(sum(request_count) FILTER (WHERE occurred_at >= u.period_start), 0)::bigint AS request_count,
+        coalesce(sum(used_delta_bytes) FILTER (
+            WHERE resource = 'storage' AND kind = 'adjustment' AND asset_id IS NULL), 0)::bigint AS adjusted_bytes
+    FROM usage_ledger WHERE account_id = u.account_id
+) AS l
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(held_bytes) FILTER (WHERE resource = 'storage'), 0)::bigint AS storage_bytes,
+        coalesce(sum(held_bytes) FILTER (WHERE resource = 'bandwidth'), 0)::bigint AS bandwidth_bytes
+    FROM usage_reservations WHERE account_id = u.account_id
+) AS h
+WHERE u.account_id = :account_id;
+
+-- name: list_known_objects(account_id, bucket, prefix)
+-- The objects that an account's assets, open uploads and requested deletions account for.
+SELECT a.s3_key, 'asset' AS kind, a.id AS asset_id, a.size_bytes
+FROM agentcache_assets a WHERE a.account_id = :account_id
+UNION ALL
+SELECT u.s3_key, 'upload', NULL, 0
+FROM uploads u WHERE u.account_id = :account_id AND upload_is_open(u.status)
+UNION ALL
+SELECT d.s3_key, 'deletion', NULL, 0
+FROM object_deletions d WHERE d.s3_bucket = :bucket AND starts_with(d.s3_key, :prefix);
+
+-- name: list_ledger_drift(account_id)
+-- Assets whose entries in the ledger don't add up to their size, or to 0 where they are gone.
+SELECT coalesce(l.asset_id, a.id) AS asset_id, coalesce(l.bytes, 0) AS ledger_bytes, coalesce(a.size_bytes, 0) AS asset_bytes
+FROM (
+    SELECT asset_id, sum(used_delta_bytes)::bigint AS bytes FROM usage_ledger
+    WHERE account_id = :account_id AND resource = 'storage' AND asset_id IS NOT NULL
+    GROUP BY asset_id
+) AS l
+FULL JOIN (SELECT id, size_bytes FROM agentcache_assets WHERE account_id = :account_id) AS a ON a.id = l.asset_id
+WHERE coalesce(l.bytes, 0) <> coalesce(a.size_bytes, 0);
+
+-- name: booked_bytes(account_id)$
+-- What an account stores by its ledger.
+SELECT coalesce(sum(used_delta_bytes), 0)::bigint FROM usage_ledger
+WHERE account_id = :account_id AND resource = 'storage';
+
+-- name: is_in_ledger(account_id)$
+-- Whether the ledger has an entry of an account.
+SELECT EXISTS (SELECT FROM usage_ledger WHERE account_id = :account_id);
+
+-- name: list_lost_holds(account_id, settle_seconds)
+-- Storage held for uploads that were completed a while ago: their event should have ended it.
+SELECT r.id AS upload_id, u.asset_id, r.held_bytes
+FROM usage_reservations r
+JOIN uploads u ON u.id = r.id
+WHERE r.account_id = :account_id AND r.resource = 'storage' AND u.status = 'completed'
+  AND u.updated_at <= now() - make_interval(secs => :settle_seconds)
+ORDER BY r.id;
+
+-- name: request_deletions(s3_bucket, s3_keys)!
+-- Asks the storage-gateway's housekeeping to delete objects.
+SELECT request_object_deletions_v1(:s3_bucket, :s3_keys::text[]);
+
+-- name: restore_counters(account_id, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests)!
+-- Sets a locked account's running sums to what its ledger adds up to.
+UPDATE account_usage
+SET storage_used_bytes = :storage_used, storage_reserved_bytes = :storage_reserved,
+    bandwidth_used_bytes = :bandwidth_used, bandwidth_reserved_bytes = :bandwidth_reserved,
+    request_count = :requests, updated_at = now()
+WHERE account_id = :account_id;

@@ -1,0 +1,50 @@
+"""Reconciliation over HTTP, for operators."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, TypeAdapter
+
+from jettythunder.http import ops_only, provided
+from usage_meter.ndjson import lines
+from usage_meter.reconciliation.model import Findings
+from usage_meter.reconciliation.reconcile import Reconciliation
+
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+
+AnyReconciliation = Annotated[Reconciliation, Depends(provided(Reconciliation))]
+
+
+class ReconcileRequest(BaseModel):
+    """Which account, all by default, and whether to mend what is found."""
+
+    account: str | None = None
+    fix: bool = False
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Findings as they are sent, with what is computed from them."""
+
+    findings: Findings
+    drift_bytes: int
+    is_clean: bool
+    needs_a_person: bool
+
+
+_line = TypeAdapter(_Line)
+
+
+@router.post("/reconcile", response_class=StreamingResponse)
+async def reconcile(wanted: ReconcileRequest, reconciliation: AnyReconciliation) -> StreamingResponse:
+    """Compare bucket, assets, ledger, counters and hours, an account a line; ``fix`` mends what differs."""
+    return await lines(_encoded(reconciliation.run(account=wanted.account, fix=wanted.fix)))
+
+
+async def _encoded(found: AsyncIterator[Findings]) -> AsyncIterator[bytes]:
+    async for findings in found:
+        line = _Line(findings, findings.drift_bytes, findings.is_clean, findings.needs_a_person)
+        yield _line.dump_json(line) + b"\n"

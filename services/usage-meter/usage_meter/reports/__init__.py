@@ -1,0 +1,1 @@
+"""What operators and bills read: quotas, ledgers, usage over time, prices."""

@@ -1,0 +1,88 @@
+"""Reports over HTTP, for operators."""
+
+from collections.abc import AsyncIterator
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+
+from jettythunder.http import ops_only, provided
+from usage_meter.ledger.model import Resource
+from usage_meter.ndjson import lines
+from usage_meter.reports.model import Bucket, Price, Quota, UsageRow
+from usage_meter.reports.prices import Prices
+from usage_meter.reports.quotas import LedgerPage, QuotaPage, Quotas
+from usage_meter.reports.usage import UsageReport
+
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+
+PageSize = Annotated[int, Query(ge=1, le=1000, description="Rows a page has at most")]
+AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]
+AnyUsageReport = Annotated[UsageReport, Depends(provided(UsageReport))]
+AnyPrices = Annotated[Prices, Depends(provided(Prices))]
+
+_usage_row = TypeAdapter(UsageRow)
+
+
+class PriceRequest(BaseModel):
+    """A price in dollars per GB (10^9 bytes): per GB-month stored, or per GB sent."""
+
+    resource: Resource
+    effective_from: date = Field(description="The first day of a month")
+    usd_per_gb: Decimal = Field(ge=0, max_digits=14, decimal_places=8)
+    source: str = Field(min_length=1, max_length=500, description="Where the price comes from")
+
+
+@router.get("/accounts")
+async def list_quotas(quotas: AnyQuotas, cursor: UUID | None = None, page_size: PageSize = 100) -> QuotaPage:
+    """Every account's quota, in pages."""
+    return await quotas.page(after=cursor, page_size=page_size)
+
+
+@router.get("/accounts/{account}")
+async def show_quota(account: str, quotas: AnyQuotas) -> Quota:
+    """One account's quota, by its id or its user's."""
+    return await quotas.one(account)
+
+
+@router.get("/accounts/{account}/ledger")
+async def list_entries(
+    account: str, quotas: AnyQuotas, cursor: int | None = None, page_size: PageSize = 100
+) -> LedgerPage:
+    """An account's ledger, the newest entries first: what its counters are the sums of."""
+    return await quotas.ledger(account, before=cursor, page_size=page_size)
+
+
+@router.get("/report", response_class=StreamingResponse)
+async def report(
+    usage: AnyUsageReport,
+    from_at: Annotated[AwareDatetime, Query(alias="from")],
+    to_at: Annotated[AwareDatetime, Query(alias="to")],
+    by: Bucket = Bucket.DAY,
+    account: str | None = None,
+) -> StreamingResponse:
+    """Usage per account and hour, day or month (UTC), a JSON object a line."""
+    pages = usage.read(bucket=by, from_at=from_at, to_at=to_at, account=account)
+    return await lines(_encoded(pages))
+
+
+@router.get("/prices")
+async def list_prices(prices: AnyPrices) -> list[Price]:
+    """All prices, the newest first."""
+    return await prices.list_all()
+
+
+@router.put("/prices")
+async def set_price(wanted: PriceRequest, prices: AnyPrices) -> list[Price]:
+    """Set a price from a month on, and answer with all prices."""
+    await prices.set_price(**wanted.model_dump())
+    return await prices.list_all()
+
+
+async def _encoded(pages: AsyncIterator[list[UsageRow]]) -> AsyncIterator[bytes]:
+    async for rows in pages:
+        yield b"".join(_usage_row.dump_json(row) + b"\n" for row in rows)

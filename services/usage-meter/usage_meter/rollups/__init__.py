@@ -1,0 +1,1 @@
+"""Hourly rows of usage, computed from the ledger."""

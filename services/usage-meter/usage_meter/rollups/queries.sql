@@ -1,0 +1,98 @@
+-- name: take_queued_hours(oldest_hour, account_limit)
+-- Takes the queued hours of some accounts; where several of an account's are queued, the earliest tells from when to recompute.
+WITH taken AS (
+    DELETE FROM usage_rollup_queue
+    WHERE hour >= :oldest_hour::timestamptz AND account_id IN (
+        SELECT DISTINCT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz LIMIT :account_limit)
+    RETURNING account_id, hour
+)
+SELECT account_id, min(hour) AS hour FROM taken GROUP BY account_id;
+
+-- name: recompute_hours(account_ids, from_hours)!
+-- Computes the hourly rows of accounts from the ledger, from an hour on. A byte that came t seconds before an
+-- hour's end was stored for t seconds of it: bytes at the start x 3600 + the sum of change x seconds left.
+-- A row that was closed and changes gets the next revision, and is closed again later.
+WITH work AS (
+    SELECT w.account_id, w.from_hour, coalesce(before.storage_bytes, 0) AS opening_bytes
+    FROM unnest(:account_ids::uuid[], :from_hours::timestamptz[]) AS w (account_id, from_hour)
+    JOIN agentcache_accounts a ON a.id = w.account_id
+    LEFT JOIN LATERAL (
+        SELECT s.storage_bytes FROM storage_usage s
+        WHERE s.account_id = w.account_id AND s.period_start < w.from_hour
+        ORDER BY s.period_start DESC LIMIT 1
+    ) AS before ON true
+), sums AS (
+    SELECT w.account_id, w.opening_bytes, h.hour,
+        coalesce(sum(l.used_delta_bytes) FILTER (WHERE l.resource = 'storage'), 0) AS storage_delta,
+        coalesce(sum(l.used_delta_bytes * extract(epoch FROM h.hour + interval '1 hour' - l.occurred_at))
+            FILTER (WHERE l.resource = 'storage'), 0) AS changed_byte_seconds,
+        coalesce(sum(l.used_delta_bytes) FILTER (WHERE l.resource = 'bandwidth'), 0)::bigint AS bandwidth_bytes,
+        sum(l.request_count) AS request_count
+    FROM work w
+    JOIN usage_ledger l ON l.account_id = w.account_id AND l.occurred_at >= w.from_hour
+    CROSS JOIN LATERAL (SELECT date_trunc('hour', l.occurred_at, 'UTC') AS hour) AS h
+    WHERE l.used_delta_bytes <> 0 OR l.request_count <> 0
+    GROUP BY w.account_id, w.opening_bytes, h.hour
+), figures AS (
+    SELECT account_id, hour, bandwidth_bytes, request_count, storage_delta, changed_byte_seconds,
+        (opening_bytes + sum(storage_delta) OVER (PARTITION BY account_id ORDER BY hour))::bigint AS storage_bytes
+    FROM sums
+), weighed AS (
+    SELECT account_id, hour, date_trunc('month', hour, 'UTC') AS month, bandwidth_bytes, request_count, storage_bytes,
+        (storage_bytes - storage_delta) * 3600 + changed_byte_seconds AS byte_seconds
+    FROM figures
+), rates AS MATERIALIZED (
+    SELECT m.month, r.* FROM (SELECT DISTINCT month FROM weighed) AS m CROSS JOIN LATERAL usage_rates(m.month) AS r
+), costed AS (
+    SELECT w.*, round(w.byte_seconds * r.storage_usd_per_gb / (1000000000 * r.month_seconds), 4) AS storage_cost,
+        round(w.bandwidth_bytes * r.bandwidth_usd_per_gb / 1000000000, 4) AS bandwidth_cost
+    FROM weighed w JOIN rates r USING (month)
+)
+INSERT INTO storage_usage AS s (account_id, period_start, period_end, storage_bytes, storage_byte_seconds,
+    bandwidth_bytes, request_count, storage_cost, bandwidth_cost, total_cost)
+SELECT account_id, hour, hour + interval '1 hour', storage_bytes, byte_seconds,
+    bandwidth_bytes, request_count, storage_cost, bandwidth_cost, storage_cost + bandwidth_cost
+FROM costed
+ON CONFLICT (account_id, period_start) DO UPDATE SET
+    storage_bytes = excluded.storage_bytes,
+    storage_byte_seconds = excluded.storage_byte_seconds,
+    bandwidth_bytes = excluded.bandwidth_bytes,
+    request_count = excluded.request_count,
+    storage_cost = excluded.storage_cost,
+    bandwidth_cost = excluded.bandwidth_cost,
+    total_cost = excluded.total_cost,
+    revision = s.revision + (s.closed_at IS NOT NULL)::int,
+    closed_at = NULL,
+    recorded_at = now()
+WHERE (s.storage_bytes, s.storage_byte_seconds, s.bandwidth_bytes, s.request_count, s.storage_cost, s.bandwidth_cost)
+    IS DISTINCT FROM (excluded.storage_bytes, excluded.storage_byte_seconds, excluded.bandwidth_bytes,
+                      excluded.request_count, excluded.storage_cost, excluded.bandwidth_cost);
+
+-- name: close_hours(grace_seconds, batch_size)
+-- Closes hours that ended a while ago and whose ledger is rolled up.
+UPDATE storage_usage
+SET closed_at = now()
+WHERE id IN (
+    SELECT s.id FROM storage_usage s
+    WHERE s.closed_at IS NULL AND s.period_end <= now() - make_interval(secs => :grace_seconds)
+      AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = s.account_id AND q.hour <= s.period_start)
+    ORDER BY s.period_end
+    LIMIT :batch_size
+    FOR UPDATE SKIP LOCKED)
+RETURNING account_id, storage_bytes, bandwidth_bytes, request_count, period_start, period_end, revision;
+
+-- name: rollup_backlog()$
+-- How many hours wait for their row to be computed.
+SELECT count(*) FROM usage_rollup_queue;
+
+-- name: queue_hours_since(from_at)!
+-- Has all rows since a time computed again.
+INSERT INTO usage_rollup_queue (account_id, hour)
+SELECT account_id, min(period_start) FROM storage_usage WHERE period_start >= :from_at GROUP BY account_id;
+
+-- name: queue_all_hours(account_id)!
+-- Has all rows of an account computed again, from its first entry on.
+INSERT INTO usage_rollup_queue (account_id, hour)
+SELECT account_id, date_trunc('hour', min(occurred_at), 'UTC') FROM usage_ledger
+WHERE account_id = :account_id
+GROUP BY account_id;

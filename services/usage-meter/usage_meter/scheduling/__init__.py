@@ -1,0 +1,1 @@
+"""Work on a schedule, by one instance at a time."""

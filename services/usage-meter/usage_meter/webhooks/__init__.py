@@ -1,0 +1,1 @@
+"""Webhooks: AgentCache receives what is announced about quotas."""

@@ -1,0 +1,106 @@
+"""Bodies of requests: how large they may be, and what becomes of one that is answered before its end."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jettythunder.errors import PayloadTooLarge
+from jettythunder.http.problems import problem
+
+# What a client may still send after an early answer before the connection is closed. A connection that is
+# closed on unread bytes is reset, and the answer may be lost with it (RFC 9112, section 9.6).
+_DRAIN_BYTES = 64 * 1024 * 1024
+_DRAIN_SECONDS = 5.0
+
+
+class BodyLimit:
+    """Middleware that refuses bodies over ``max_bytes``, by their announced length or when they pass it.
+
+    Args:
+        streamed_paths: beginnings of paths whose handlers limit and stream their bodies themselves.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, streamed_paths: Sequence[str] = ()) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._streamed_paths = tuple(streamed_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(self._streamed_paths or ("\0",)):
+            await self._app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            await problem(self._refusal())(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+    def _refusal(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is larger than the {self._max_bytes} bytes this call takes.")
+
+
+class EarlyAnswers:
+    """Middleware that lets an answer arrive whole though the request's body was not read to its end.
+
+    After such an answer the rest of the body is read for a moment, and the connection is closed after that.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, scope)
+
+        async def send_then_drain(message: Message) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not is_last or body.is_over:
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            await body.drain()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, body.receive, send_then_drain)
+
+
+class _Body:
+    """A request's body, and whether it was read to its end."""
+
+    def __init__(self, receive: Receive, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        self._receive = receive
+        self._waits_for_continue = b"100-continue" in headers.get(b"expect", b"").lower()
+        self._is_complete = b"content-length" not in headers and b"transfer-encoding" not in headers
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to read, or none of it will come before somebody asks."""
+        return self._is_complete or self._waits_for_continue
+
+    async def receive(self) -> Message:
+        self._waits_for_continue = False
+        message = await self._receive()
+        self._is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        left = _DRAIN_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._is_complete and left > 0:
+                    left -= len((await self.receive()).get("body", b""))

@@ -1,0 +1,28 @@
+"""Routes that check who calls before anything of a request's body is read or parsed."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+Check = Callable[[Request], Awaitable[None]]
+
+
+def guarded(check: Check) -> type[APIRoute]:
+    """A route class for :class:`fastapi.APIRouter` whose requests pass ``check`` first.
+
+    FastAPI reads and parses a body before it runs dependencies, so a dependency would come too late.
+    """
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                await check(request)
+                return await handle(request)
+
+            return checked
+
+    return Guarded

@@ -1,0 +1,16 @@
+"""The object storage: an S3 client that asks the endpoint what it can, and streams bytes unheld."""
+
+from jettythunder.storage.answers import ObjectMissing, PartsMissing, StoredPart
+from jettythunder.storage.client import Capabilities, ListedPart, Storage, open_storage
+from jettythunder.storage.transfers import Body
+
+__all__ = [
+    "Body",
+    "Capabilities",
+    "ListedPart",
+    "ObjectMissing",
+    "PartsMissing",
+    "Storage",
+    "StoredPart",
+    "open_storage",
+]

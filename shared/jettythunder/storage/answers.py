@@ -1,0 +1,78 @@
+"""What an S3 endpoint's answers mean."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from jettythunder.errors import ChecksumMismatch, StorageUnavailable
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+
+# Of other 4xx answers the same request would only get the same again.
+_WORTH_REPEATING = (408, 409, 429)
+
+
+class ObjectMissing(Exception):
+    """There is no such object or multipart upload."""
+
+
+class PartsMissing(Exception):
+    """The endpoint does not have the parts of a multipart upload as it acknowledged them."""
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part as the object storage acknowledged it."""
+
+    number: int
+    etag: str
+
+
+def error_code(body: bytes) -> str:
+    """The ``Code`` of an S3 error body (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
+    found = _ERROR_CODE.search(body.decode(errors="replace"))
+    return found.group(1) if found else ""
+
+
+def is_worth_repeating(status: int, code: str) -> bool:
+    """Whether the same request may succeed a moment later."""
+    return status >= 500 or status in _WORTH_REPEATING or code == "RequestTimeout"
+
+
+def refusal(status: int, code: str, key: str) -> Exception:
+    """What an error answer means."""
+    if code in ("BadDigest", "InvalidDigest"):
+        return ChecksumMismatch()
+    if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
+        return PartsMissing(code)
+    if status == 404 and code != "NoSuchBucket":
+        return ObjectMissing(key)
+    return StorageUnavailable(f"The object storage answered {status} {code}".rstrip() + ".")
+
+
+def joined_etag(parts: list[StoredPart]) -> str | None:
+    """The ETag S3 gives an object made of parts, in their order: the MD5 of their MD5s, and their count.
+
+    None where a part's ETag is not its MD5, as with keys of one's own (SSE-KMS).
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        bare = part.etag.strip('"')
+        if _MD5.fullmatch(bare) is None:
+            return None
+        digest.update(bytes.fromhex(bare))
+    return f"{digest.hexdigest()}-{len(parts)}"
+
+
+def checked_etag(etag: str, md5: str) -> str:
+    """The entity tag of what was stored, checked against the MD5 where it is one.
+
+    Raises:
+        ChecksumMismatch: the endpoint stored other bytes.
+    """
+    bare = etag.strip('"')
+    # Of an unencrypted part the ETag is the MD5; other forms (KMS) can't be compared.
+    if _MD5.fullmatch(bare) is not None and bare != md5:
+        raise ChecksumMismatch
+    return etag

@@ -1,0 +1,309 @@
+"""The object storage's control calls, by aioboto3. Its bytes go by :mod:`jettythunder.storage.transfers`."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import aioboto3
+import svcs
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jettythunder.errors import StorageUnavailable
+from jettythunder.settings import StorageSettings
+from jettythunder.storage.answers import ObjectMissing, StoredPart, joined_etag, refusal
+from jettythunder.storage.presigning import Presigner
+from jettythunder.storage.transfers import ATTEMPTS, UNREACHABLE, Body, Transfers
+
+_UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, *UNREACHABLE)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the endpoint was seen to support."""
+
+    conditional_writes: bool
+    expire_incomplete_uploads: bool
+
+
+@dataclass(frozen=True)
+class ListedPart:
+    """A part as the object storage lists it."""
+
+    part: StoredPart
+    size_bytes: int
+
+
+class Storage:
+    """One bucket.
+
+    All methods raise :class:`StorageUnavailable` when the endpoint can't be reached or fails, and
+    :class:`ObjectMissing` where they name an object or upload that is not there.
+    """
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self.bucket = settings.lyve_bucket_name
+        self._stack = contextlib.AsyncExitStack()
+        self._client: Any = None
+        self._presigner = Presigner(settings)
+        self._transfers: Transfers | None = None
+
+    async def open(self) -> None:
+        """Open the client; makes no call yet."""
+        session = aioboto3.Session(
+            aws_access_key_id=self._settings.lyve_access_key_id,
+            aws_secret_access_key=self._settings.lyve_secret_access_key.get_secret_value(),
+            region_name=self._settings.lyve_region,
+        )
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path", "payload_signing_enabled": True},
+            max_pool_connections=64,
+            connect_timeout=5,
+            read_timeout=self._settings.storage_stall_seconds,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            # botocore's default adds checksum trailers that many S3 servers refuse.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        self._client = await self._stack.enter_async_context(
+            session.client("s3", endpoint_url=self._settings.lyve_endpoint, config=config)
+        )
+        self._transfers = Transfers(self._settings, self._presigner)
+        self._stack.push_async_callback(self._transfers.close)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._stack.aclose()
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable unless the endpoint answers for the bucket within two seconds."""
+        try:
+            async with asyncio.timeout(2):
+                await self._client.head_bucket(Bucket=self.bucket)
+        except (ClientError, *_UNREACHABLE) as error:
+            raise StorageUnavailable from error
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket where it is missing."""
+        try:
+            await self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise StorageUnavailable from error
+            try:
+                await self._client.create_bucket(Bucket=self.bucket)
+            except self._client.exceptions.BucketAlreadyOwnedByYou:
+                pass
+            except (ClientError, *_UNREACHABLE) as creation:
+                raise StorageUnavailable from creation
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
+
+    async def probe(self, prefix: str) -> Capabilities:
+        """Try what differs between S3 servers, with a throwaway object under ``prefix``.
+
+        Where lifecycle rules are known, one is set that drops incomplete uploads after a week: a second net
+        below our own housekeeping.
+        """
+        key = f"{prefix}probe"
+        await self.put(key, b"", content_type="application/octet-stream")
+        try:
+            conditional = await self._refuses_overwrite(key)
+        finally:
+            await self.delete(key)
+        return Capabilities(conditional, await self._set_lifecycle())
+
+    async def _refuses_overwrite(self, key: str) -> bool:
+        try:
+            await self._client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
+        except ClientError as error:
+            return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] == 412)
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
+        return False
+
+    async def _set_lifecycle(self) -> bool:
+        rule = {
+            "ID": "drop-incomplete-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        }
+        try:
+            await self._client.put_bucket_lifecycle_configuration(
+                Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
+            )
+        except ClientError:
+            return False
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
+        return True
+
+    async def put(self, key: str, body: bytes, *, content_type: str) -> None:
+        """Store a small object, with Content-MD5 so that the endpoint checks what it received."""
+        checksum = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        await self._call(
+            self._client.put_object, Key=key, Body=body, ContentType=content_type, ContentMD5=checksum
+        )
+
+    async def put_streamed(
+        self, key: str, body: Body, *, size_bytes: int, md5: str, content_type: str
+    ) -> None:
+        """Store an object from a stream that can be opened again. ``md5`` is hexadecimal.
+
+        Raises:
+            ChecksumMismatch: the endpoint received other bytes.
+            TruncatedBody: the stream did not have ``size_bytes``.
+        """
+        headers = {"Content-Type": content_type}
+        await self._bytes.send(key, {}, headers, body, size_bytes=size_bytes, md5=md5)
+
+    async def create_multipart(self, key: str, *, content_type: str) -> str:
+        """Begin a multipart upload and return its id."""
+        answer = await self._call(self._client.create_multipart_upload, Key=key, ContentType=content_type)
+        return str(answer["UploadId"])
+
+    async def upload_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: Body,
+        *,
+        size_bytes: int,
+        md5: str,
+        attempts: int = ATTEMPTS,
+    ) -> StoredPart:
+        """Store one part from a stream. ``md5`` is hexadecimal.
+
+        ``body`` is called for each attempt; a stream that can't be opened again takes one. What it raises
+        passes through.
+
+        Raises:
+            ChecksumMismatch: the endpoint received other bytes.
+            TruncatedBody: the stream did not have ``size_bytes``.
+        """
+        query = {"uploadId": upload_id, "partNumber": str(number)}
+        etag = await self._bytes.send(key, query, {}, body, size_bytes=size_bytes, md5=md5, attempts=attempts)
+        return StoredPart(number, etag)
+
+    async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
+        """Join the parts into the object. Safe to repeat: an upload that is joined already is fine.
+
+        Raises:
+            PartsMissing: the endpoint does not have the parts as they were acknowledged.
+        """
+        ordered = sorted(parts, key=lambda part: part.number)
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in ordered]
+        try:
+            await self._call(
+                self._client.complete_multipart_upload,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},
+            )
+        except ObjectMissing:
+            # The answer to an earlier attempt may have been lost.
+            answer = await self._call(self._client.head_object, Key=key)
+            if str(answer["ETag"]).strip('"') != joined_etag(ordered):
+                raise
+
+    async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:
+        """The parts of a multipart upload that the endpoint has."""
+        found: list[ListedPart] = []
+        marker: dict[str, Any] = {}
+        while True:
+            page = await self._call(self._client.list_parts, Key=key, UploadId=upload_id, **marker)
+            for item in page.get("Parts", ()):
+                part = StoredPart(int(item["PartNumber"]), str(item["ETag"]).strip('"'))
+                found.append(ListedPart(part, int(item["Size"])))
+            if not page.get("IsTruncated"):
+                return found
+            marker = {"PartNumberMarker": int(page["NextPartNumberMarker"])}
+
+    async def abort_multipart(self, key: str, upload_id: str, *, bucket: str | None = None) -> None:
+        """Drop a multipart upload and its parts; one that is gone is fine."""
+        with contextlib.suppress(ObjectMissing):
+            await self._call(self._client.abort_multipart_upload, bucket=bucket, Key=key, UploadId=upload_id)
+
+    async def delete(self, key: str, *, bucket: str | None = None) -> None:
+        """Delete an object; one that is gone is fine."""
+        with contextlib.suppress(ObjectMissing):
+            await self._call(self._client.delete_object, bucket=bucket, Key=key)
+
+    async def size_of(self, key: str) -> int:
+        """The size of an object in bytes."""
+        answer = await self._call(self._client.head_object, Key=key)
+        return int(answer["ContentLength"])
+
+    async def list_sizes(self, prefix: str, *, page_size: int = 1000) -> dict[str, int]:
+        """The objects under a prefix, key to size in bytes, asked for by pages."""
+        found: dict[str, int] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = await self._call(self._client.list_objects_v2, Prefix=prefix, MaxKeys=page_size, **token)
+            found.update({item["Key"]: item["Size"] for item in page.get("Contents", ())})
+            if not page.get("IsTruncated"):
+                return found
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def list_folders(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
+        """What stands under a prefix up to the next slash, which is included, page by page."""
+        token: dict[str, str] = {}
+        while True:
+            page = await self._call(
+                self._client.list_objects_v2, Prefix=prefix, Delimiter="/", MaxKeys=page_size, **token
+            )
+            yield [item["Prefix"] for item in page.get("CommonPrefixes", ())]
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def presign_download(self, key: str, *, content_disposition: str, content_type: str, seconds: int) -> str:
+        """A URL that gives the object to whoever has it, for ``seconds``, under these two headers."""
+        headers = {
+            "response-content-disposition": content_disposition,
+            "response-content-type": content_type,
+        }
+        return self._presigner.presign("GET", key, query=headers, seconds=seconds)
+
+    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int) -> str:
+        """A URL that takes one part, for ``seconds``."""
+        query = {"uploadId": upload_id, "partNumber": str(number)}
+        return self._presigner.presign("PUT", key, query=query, seconds=seconds)
+
+    def read(self, key: str, *, start: int, end: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes ``start`` to ``end`` (inclusive) of an object, in blocks, as they arrive."""
+        return self._bytes.read(key, start=start, end=end)
+
+    @property
+    def _bytes(self) -> Transfers:
+        assert self._transfers is not None  # noqa: S101 - set by open
+        return self._transfers
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Any]], *, bucket: str | None = None, **params: Any
+    ) -> Any:
+        try:
+            return await method(Bucket=bucket or self.bucket, **params)
+        except ClientError as error:
+            status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            raise refusal(status, code, params.get("Key", params.get("Prefix", ""))) from error
+        except _UNREACHABLE as error:
+            raise StorageUnavailable from error
+
+
+async def open_storage(registry: svcs.Registry, settings: StorageSettings) -> Storage:
+    """Open the object storage of a service, and register it."""
+    storage = Storage(settings)
+    await storage.open()
+    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+    return storage

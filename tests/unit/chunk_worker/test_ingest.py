@@ -1,0 +1,154 @@
+"""Chunks that clients send to an edge, on fakes."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from chunk_worker.chunks.model import RecordedChunk
+from chunk_worker.chunks.storing import ChunkStore
+from chunk_worker.edge.ingest import EdgeIngest
+from chunk_worker.edge.model import InFlightBytes
+from chunk_worker.edge.recorder import Recorder
+from chunk_worker.errors import EdgeBusy
+from jettythunder.edge_tokens import EdgeToken, EdgeTokens
+from jettythunder.errors import (
+    BadRequest,
+    LinkExpired,
+    LinkInvalid,
+    TruncatedBody,
+    UploadTimedOut,
+)
+
+from .fakes import ACCOUNT_ID, BUCKET, UPLOAD_ID, FakeChunks, FakeStorage, blocks_of, md5_of
+
+DATA = b"the bytes of a chunk"
+TOKENS = EdgeTokens("a signing key of at least thirty-two characters")
+TOKEN = EdgeToken(
+    account_id=ACCOUNT_ID,
+    upload_id=UPLOAD_ID,
+    number=1,
+    size_bytes=len(DATA),
+    s3_bucket=BUCKET,
+    s3_key="accounts/a/key",
+    s3_upload_id="multipart",
+    expires_at=int(time.time()) + 3600,
+)
+
+
+class Edge:
+    """The use-case with its fakes."""
+
+    def __init__(self, *, capacity_bytes: int = 1000, stall_seconds: float = 60) -> None:
+        self.chunks = FakeChunks()
+        self.storage = FakeStorage()
+        self.in_flight = InFlightBytes(capacity_bytes)
+        self.ingest = EdgeIngest(
+            ChunkStore(self.chunks, self.storage, edge="edge"),
+            TOKENS,
+            self.in_flight,
+            Recorder(None, api_key=None),
+            stall_seconds=stall_seconds,
+        )
+
+    async def take(
+        self,
+        body: AsyncIterator[bytes] | None = None,
+        *,
+        token: EdgeToken = TOKEN,
+        upload_id: UUID = UPLOAD_ID,
+        number: int = 1,
+        content_md5: str | None = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
+        length_bytes: int | None = len(DATA),
+    ) -> RecordedChunk:
+        return await self.ingest.take(
+            upload_id,
+            number,
+            token=TOKENS.mint(token),
+            content_md5=content_md5,
+            length_bytes=length_bytes,
+            body=blocks_of(DATA) if body is None else body,
+        )
+
+
+async def test_a_chunk_is_stored() -> None:
+    edge = Edge()
+    stored = await edge.take()
+    assert (stored.number, stored.md5, stored.edge) == (1, md5_of(DATA), "edge")
+    assert edge.storage.parts == {1: DATA}
+    assert edge.in_flight.bytes == 0
+
+
+async def test_a_chunk_of_unannounced_length_is_stored() -> None:
+    edge = Edge()
+    await edge.take(length_bytes=None)
+    assert edge.storage.parts == {1: DATA}
+
+
+@pytest.mark.parametrize(
+    "other", [{"upload_id": UUID(int=9)}, {"number": 2}, {"length_bytes": len(DATA) - 1}]
+)
+async def test_a_token_for_another_chunk_is_refused(other: dict[str, object]) -> None:
+    edge = Edge()
+    with pytest.raises(LinkInvalid):
+        await edge.take(**other)  # type: ignore[arg-type]
+    assert edge.storage.parts == {}
+
+
+@pytest.mark.parametrize("other", [{"s3_key": "accounts/b/key"}, {"s3_upload_id": "another"}])
+async def test_a_token_for_another_object_is_refused(other: dict[str, str]) -> None:
+    edge = Edge()
+    with pytest.raises(LinkInvalid):
+        await edge.take(token=replace(TOKEN, **other))  # type: ignore[arg-type]
+    assert edge.storage.parts == {}
+
+
+async def test_an_expired_token_is_refused() -> None:
+    with pytest.raises(LinkExpired):
+        await Edge().take(token=replace(TOKEN, expires_at=1))
+
+
+async def test_the_checksum_must_be_announced() -> None:
+    with pytest.raises(BadRequest):
+        await Edge().take(content_md5=None)
+
+
+async def test_a_full_edge_reads_nothing() -> None:
+    edge = Edge(capacity_bytes=len(DATA))
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    with edge.in_flight.taken(1), pytest.raises(EdgeBusy):
+        await edge.take(unread())
+    await edge.take()
+
+
+async def test_a_silent_client_is_given_up() -> None:
+    edge = Edge(stall_seconds=0.01)
+
+    async def silent() -> AsyncIterator[bytes]:
+        yield DATA[:5]
+        await asyncio.Event().wait()
+
+    with pytest.raises(UploadTimedOut):
+        await edge.take(silent())
+    assert (edge.storage.parts, edge.in_flight.bytes) == ({}, 0)
+
+
+async def test_a_client_that_disconnects_leaves_nothing() -> None:
+    edge = Edge()
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield DATA[:5]
+        raise ClientDisconnect
+
+    with pytest.raises(TruncatedBody):
+        await edge.take(cut())
+    assert (edge.chunks.recorded, edge.in_flight.bytes) == ({}, 0)
