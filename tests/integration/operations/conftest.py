@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,23 +16,34 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitRouter
-from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter, running_infrastructure
+from tests.support.infrastructure import (
+    Infrastructure,
+    RunningService,
+    ServiceStarter,
+    running_infrastructure,
+)
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
 from jettythunder.broker import topology
 from jettythunder.broker.connection import BrokerLink
+from jettythunder.broker.event_log import EventFilter
 from jettythunder.broker.publisher import Publisher, envelope
 from jettythunder.broker.subscribers import consumes, make_broker, of_type
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import Database
+from jettythunder.errors import AccountNotFound
 from operations.assembly import Operations, open_operations
 from operations.dead_letters import DeadLetter
 from usage_meter.messages import USAGE_METER_EVENTS
 
 QUEUE = USAGE_METER_EVENTS
 SOURCE = "/test"
+
+OPERATOR = "tester"
+# Where nothing listens.
+NOWHERE = "http://127.0.0.1:9"
 
 Handler = Callable[[Event[AssetDeletedV1]], Awaitable[None]]
 
@@ -43,6 +53,16 @@ def deleted(account_id: UUID | None = None, *, size_bytes: int = 1) -> AssetDele
     return AssetDeletedV1(
         account_id=account_id or uuid4(), asset_id=uuid4(), size_bytes=size_bytes, reason="request"
     )
+
+
+def of(event_ids: list[UUID]) -> EventFilter:
+    """These events, and not those that other tests left in the log."""
+    return EventFilter(ids=tuple(map(str, event_ids)))
+
+
+async def refuse(_: Event[AssetDeletedV1]) -> None:
+    """A handler that fails for good."""
+    raise AccountNotFound
 
 
 @dataclass
@@ -92,20 +112,6 @@ class Bench:
         await exchange.publish(message, AssetDeletedV1.TYPE)
         return identity
 
-    async def bury(self, *message_ids: str, **headers: str) -> None:
-        """Put messages into the dead letters at once, in this order."""
-        exchange = await self.channel.get_exchange(topology.DEAD_LETTERS, ensure=False)
-        for message_id in message_ids:
-            event = envelope(deleted(), source=SOURCE)
-            message = aio_pika.Message(
-                event.encode(),
-                message_id=message_id,
-                type=event.type,
-                headers={**headers},
-                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            )
-            await exchange.publish(message, QUEUE.name)
-
     async def dead_ids(self) -> list[str]:
         """The ids of the dead letters, in their order."""
         return [letter.message_id async for letter in self.operations.dead_letters.letters(QUEUE.name)]
@@ -121,6 +127,21 @@ class Bench:
 
         await eventually(found, timeout_seconds=60, poll_seconds=0.2)
         return letters
+
+    async def processed(self, count: int) -> list[UUID]:
+        """Events that were published, logged and processed."""
+        event_ids = await self.publish_events(*(deleted() for _ in range(count)))
+        await eventually(lambda: set(self.ids()) >= set(event_ids))
+        return event_ids
+
+    async def found(self, wanted: EventFilter) -> list[UUID]:
+        """The ids of the wanted events in the log."""
+        events = self.operations.events.tail(wanted, start="first", follow=False)
+        return [UUID(event.event["id"]) async for event in events if event.event is not None]
+
+    async def declare(self) -> None:
+        """Declare the consumer's queues."""
+        await topology.declare_queue(self.channel, QUEUE)
 
     def ids(self) -> list[UUID]:
         return [event.id for event in self.seen]
@@ -197,12 +218,7 @@ async def admin(service: RunningService, servers: Infrastructure) -> AsyncIterat
 
 
 @pytest.fixture(params=["service", "direct"])
-def commands_environment(
-    request: pytest.FixtureRequest, servers: Infrastructure, tmp_path: Path
-) -> Mapping[str, str]:
+def commands_environment(request: pytest.FixtureRequest, servers: Infrastructure) -> Mapping[str, str]:
     """The environment of commands: with the service's address, or with one where nothing listens."""
-    if request.param == "service":
-        url = request.getfixturevalue("service").url
-    else:
-        url = "http://127.0.0.1:9"
+    url = request.getfixturevalue("service").url if request.param == "service" else NOWHERE
     return {**servers.environment, "JETTYTHUNDER_OPERATIONS_URL": url}
