@@ -10,8 +10,7 @@ import httpx
 import pytest
 from tests.support.gateway import GIGABYTE, MEGABYTE, Backstage, Tenant, World, problem
 
-from jettythunder.errors import JettyThunderError
-from jettythunder_client import AsyncClient, Config
+from jettythunder_client import ApiError, AsyncClient, Config
 
 CLIENTS = 200
 ROOM = 100
@@ -72,7 +71,7 @@ async def through_a_session(tenant: Tenant, file: Path, state: Path) -> Asset | 
     async with AsyncClient(config) as client:
         try:
             uploaded = await client.upload(file, accelerate=True)
-        except JettyThunderError as error:
+        except ApiError as error:
             assert (error.status, error.code) == REFUSED, error
             return None
     assert uploaded.route == "jettyspeed"

@@ -79,6 +79,10 @@ class Uploads:
         """Move the upload on, as the gateway does."""
         await self.pool.execute("UPDATE uploads SET status = $2 WHERE id = $1", upload.id, status)
 
+    async def forget(self, upload: Upload, *numbers: int) -> None:
+        """Forget recorded chunks, as the gateway does with those that the object storage lacks."""
+        await self.pool.execute("SELECT forget_chunks_v1($1, $2)", upload.id, list(numbers))
+
     async def rows(self, upload: Upload) -> list[asyncpg.Record]:
         """What is recorded of the upload's chunks, in their order."""
         return await self.pool.fetch(

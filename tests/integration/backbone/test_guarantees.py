@@ -431,6 +431,7 @@ async def test_a_service_declares_no_queue_of_another(
 ) -> None:
     settings = settings_for(backbone_infrastructure)
     webhooks = await bench.channel.declare_queue(USAGE_METER_WEBHOOKS.name, passive=True)
+    await webhooks.purge()
     [payload, *_] = USAGE_METER_WEBHOOKS.payloads
     await webhooks.unbind(USAGE_METER_WEBHOOKS.exchange, payload.TYPE)
     try:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 from pydantic import TypeAdapter
@@ -15,13 +15,16 @@ from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.contracts.assets import AssetVerified
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
 
 WAIT_SECONDS = 30.0
 
-_answers: TypeAdapter[ChunkStored | Denied] = TypeAdapter(ChunkStored | Denied)
+Answer: TypeAlias = ChunkStored | AssetVerified | Denied
+
+_answers: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Gateway:
         )
         return command.model_copy(update=other)
 
-    async def call(self, command: Payload) -> ChunkStored | Denied:
+    async def call(self, command: Payload) -> Answer:
         body = await self.rpc.call(
             command, exchange=topology.COMMANDS, source="/storage-gateway", timeout_seconds=WAIT_SECONDS
         )
@@ -85,7 +88,7 @@ class Gateway:
         assert isinstance(answer, ChunkStored), answer
         return answer
 
-    async def denied(self, command: UploadChunkV1) -> Denied:
+    async def denied(self, command: Payload) -> Denied:
         """The refusal that is the answer."""
         answer = await self.call(command)
         assert isinstance(answer, Denied), answer

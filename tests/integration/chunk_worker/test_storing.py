@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -87,6 +88,16 @@ async def test_other_bytes_replace_the_chunk(gateway: Gateway) -> None:
     assert await gateway.uploads.object_of(upload) == data
 
 
+async def test_a_chunk_that_was_forgotten_is_stored_again(gateway: Gateway) -> None:
+    upload, data = await gateway.uploads.begin(), random_chunk()
+    command = gateway.command(upload, data)
+    await gateway.stored(command)
+    await gateway.uploads.forget(upload, 1)
+    await gateway.stored(command)
+    assert gateway.spool.requests.count(f"/internal/chunks/{upload.id}/1") == 2
+    assert await gateway.uploads.object_of(upload) == data
+
+
 async def test_corrupted_bytes_are_refused_and_not_recorded(gateway: Gateway) -> None:
     upload, data = await gateway.uploads.begin(), random_chunk()
     command = gateway.command(upload, bytes([data[0] ^ 1]) + data[1:], md5=md5_of(data))
@@ -149,6 +160,14 @@ async def test_another_account_s_upload_is_not_found(gateway: Gateway) -> None:
     upload = await gateway.uploads.begin()
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), account_id=uuid4()))
     assert refusal.code == "upload_not_found"
+
+
+@pytest.mark.parametrize("other", [{"s3_key": "accounts/another/key"}, {"s3_upload_id": "another"}])
+async def test_a_command_for_another_object_stores_nothing(gateway: Gateway, other: dict[str, Any]) -> None:
+    upload = await gateway.uploads.begin()
+    refusal = await gateway.denied(gateway.command(upload, random_chunk(), **other))
+    assert (refusal.code, refusal.retryable) == ("link_invalid", False)
+    assert await gateway.uploads.rows(upload) == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -89,7 +90,9 @@ async def in_blocks(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + (1 << 16)]
 
 
-@pytest.mark.parametrize("token", ["nonsense", "bm9uc2Vuc2U.bm9uc2Vuc2U", "x" * 5000, "."])
+@pytest.mark.parametrize(
+    "token", ["nonsense", "bm9uc2Vuc2U.bm9uc2Vuc2U", f"W10.{'A' * 43}", "x" * 5000, ".", "\xe4.\xf6"]
+)
 async def test_a_token_that_is_none_is_refused(
     client: Client, edge: RunningService, uploads: Uploads, token: str
 ) -> None:
@@ -154,6 +157,16 @@ async def test_a_token_for_another_account_s_upload_is_refused(
     upload, theirs = await uploads.begin("session"), await uploads.begin("session")
     answer = await client.put(edge, theirs, b"bytes", token=client.token(upload, 5))
     assert answer.problem == (403, "link_invalid")
+
+
+@pytest.mark.parametrize("other", [{"s3_key": "accounts/another/key"}, {"s3_upload_id": "another"}])
+async def test_a_token_for_another_object_stores_nothing(
+    client: Client, edge: RunningService, uploads: Uploads, other: dict[str, Any]
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    answer = await client.put(edge, upload, data, token=client.token(upload, len(data), **other))
+    assert answer.problem == (403, "link_invalid")
+    assert await uploads.rows(upload) == []
 
 
 async def test_an_upload_is_not_found_under_another_account(

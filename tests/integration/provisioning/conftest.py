@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -16,17 +16,18 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from pydantic import TypeAdapter
 from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 
-from jettythunder import auth
+from jettythunder import signing
 from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.database import Pool
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
 
 WAIT_SECONDS = 20.0
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _answers: TypeAdapter[AccountReply | Denied] = TypeAdapter(AccountReply | Denied)
 
@@ -163,13 +164,13 @@ class Broker:
 
 
 @dataclass(frozen=True)
-class Doorkeeper:
-    """Tells which pairs the gateway would let in, by the function it asks."""
+class Authenticator:
+    """Says which pairs the gateway would accept, by the function that it asks."""
 
     pool: Pool
 
-    async def lets_in(self, pair: AccountReply) -> bool:
-        digest = auth.secret_digest(pair.api_secret)
+    async def accepts(self, pair: AccountReply) -> bool:
+        digest = signing.secret_digest(pair.api_secret)
         row = await self.pool.fetchrow("SELECT * FROM authenticate($1, $2)", pair.api_key, digest)
         return row is not None and row["secret_digest"] == digest
 
@@ -234,8 +235,8 @@ async def gateway(environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def doorkeeper(pool: Pool) -> Doorkeeper:
-    return Doorkeeper(pool)
+def authenticator(pool: Pool) -> Authenticator:
+    return Authenticator(pool)
 
 
 @pytest_asyncio.fixture(scope="package")

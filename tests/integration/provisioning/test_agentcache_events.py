@@ -5,12 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.provisioning.conftest import AgentCache, Broker, Doorkeeper, Gateway
+from tests.integration.provisioning.conftest import AgentCache, Authenticator, Broker, Gateway, Pool
 
 from jettythunder.broker.settling import ATTEMPTS, ERROR_CODE, ERROR_MESSAGE
 from jettythunder.contracts.accounts import ChangeTierV1, ProvisionAccountV1
 from jettythunder.contracts.agentcache import MultimodalCacheEnabledV1, UserSignedUpV1, UserTierChangedV1
-from jettythunder.database import Pool
 from jettythunder.settings import ServiceSettings
 from provisioning.messages import PROVISIONING_EVENTS
 
@@ -20,11 +19,11 @@ def signup(user: str, *, tier: str = "pro") -> dict[str, str]:
 
 
 async def test_a_signup_is_answered_with_credentials_on_its_reply_queue(
-    agentcache: AgentCache, doorkeeper: Doorkeeper, user: str
+    agentcache: AgentCache, authenticator: Authenticator, user: str
 ) -> None:
     account = await agentcache.account(UserSignedUpV1.TYPE, signup(user))
     assert (account.agentcache_user_id, account.tier, account.created) == (user, "pro", True)
-    assert await doorkeeper.lets_in(account)
+    assert await authenticator.accepts(account)
 
 
 async def test_a_signup_delivered_twice_is_answered_with_the_same_credentials(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.integration.provisioning.conftest import Doorkeeper
+from tests.integration.provisioning.conftest import Authenticator
 
 from jettythunder.contracts.accounts import AccountReply
 
@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "python" / "sign_up.
 
 
 async def test_the_example_gets_credentials(
-    environment: Mapping[str, str], doorkeeper: Doorkeeper, user: str
+    environment: Mapping[str, str], authenticator: Authenticator, user: str
 ) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -27,4 +27,4 @@ async def test_the_example_gets_credentials(
     printed, _ = await process.communicate()
     account = AccountReply.model_validate(json.loads(printed))
     assert (account.agentcache_user_id, process.returncode) == (user, 0)
-    assert await doorkeeper.lets_in(account)
+    assert await authenticator.accepts(account)

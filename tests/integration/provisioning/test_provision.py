@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.provisioning.conftest import Broker, Doorkeeper, Gateway
+from tests.integration.provisioning.conftest import Authenticator, Broker, Gateway, Pool
 from tests.support.infrastructure import ServiceStarter
 
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply, ProvisionAccountV1
-from jettythunder.database import Pool
 from jettythunder.storage import Storage
+from provisioning.accounts.model import user_id_of
 
 EMAIL = "test@example.com"
 
@@ -36,13 +36,13 @@ async def test_an_account_has_its_tier_s_limits(gateway: Gateway, user: str) -> 
     }
 
 
-async def test_the_pair_that_is_given_out_opens_the_door(
-    gateway: Gateway, doorkeeper: Doorkeeper, user: str
+async def test_the_pair_that_is_given_out_is_accepted(
+    gateway: Gateway, authenticator: Authenticator, user: str
 ) -> None:
     account = await gateway.account(wanted(user))
     assert account.api_key.startswith(("jt_live_", "jt_test_"))
     assert account.api_secret.startswith("jts_")
-    assert await doorkeeper.lets_in(account)
+    assert await authenticator.accepts(account)
 
 
 async def test_the_account_s_folder_is_an_empty_object(gateway: Gateway, storage: Storage, user: str) -> None:
@@ -101,6 +101,24 @@ async def test_another_id_is_kept_beside_the_uuid_it_maps_to(gateway: Gateway, p
     )
     assert row is not None
     assert (UUID(str(row["agentcache_user_id"])).version, row["agentcache_user_ref"]) == (5, user)
+
+
+async def test_the_uuid_that_a_user_id_maps_to_does_not_get_its_account(
+    gateway: Gateway, pool: Pool, user: str
+) -> None:
+    await gateway.account(wanted(user))
+    denied = await gateway.denial(wanted(str(user_id_of(user))))
+    assert (denied.code, denied.status, denied.retryable) == ("user_id_taken", 409, False)
+    rows = await pool.fetchval(
+        "SELECT count(*) FROM agentcache_accounts WHERE agentcache_user_id = $1", user_id_of(user)
+    )
+    assert rows == 1
+
+
+async def test_a_uuid_in_capitals_gets_the_same_account(gateway: Gateway) -> None:
+    user = str(uuid4())
+    first = await gateway.account(wanted(user))
+    assert await gateway.account(wanted(user.upper())) == first.model_copy(update={"created": False})
 
 
 @pytest.mark.parametrize("bad", ["a\nb", "\x00", " a", "a\u200b"])

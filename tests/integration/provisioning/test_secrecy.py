@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway
+from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway, Pool
 from tests.support.infrastructure import RunningService
 
 from jettythunder.broker import topology
@@ -15,7 +15,6 @@ from jettythunder.contracts.accounts import (
     RotateCredentialsV1,
 )
 from jettythunder.contracts.agentcache import UserSignedUpV1
-from jettythunder.database import Pool
 from provisioning.messages import PROVISIONING_EVENTS
 
 

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway
+from tests.integration.provisioning.conftest import AgentCache, Broker, Gateway, Pool
 
+from jettythunder.broker.settling import ERROR_CODE
 from jettythunder.contracts.accounts import AccountTierChangedV1, ChangeTierV1, ProvisionAccountV1
 from jettythunder.contracts.agentcache import UserTierChangedV1
-from jettythunder.database import Pool
+from provisioning.accounts.model import user_id_of
+from provisioning.messages import PROVISIONING_EVENTS
 
 
 async def provision(gateway: Gateway, user: str, *, tier: str) -> UUID:
@@ -27,7 +29,7 @@ async def use(pool: Pool, account_id: UUID, storage_used_bytes: int) -> None:
 
 async def reserve(pool: Pool, account_id: UUID, size_bytes: int) -> Any:
     return await pool.fetchval(
-        "SELECT granted FROM reserve_storage($1, $2, $3, now() + interval '1 hour')",
+        "SELECT granted FROM reserve_storage_v1($1, $2, $3, now() + interval '1 hour')",
         account_id,
         uuid4(),
         size_bytes,
@@ -72,9 +74,23 @@ async def test_bandwidth_of_a_period_that_is_over_does_not_count(
 
 async def test_a_suspended_account_stays_suspended(gateway: Gateway, pool: Pool, user: str) -> None:
     account_id = await provision(gateway, user, tier="starter")
-    await pool.execute("UPDATE agentcache_accounts SET status = 'suspended' WHERE id = $1", account_id)
+    await pool.execute("UPDATE agentcache_accounts SET suspended_at = now() WHERE id = $1", account_id)
     account = await gateway.account(ChangeTierV1(agentcache_user_id=user, tier="pro"))
     assert (account.tier, account.status) == ("pro", "suspended")
+
+
+async def test_a_tier_change_under_another_user_s_id_changes_nothing(
+    agentcache: AgentCache, broker: Broker, gateway: Gateway, pool: Pool, user: str
+) -> None:
+    account_id = await provision(gateway, user, tier="starter")
+    theirs = str(user_id_of(user))
+    denied = await gateway.denial(ChangeTierV1(agentcache_user_id=theirs, tier="pro"))
+    assert (denied.code, denied.status) == ("user_id_taken", 409)
+    message_id = await agentcache.publish(UserTierChangedV1.TYPE, {"user_id": theirs, "tier": "pro"})
+    dead = await broker.dead_letter(PROVISIONING_EVENTS, message_id)
+    assert dead.headers[ERROR_CODE] == "user_id_taken"
+    tier = await pool.fetchval("SELECT agentcache_tier FROM agentcache_accounts WHERE id = $1", account_id)
+    assert tier == "starter"
 
 
 async def test_a_change_is_told_once_with_both_tiers(
