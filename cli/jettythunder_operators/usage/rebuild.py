@@ -6,13 +6,14 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
+from pydantic import TypeAdapter
 
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
-from jettythunder_operators.operating import operating, run
+from jettythunder_operators.usage.access import DEFAULT_URL, Token, Url, usage_meter
+from usage_meter.rebuilding.model import Rebuilt
 
 
 def rebuild(
@@ -20,23 +21,22 @@ def rebuild(
     everyone: Annotated[bool, typer.Option("--all", help="All accounts.")] = False,
     from_log: Annotated[bool, typer.Option("--from-log", help="From the event log, the only source.")] = True,
     as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
 ) -> None:
     """Compute used bytes from the event log and show where the ledger says otherwise. Changes nothing.
 
-    Exits with 2 where there is a difference. Needs DATABASE_URL and RABBITMQ_URL.
+    Exits with 2 where there is a difference.
     """
     if (account is None) == (not everyone):
         raise typer.BadParameter("Give --account ID, or --all.")
     if not from_log:
         raise typer.BadParameter("The event log is the only source: leave --no-from-log out.")
-
-    async def work() -> Rebuilt:
-        async with operating() as operations:
-            return await rebuild_usage(operations.pool, operations.log, account_id=account)
-
-    rebuilt = run(work)
+    with usage_meter(url, token) as meter:
+        answer = meter.call("GET", "/usage/rebuilt", query={"account": account})
+    rebuilt = TypeAdapter(Rebuilt).validate_python(answer)
     if as_json:
-        print_json(rebuilt.model_dump(mode="json"), indent=2)
+        print_json(answer, indent=2)
     else:
         _show(rebuilt)
     if rebuilt.differing:

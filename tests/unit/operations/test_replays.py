@@ -32,13 +32,13 @@ WHO = "tester"
 class Bench:
     """The use-cases on a log in memory."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, clock: FakeClock | None = None) -> None:
         self.log = FakeLog([logged(offset) for offset in range(count)])
         self.inboxes = FakeInboxes()
         self.kept = FakeReplays()
         self.publisher = FakePublisher()
         self.entries = FakeEntries()
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.replays = Replays(
             consumers=CONSUMERS,
             log=self.log,
@@ -121,14 +121,14 @@ async def test_a_replay_that_was_taken_over_stops() -> None:
 
 
 async def test_closing_interrupts_the_replays_that_run() -> None:
-    bench = Bench(3)
     waiting = asyncio.Event()
 
-    async def wait_for_ever(_: float) -> None:
-        waiting.set()
-        await asyncio.Event().wait()
+    class StoppedClock(FakeClock):
+        async def sleep(self, seconds: float) -> None:
+            waiting.set()
+            await asyncio.Event().wait()
 
-    bench.clock.sleep = wait_for_ever  # type: ignore[method-assign]
+    bench = Bench(3, StoppedClock())
     held = await bench.begin(rate=1)
     running = RunningReplays(bench.replays)
     running.start(held)
