@@ -21,6 +21,9 @@ from jettythunder.settings import ServiceSettings, load
 
 _LONGEST_CORRELATION_ID = 128
 
+# What readiness calls the things that services register, where that is not the name of their class.
+_CHECK_NAMES = {"Messaging": "broker", "BatchConsumer": "consumer"}
+
 
 def create_app(
     title: str, *, description: str, settings: type[ServiceSettings], lifespan: SvcsLifespan
@@ -65,9 +68,7 @@ async def readyz(request: Request) -> Response:
     """Every server this service needs answers; 503 names those that don't."""
     pings = svcs.Container(registry_of(request)).get_pings()
     results = await asyncio.gather(*(ping.aping() for ping in pings), return_exceptions=True)
-    checks = {
-        ping.name.rpartition(".")[2]: _state(result) for ping, result in zip(pings, results, strict=True)
-    }
+    checks = {_check_name(ping): _state(result) for ping, result in zip(pings, results, strict=True)}
     ready = all(state == "ok" for state in checks.values())
     return JSONResponse(
         {"status": "ready" if ready else "not_ready", "checks": checks}, 200 if ready else 503
@@ -94,6 +95,11 @@ def ops_only(
     expected = settings.jettythunder_ops_token.get_secret_value()
     if given is None or not signing.matches(given.credentials, expected):
         raise Unauthenticated
+
+
+def _check_name(ping: svcs.ServicePing) -> str:
+    name = ping.name.rpartition(".")[2]
+    return _CHECK_NAMES.get(name, name.lower())
 
 
 def _state(result: BaseException | None) -> str:

@@ -22,7 +22,7 @@ async def test_readiness_asks_every_server(provisioning: RunningService) -> None
     async with httpx.AsyncClient(base_url=provisioning.url) as client:
         answer = await client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json()["checks"] == {"Database": "ok", "Storage": "ok", "Messaging": "ok"}
+    assert answer.json()["checks"] == {"database": "ok", "storage": "ok", "broker": "ok"}
 
 
 async def test_metrics_are_for_ops_only(provisioning: RunningService) -> None:

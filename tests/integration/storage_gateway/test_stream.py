@@ -86,9 +86,9 @@ async def test_known_bytes_are_not_sent_again(tenant: Tenant, validator: str) ->
 async def test_head_tells_what_get_would(tenant: Tenant) -> None:
     _, path = await stored(tenant)
     whole = await tenant.call("HEAD", path)
-    part = await tenant.call("HEAD", path, headers={"Range": "bytes=0-9"})
+    part = await tenant.call("HEAD", path, headers={"Range": "bytes=0-9"})  # defined for GET only
     assert (whole.status_code, whole.content, whole.headers["content-length"]) == (200, b"", str(SIZE))
-    assert (part.status_code, part.content, part.headers["content-length"]) == (206, b"", "10")
+    assert (part.status_code, part.content, part.headers["content-length"]) == (200, b"", str(SIZE))
 
 
 async def test_a_name_that_is_not_ascii_is_a_safe_header(tenant: Tenant) -> None:

@@ -160,7 +160,7 @@ async def test_the_free_tier_is_told_that_it_has_no_storage(world: World, backst
 
 async def test_a_suspended_account_is_refused(tenant: Tenant, backstage: Backstage) -> None:
     await backstage.pool.execute(
-        "UPDATE agentcache_accounts SET status = 'suspended' WHERE id = $1", tenant.account_id
+        "UPDATE agentcache_accounts SET suspended_at = now() WHERE id = $1", tenant.account_id
     )
     assert problem(await tenant.upload(b"x")) == (403, "account_suspended")
 

@@ -69,6 +69,18 @@ class MultipartParser:
         """Whether the last boundary was read."""
         return self._state is _State.EPILOGUE
 
+    def end(self) -> None:
+        """Note that the body has ended.
+
+        Raises:
+            MalformedForm: it has no boundary at all.
+            TruncatedBody: it ended before its last boundary.
+        """
+        if self._state is _State.PREAMBLE and self._held != b"\r\n":
+            raise MalformedForm("The body has no boundary as its Content-Type names it.")
+        if not self.is_over:
+            raise TruncatedBody
+
     def feed(self, block: bytes) -> list[Token]:
         """The tokens that the next bytes of the body complete.
 
@@ -260,8 +272,7 @@ class Form:
         while not self._tokens:
             block = await self._receive()
             if block is None:
-                if not self._parser.is_over:
-                    raise TruncatedBody
+                self._parser.end()
                 return None
             if block:
                 self._tokens.extend(self._parser.feed(block))
