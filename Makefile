@@ -45,10 +45,11 @@ logs: install ## Follow the logs (ARGS=storage-gateway for one of them)
 	@$(STACK) logs --follow $(ARGS)
 
 .PHONY: lint
-lint: install ## Check style, formatting and types
+lint: install ## Check style, formatting, types and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: format
 format: install ## Put the code into its format
