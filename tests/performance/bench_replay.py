@@ -21,7 +21,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from aiohttp import web
-from jettythunder.operations import Operations, open_operations
 from rich.console import Console
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
@@ -36,6 +35,7 @@ from jettythunder.contracts.agentcache import UserSignedUpV1, UserTierChangedV1
 from jettythunder.contracts.assets import AssetDownloadedV1, AssetObjectMissingV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
+from operations.assembly import Operations, open_operations
 from provisioning.messages import PROVISIONING_EVENTS
 
 SOURCE = "/bench"
@@ -210,7 +210,7 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
         async with (
             receiver.listening() as webhook_url,
             asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
-            open_operations(pool, infrastructure.rabbitmq_url) as operations,
+            open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as operations,
         ):
             services = await asyncio.to_thread(
                 start_services,
