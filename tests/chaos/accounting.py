@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
-from jettythunder.operations import open_operations
-from jettythunder.operations.replay import is_bound
 
 from jettythunder.broker import topology
 from jettythunder.broker.event_log import open_event_log
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
+from operations.assembly import open_operations
+from operations.replays.replay import is_bound
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,8 @@ class Backstage:
             )
             assert (
                 await self.pool.fetchval(
-                    "SELECT count(*) FROM object_deletions WHERE starts_with(s3_key, $1) AND not_before <= now()",
+                    "SELECT count(*) FROM object_deletions"
+                    " WHERE starts_with(s3_key, $1) AND not_before <= now()",
                     tenant.s3_prefix,
                 )
                 == 0

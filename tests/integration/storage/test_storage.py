@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
-from storage_gateway.domain import content_disposition
+from storage_gateway.assets.names import content_disposition
 
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody, UploadIncomplete
 from jettythunder.storage import ObjectMissing, Storage, StoredPart
