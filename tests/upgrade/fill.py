@@ -1,7 +1,7 @@
 """Fill a running stack with everything that an upgrade must keep, and write down what was put there.
 
-It needs nothing but the public contract and `tests.support`, and runs with the Python, the `tests.support` and
-the environment of the version that is filled, from a checkout of that version:
+It needs nothing but the public contract and `tests.support`, and runs with the Python, the `tests.support`
+and the environment of the version that is filled, from a checkout of that version:
 
     . .jettythunder/env
     PYTHONPATH=. .venv/bin/python /path/to/tests/upgrade/fill.py manifest.json
