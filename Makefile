@@ -68,6 +68,10 @@ test-unit: install ## Run the tests that need no servers
 test-deep: install ## Run the long property tests
 	$(BIN)/pytest -m deep $(ARGS)
 
+.PHONY: test-upgrade
+test-upgrade: install ## Upgrade a filled stack of the version before (needs the repository's whole history)
+	$(BIN)/pytest -m deep tests/upgrade $(ARGS)
+
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
