@@ -24,6 +24,22 @@ _HEADER = """\
 
 -- Functions come before the tables they name.
 SET check_function_bodies = false;
+
+-- Each service works as a role of its own; roles belong to the whole server, so they may be there already.
+DO $$
+DECLARE
+    role TEXT;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['provisioning', 'storage_gateway', 'chunk_worker', 'usage_meter', 'operations'] LOOP
+        role := 'jettythunder_' || role;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+        END IF;
+        IF NOT pg_has_role(current_user, role, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', role);
+        END IF;
+    END LOOP;
+END $$;
 """
 _SEEDED = ("tier_configs", "usage_prices", "alembic_version")
 
@@ -53,7 +69,7 @@ def dump_schema(database_url: str) -> str:
     """A database's schema and seeded rows as SQL, the same for the same schema."""
     folder = find_postgres()
     program = folder / "pg_dump" if folder else Path("pg_dump")
-    shared = [str(program), "--no-owner", "--no-privileges", f"--dbname={database_url}"]
+    shared = [str(program), "--no-owner", f"--dbname={database_url}"]
     tables = [f"--table={table}" for table in _SEEDED]
     structure = subprocess.run([*shared, "--schema-only"], capture_output=True, text=True, check=True).stdout
     rows = subprocess.run(
