@@ -182,7 +182,9 @@ class Database:
         pool = self._pool
         with _translated(self):
             try:
-                raw = await pool.acquire(timeout=self._acquire_seconds)
+                # Not the pool's own time-out, which makes a task for each acquisition.
+                async with asyncio.timeout(self._acquire_seconds):
+                    raw = await pool.acquire()
             except TimeoutError as error:
                 raise DatabaseUnavailable(
                     f"No database connection became free within {self._acquire_seconds:g} seconds."

@@ -85,7 +85,7 @@ async def metrics() -> Response:
 _bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_OPS_TOKEN)")
 
 
-def ops_only(
+async def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:
     """Let operators in, by bearer token.
