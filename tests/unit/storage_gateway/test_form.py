@@ -9,16 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
-from storage_gateway.form import Form
 
-from jettythunder.errors import (
-    InvalidField,
-    JettyThunderError,
-    MalformedForm,
-    TruncatedBody,
-    UnsupportedMediaType,
-    UploadTimedOut,
-)
+from jettythunder.errors import InvalidField, JettyThunderError, TruncatedBody, UploadTimedOut
+from storage_gateway.errors import MalformedForm, UnsupportedMediaType
+from storage_gateway.uploads.form import Form
 
 BOUNDARY = "b0undary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
