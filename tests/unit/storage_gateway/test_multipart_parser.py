@@ -1,4 +1,4 @@
-"""The multipart parser: however a body is cut into blocks, the tokens are the same (RFC 2046, section 5.1.1)."""
+"""The multipart parser (RFC 2046, section 5.1.1): however a body is cut, it gives the same tokens."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -17,7 +17,7 @@ DELIMITER = b"\r\n--" + BOUNDARY
 HEADERS = b"Content-Disposition: form-data; name=file\r\n\r\n"
 END = DELIMITER + b"--\r\n"
 
-# A part: its headers, where its bytes begin in the body (None where it has none), its bytes, whether it ended.
+# A part: its headers, where its bytes begin in the body (None without any), its bytes, whether it ended.
 Parsed: TypeAlias = tuple[dict[str, str], int | None, bytes, bool]
 
 
