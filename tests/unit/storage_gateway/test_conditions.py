@@ -115,7 +115,21 @@ def test_the_order_of_evaluation(headers: dict[str, str], status: int) -> None:
     assert outcome(**headers) == status
 
 
-words = ["Fri,", "01", "May", "2026", "12:00:00", "GMT", "+9999", "-0000", "9" * 11, '"tag"', "W/", "*", "\xe9"]
+words = [
+    "Fri,",
+    "01",
+    "May",
+    "2026",
+    "12:00:00",
+    "GMT",
+    "+9999",
+    "-0000",
+    "9" * 11,
+    '"tag"',
+    "W/",
+    "*",
+    "\xe9",
+]
 values = st.text(st.characters(max_codepoint=255)) | st.lists(st.sampled_from(words)).map(" ".join)
 
 

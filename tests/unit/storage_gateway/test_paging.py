@@ -77,7 +77,8 @@ def test_a_hostile_cursor_is_an_invalid_field_or_a_place(given_cursor: str) -> N
 
 
 @pytest.mark.parametrize(
-    "place", [[MOMENT.removesuffix("+00:00"), ID], [MOMENT], [MOMENT, ID, ID], [MOMENT, "7"], ["now", ID], {}, 7]
+    "place",
+    [[MOMENT.removesuffix("+00:00"), ID], [MOMENT], [MOMENT, ID, ID], [MOMENT, "7"], ["now", ID], {}, 7],
 )
 def test_what_is_no_place_is_refused(place: object) -> None:
     with pytest.raises(InvalidField):

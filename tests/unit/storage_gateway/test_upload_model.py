@@ -1,7 +1,7 @@
 """What an upload is: its states, its plan of chunks, its size against the tier."""
 
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -54,7 +54,7 @@ def test_missing_chunks_are_listed_as_ranges(count: int, have: set[int]) -> None
     ranges = plan.missing({number: plan.size_of(number) for number in have})
     listed = list(chain.from_iterable(range(first, last + 1) for first, last in ranges))
     assert listed == sorted(set(range(1, count + 1)) - have)
-    assert all(after - before > 1 for (_, before), (after, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(after - before > 1 for (_, before), (after, _) in pairwise(ranges))
 
 
 def test_a_chunk_of_another_size_is_missing() -> None:
