@@ -63,7 +63,9 @@ class Ending:
             if meanwhile is not None:
                 await meanwhile()
 
-        return await self.gateway.finisher.complete(received or self.received, options or UploadOptions(), store)
+        return await self.gateway.finisher.complete(
+            received or self.received, options or UploadOptions(), store
+        )
 
     @property
     def row(self) -> Upload:

@@ -18,7 +18,17 @@ from storage_gateway.errors import ContentHashMismatch, JettySpeedNotIncluded, U
 from storage_gateway.uploads.model import MIN_CHUNK_BYTES, Result, Status, StoredChunk, Upload, UploadOptions
 from storage_gateway.uploads.sessions import NewSession, Session
 
-from .fakes import ACCOUNT_ID, NOW, QUOTA_BYTES, Gateway, made_asset, made_tenant, md5_of, others_run, sha256_of
+from .fakes import (
+    ACCOUNT_ID,
+    NOW,
+    QUOTA_BYTES,
+    Gateway,
+    made_asset,
+    made_tenant,
+    md5_of,
+    others_run,
+    sha256_of,
+)
 
 CHUNKS = {1: b"a" * MIN_CHUNK_BYTES, 2: b"b" * MIN_CHUNK_BYTES, 3: b"end"}
 CONTENT = b"".join(CHUNKS.values())
@@ -42,7 +52,9 @@ class Client:
             self.upload_id = made.upload.id
         return made
 
-    async def begin(self, options: UploadOptions | None = None, *, numbers: tuple[int, ...] = (1, 2, 3)) -> None:
+    async def begin(
+        self, options: UploadOptions | None = None, *, numbers: tuple[int, ...] = (1, 2, 3)
+    ) -> None:
         """Create the session and send these chunks."""
         await self.create(options)
         await self.sessions.tickets(ACCOUNT_ID, self.upload_id, [1, 2, 3])
@@ -279,7 +291,9 @@ async def test_an_equal_hash_that_is_wrong_is_stored_under_the_true_one() -> Non
 
 
 @pytest.mark.parametrize("failure", [TimeoutError(), BrokerUnavailable()])
-async def test_where_nobody_verifies_an_equal_hash_the_bytes_are_stored_as_claimed(failure: Exception) -> None:
+async def test_where_nobody_verifies_an_equal_hash_the_bytes_are_stored_as_claimed(
+    failure: Exception,
+) -> None:
     client = Client()
     known = client.state.add_asset(made_asset(content_hash=HASH))
     client.gateway.worker.failure = failure

@@ -287,7 +287,7 @@ class Sessions:
             try:
                 return await self._join(session, whole_hash, parts_md5)
             except (UploadIncomplete, ContentHashMismatch, UploadNotOpen) as error:
-                # Another completion of the session may have joined the chunks, and even dropped them as known.
+                # Another completion may have joined the chunks, and even dropped them as bytes known before.
                 with suppress(UploadNotOpen):
                     return await self._completed_meanwhile(account_id, upload_id)
                 if not isinstance(error, UploadNotOpen):
@@ -303,9 +303,7 @@ class Sessions:
     async def _join(self, session: Session, content_hash: str, parts_md5: str | None) -> Result:
         upload = session.upload
         if not session.missing:
-            is_provable = all(chunk.md5 for chunk in session.chunks)
-            if parts_md5 is not None and is_provable and parts_md5.lower() != model.joined_md5(session.chunks):
-                raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
+            _check_parts(session.chunks, parts_md5)
             await self._make_object(session)
         # Chunks that only the object storage knew of are not listed any more once they are joined.
         elif not (self._settings.direct and await self._is_joined(upload)):
@@ -378,6 +376,12 @@ class Sessions:
         if upload.status is Status.COMPLETED:
             raise UploadNotOpen("The upload is completed: delete its asset instead.")
         await self._finisher.abort(upload_id, code="aborted_by_client")
+
+
+def _check_parts(chunks: Sequence[StoredChunk], parts_md5: str | None) -> None:
+    is_provable = all(chunk.md5 for chunk in chunks)
+    if parts_md5 is not None and is_provable and parts_md5.lower() != model.joined_md5(chunks):
+        raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
 
 
 async def _nothing_to_store() -> None:
