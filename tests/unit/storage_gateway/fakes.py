@@ -546,8 +546,8 @@ class FakeStorage(Storage):
     """Objects and the parts of multipart uploads.
 
     ``failing_keys`` can't be reached, and nothing while it ``is_down``; ``cut_bytes`` is how many bytes
-    before the end the connection for a read breaks. Where ``has_opaque_etags``, an object's entity tag does not
-    say of which parts it was joined.
+    before the end the connection for a read breaks. Where ``has_opaque_etags``, an object's entity tag does
+    not say of which parts it was joined.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from .fakes import (
     sha256_of,
 )
 
-CHUNKS = {1: b"a" * MIN_CHUNK_BYTES, 2: b"b" * MIN_CHUNK_BYTES, 3: b"end"}
+CHUNKS = {1: b"aaaa", 2: b"bbbb", 3: b"end"}
 CONTENT = b"".join(CHUNKS.values())
 HASH = sha256_of(CONTENT)
 PARTS_MD5 = md5_of(b"".join(bytes.fromhex(md5_of(chunk)) for chunk in CHUNKS.values()))
@@ -55,8 +55,9 @@ class Client:
     async def begin(
         self, options: UploadOptions | None = None, *, numbers: tuple[int, ...] = (1, 2, 3)
     ) -> None:
-        """Create the session and send these chunks."""
+        """Create the session, in smaller chunks than S3 takes, and send these chunks."""
         await self.create(options)
+        self.state.change(self.upload_id, chunk_size_bytes=len(CHUNKS[1]))
         await self.sessions.tickets(ACCOUNT_ID, self.upload_id, [1, 2, 3])
         for number in numbers:
             self.send(number)
@@ -85,10 +86,11 @@ class Client:
 
 async def test_a_session_is_opened_with_its_storage_reserved_and_planned_in_chunks() -> None:
     client = Client()
-    made = await client.create(UploadOptions(cache_key="k"))
+    wanted = NewSession("a.bin", 2 * MIN_CHUNK_BYTES + 1, "text/plain", 1, UploadOptions(cache_key="k"))
+    made = await client.sessions.create(made_tenant(), wanted)
     assert isinstance(made, Session)
     assert (made.upload.status, made.missing, made.upload.plan.count) == (Status.CREATED, [[1, 3]], 3)
-    assert client.state.free_bytes == QUOTA_BYTES - len(CONTENT)
+    assert client.state.free_bytes == QUOTA_BYTES - wanted.size_bytes
     assert list(client.gateway.storage.multiparts) == [made.upload.multipart_id]
 
 
@@ -135,9 +137,9 @@ async def test_a_hash_that_is_only_claimed_spares_nobody_the_sending() -> None:
 
 async def test_tickets_let_one_chunk_through_each() -> None:
     client = Client()
-    await client.create()
+    await client.begin(numbers=())
     tickets, expires_at = await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [1, 3])
-    assert [(ticket.number, ticket.size_bytes) for ticket in tickets] == [(1, MIN_CHUNK_BYTES), (3, 3)]
+    assert [(ticket.number, ticket.size_bytes) for ticket in tickets] == [(1, 4), (3, 3)]
     token = client.gateway.tokens.read(tickets[1].token)
     assert (token.upload_id, token.number, token.size_bytes) == (client.upload_id, 3, 3)
     assert (token.s3_key, token.s3_upload_id) == (client.row.s3_key, client.row.multipart_id)
@@ -148,7 +150,7 @@ async def test_tickets_let_one_chunk_through_each() -> None:
 
 async def test_where_the_storage_takes_chunks_tickets_lead_there_too() -> None:
     client = Client(direct=True)
-    await client.create()
+    await client.begin(numbers=())
     (ticket,), _ = await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [2])
     assert ticket.direct_url is not None
     assert "part=2" in ticket.direct_url
@@ -157,7 +159,7 @@ async def test_where_the_storage_takes_chunks_tickets_lead_there_too() -> None:
 @pytest.mark.parametrize("numbers", [[0], [4], [1, 4]])
 async def test_there_are_no_tickets_for_chunks_outside_the_plan(numbers: list[int]) -> None:
     client = Client()
-    await client.create()
+    await client.begin(numbers=())
     with pytest.raises(InvalidField):
         await client.sessions.tickets(ACCOUNT_ID, client.upload_id, numbers)
 
