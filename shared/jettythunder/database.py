@@ -91,8 +91,8 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server can't be reached.
-            ConfigurationError: the URL is malformed, or its user may not take the role, or the migrations have
-                not made it yet.
+            ConfigurationError: the URL is malformed, its user may not take the role, or the migrations
+                have not made it yet.
         """
         try:
             await self._open()
