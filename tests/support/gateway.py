@@ -273,7 +273,8 @@ class Backstage:
             )
             assert (
                 await self.pool.fetchval(
-                    "SELECT count(*) FROM object_deletions WHERE starts_with(s3_key, $1) AND not_before <= now()",
+                    "SELECT count(*) FROM object_deletions"
+                    " WHERE starts_with(s3_key, $1) AND not_before <= now()",
                     tenant.s3_prefix,
                 )
                 == 0
@@ -327,7 +328,7 @@ async def opened_world(infrastructure: Infrastructure, services: Services) -> As
     try:
         async with (
             httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=httpx.Limits(max_connections=200)) as http,
-            asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
+            asyncpg.create_pool(environment["DATABASE_URL"], min_size=1, max_size=4) as pool,
         ):
             backstage = Backstage(pool, storage, http, environment, infrastructure.stack.layout.s3)
             yield World(http, backstage, services.base_url, environment)

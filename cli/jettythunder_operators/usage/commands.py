@@ -21,6 +21,7 @@ from jettythunder_operators.api import OperatorsApi
 from jettythunder_operators.usage.files import EXPORTS, Format
 from jettythunder_operators.usage.plots import plot_in_terminal, plot_to_png
 from jettythunder_operators.usage.rebuild import rebuild
+from jettythunder_operators.usage.server import DEFAULT_URL, Token, Url, usage_meter
 
 app = typer.Typer(
     help="What accounts store and send. Calls the usage-meter, with the operators' token.",
@@ -28,7 +29,6 @@ app = typer.Typer(
 )
 
 GB = 1_000_000_000
-_URL_VARIABLE = "JETTYTHUNDER_USAGE_METER_URL"
 _COSTS = ("storage_cost", "bandwidth_cost", "total_cost")
 
 
@@ -47,21 +47,6 @@ class Resource(StrEnum):
     BANDWIDTH = "bandwidth"
 
 
-Url = Annotated[
-    str,
-    typer.Option("--url", envvar=_URL_VARIABLE, help="Where the usage-meter listens."),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        envvar="JETTYTHUNDER_OPS_TOKEN",
-        help="The ops token.",
-        show_default=False,
-        show_envvar=True,
-    ),
-]
-DEFAULT_URL = "http://127.0.0.1:3020"
 AnyAccount = Annotated[str | None, typer.Argument(help="The account's id or its user's; all by default.")]
 From = Annotated[
     datetime | None,
@@ -71,10 +56,6 @@ To = Annotated[
     datetime | None,
     typer.Option("--to", help="The day after the last, UTC.", show_default="now", formats=["%Y-%m-%d"]),
 ]
-
-
-def _usage_meter(url: str, token: str | None) -> OperatorsApi:
-    return OperatorsApi(url, token, url_variable=_URL_VARIABLE)
 
 
 @app.command()
@@ -88,7 +69,7 @@ def show(
     token: Token = None,
 ) -> None:
     """Show quotas: used, reserved and allowed, of one account or all."""
-    with _usage_meter(url, token) as meter:
+    with usage_meter(url, token) as meter:
         if account is None:
             _show_quotas(list(meter.pages("/usage/accounts", "accounts")), as_json=as_json)
             return
@@ -136,9 +117,14 @@ def _period(rows: list[dict[str, Any]]) -> str:
 def _gauge(row: dict[str, Any], resource: str) -> tuple[str, ...]:
     """Used, reserved, allowed, and the share that the first two take."""
     used, reserved, quota = (row[f"{resource}_{name}_bytes"] for name in ("used", "reserved", "quota"))
-    taken = used + reserved
-    percent = f"{Decimal(100 * taken) / quota:.1f}" if quota else ("0.0" if taken <= 0 else "100.0")
-    return size_text(used), size_text(reserved), size_text(quota), percent
+    return size_text(used), size_text(reserved), size_text(quota), _percent(used + reserved, quota)
+
+
+def _percent(taken: int, quota: int) -> str:
+    """The share in per cent, rounded down: 100.0 is shown where nothing is left."""
+    if quota == 0:
+        return "100.0" if taken > 0 else "0.0"
+    return f"{taken * 1000 // quota / 10:.1f}"
 
 
 def _show_entries(entries: list[dict[str, Any]]) -> None:
@@ -186,7 +172,7 @@ def report(
 ) -> None:
     """Show usage over time: bytes stored and byte-hours, bytes sent, requests and costs."""
     period = _period_query(account, from_day, to_day, by)
-    with _usage_meter(url, token) as meter:
+    with usage_meter(url, token) as meter:
         rows = list(meter.lines("GET", "/usage/report", query=period))
     if png is not None:
         plot_to_png(rows, png)
@@ -280,7 +266,7 @@ def export(
     period = _period_query(account, from_day, to_day, by)
     unfinished = file.with_name(f".{uuid4().hex}")
     try:
-        with _usage_meter(url, token) as meter:
+        with usage_meter(url, token) as meter:
             count = EXPORTS[chosen](meter.lines("GET", "/usage/report", query=period), unfinished)
         unfinished.replace(file)
     except OSError as error:
@@ -316,7 +302,7 @@ def reconcile(
     Ends with 2 where there is drift that was not mended, or not all of it.
     """
     found: list[dict[str, Any]] = []
-    with _usage_meter(url, token) as meter, errors.status("Comparing …") as status:
+    with usage_meter(url, token) as meter, errors.status("Comparing …") as status:
         answer = meter.lines("POST", "/usage/reconcile", body={"account": account, "fix": fix})
         for number, line in enumerate(answer, 1):
             status.update(f"{number:,} accounts compared …")
@@ -347,7 +333,9 @@ def _show_findings(lines: list[dict[str, Any]]) -> None:
             "orphan objects": len(findings["orphans"]),
             "assets without their object": len(findings["missing"]),
             "assets the ledger has wrong": len(findings["ledger_drift"]),
+            "reservations of lost events": len(findings["lost_holds"]),
             "counters that differ": len(findings["counter_drift"]),
+            "last hours that differ": int(findings["hours_drift_bytes"] != 0),
         }
         what = [f"{count} {name}" for name, count in counts.items() if count]
         what += [f"mended: {done}" for done in findings["mended"]]
@@ -394,7 +382,7 @@ def adjust(
         "author": author,
         "occurred_at": at.replace(tzinfo=UTC).isoformat() if at else None,
     }
-    with _usage_meter(url, token) as meter:
+    with usage_meter(url, token) as meter:
         answer = meter.call("POST", "/usage/adjustments", body=wanted)
     if as_json:
         print_json(answer)
@@ -422,7 +410,7 @@ def prices(
 ) -> None:
     """Show the prices that costs are computed with, or set one from a month on."""
     price = _price(resource, usd_per_gb, from_month, source)
-    with _usage_meter(url, token) as meter:
+    with usage_meter(url, token) as meter:
         rows = meter.call("PUT" if price else "GET", "/usage/prices", body=price)
     if as_json:
         print_json(rows)

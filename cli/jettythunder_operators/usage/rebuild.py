@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 from uuid import UUID
 
 import typer
-from jettythunder.operations.rebuilding import Rebuilt, rebuild_usage
+from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter
 
+from jettythunder.database import Database
+from jettythunder.lifecycle import role_of
+from jettythunder.settings import EnvironmentSettings
 from jettythunder_cli.frame.options import AsJson
-from jettythunder_cli.frame.output import print_done, print_json, print_line
+from jettythunder_cli.frame.output import print_done, print_json, print_line, print_warning
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
-from jettythunder_operators.operating import operating, run
+from jettythunder_operators.api import TOKEN_VARIABLE, NoOperatorsToken, OperatorsApi
+from jettythunder_operators.operating import read_settings, run
+from jettythunder_operators.usage.server import DEFAULT_URL, Token, Url, usage_meter
+from usage_meter.messages import SERVICE
+from usage_meter.rebuilding.model import Rebuilt
+from usage_meter.rebuilding.rebuild import Rebuilding
+from usage_meter.rebuilding.store import RebuildingStore
+
+_REACHED_WITHIN_SECONDS = 3.0
+
+_rebuilt = TypeAdapter(Rebuilt)
+
+
+class Servers(EnvironmentSettings):
+    """The servers that usage is computed from."""
+
+    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
 
 
 def rebuild(
@@ -20,27 +42,61 @@ def rebuild(
     everyone: Annotated[bool, typer.Option("--all", help="All accounts.")] = False,
     from_log: Annotated[bool, typer.Option("--from-log", help="From the event log, the only source.")] = True,
     as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
 ) -> None:
     """Compute used bytes from the event log and show where the ledger says otherwise. Changes nothing.
 
-    Exits with 2 where there is a difference. Needs DATABASE_URL and RABBITMQ_URL.
+    Exits with 2 where there is a difference. Where the usage-meter can't be reached it works on DATABASE_URL
+    and RABBITMQ_URL.
     """
     if (account is None) == (not everyone):
         raise typer.BadParameter("Give --account ID, or --all.")
     if not from_log:
         raise typer.BadParameter("The event log is the only source: leave --no-from-log out.")
-
-    async def work() -> Rebuilt:
-        async with operating() as operations:
-            return await rebuild_usage(operations.pool, operations.log, account_id=account)
-
-    rebuilt = run(work)
+    with _reachable(url, token) as meter:
+        if meter is not None:
+            answer = meter.call("GET", "/usage/rebuilt", query={"account": account})
+            rebuilt = _rebuilt.validate_python(answer)
+        else:
+            rebuilt = run(lambda: _rebuild_directly(read_settings(Servers), account))
     if as_json:
-        print_json(rebuilt.model_dump(mode="json"), indent=2)
+        print_json(_rebuilt.dump_python(rebuilt, mode="json"), indent=2)
     else:
         _show(rebuilt)
     if rebuilt.differing:
         raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def _reachable(url: str, token: str | None) -> Iterator[OperatorsApi | None]:
+    """The usage-meter; None, and a warning, where it can't be reached."""
+    try:
+        api = usage_meter(url, token)
+    except NoOperatorsToken:
+        reason = f"{TOKEN_VARIABLE} is not set"
+    else:
+        with api:
+            if api.answers(within_seconds=_REACHED_WITHIN_SECONDS):
+                yield api
+                return
+        reason = f"The usage-meter at {url} can't be reached"
+    print_warning(f"{reason}: working directly on DATABASE_URL and RABBITMQ_URL.")
+    yield None
+
+
+async def _rebuild_directly(servers: Servers, account_id: UUID | None) -> Rebuilt:
+    database = Database(
+        str(servers.database_url), name="jettythunder usage rebuild", role=role_of(SERVICE), size=1
+    )
+    await database.open()
+    try:
+        rebuilding = Rebuilding(
+            database, RebuildingStore(), rabbitmq_url=servers.rabbitmq_url.get_secret_value()
+        )
+        return await rebuilding.rebuild(account_id)
+    finally:
+        await database.close()
 
 
 def _show(rebuilt: Rebuilt) -> None:

@@ -1,9 +1,9 @@
 """A consumer's dead letters, a window at a time, for as long as somebody works on them.
 
 A quorum queue delivers from its oldest message on, and can't skip one: what is to stay goes back, or is held.
-So a queue that fits into one window is held and goes back to its places. In a longer one each window's
-messages move behind the others, in their order, until the fence that was written at the beginning comes by:
-then all are where they were, and what has newly arrived is among them.
+So a queue that fits into one window is held, and goes back to its places if nothing was removed. Else the
+messages that stay move behind the others, window by window and in their order, until the fence that was
+written at the beginning comes by: then all are where they were, with what has newly arrived among them.
 
 Guarantees given here:
 
@@ -26,8 +26,6 @@ from aio_pika.abc import (
     AbstractChannel,
     AbstractConnection,
     AbstractIncomingMessage,
-    AbstractQueue,
-    ConsumerTag,
     HeadersType,
 )
 from aiormq.channel import Channel
@@ -46,15 +44,13 @@ _SILENCE_SECONDS = 30.0
 _CONFIRM_SECONDS = 30.0
 _BUSY_ATTEMPTS = 50
 _BUSY_WAIT_SECONDS = 0.1
-# RabbitMQ 3.10 keeps the order of what is given back together up to this many messages.
-_ORDERED_TOGETHER = 32
 # A frame holds all headers of a message.
 _HEADERS_BYTES = 100_000
 # What the broker adds to a message that it delivers again.
 _ADDED_BY_BROKER = ("x-delivery-count", "x-acquired-count")
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeadMessage:
     """A message in a dead-letter queue, with the reason why it is there."""
 
@@ -65,32 +61,40 @@ class DeadMessage:
     headers: Mapping[str, Any]
     body: bytes
     failure: Failure
-    _taken: AbstractIncomingMessage
+    is_removed: bool = False
 
-    async def remove(self) -> None:
-        """Take it out of the queue for good; possible until the next window is asked for.
+    def remove(self) -> None:
+        """Have it taken out of the queue when work on its window ends."""
+        self.is_removed = True
 
-        Raises:
-            BrokerUnavailable: the broker was lost; the message is still there.
-        """
-        try:
-            await self._taken.ack()
-        except CONNECTION_ERRORS as error:
-            raise BrokerUnavailable from error
+
+@dataclass(frozen=True)
+class _Held:
+    """A message that was delivered, and what the caller knows of it."""
+
+    taken: AbstractIncomingMessage
+    dead: DeadMessage
 
 
 class DeadLetterQueue:
-    """A dead-letter queue while nobody else works on it. Made by :func:`open_dead_letters`."""
+    """A dead-letter queue while nobody else works on it. Made by :func:`open_dead_letters`.
 
-    def __init__(self, channel: AbstractChannel, queue: AbstractQueue, *, window_size: int) -> None:
-        self._channel = channel
-        self._queue = queue
+    Args:
+        publishing: for the fence and for copies.
+        consuming: for one consumer; what it holds goes back to its places when the channel is closed.
+    """
+
+    def __init__(
+        self, publishing: AbstractChannel, consuming: AbstractChannel, *, name: str, window_size: int
+    ) -> None:
+        self._publishing = publishing
+        self._consuming = consuming
+        self._name = name
         self._window_size = window_size
         self._fence = uuid4().hex
         self._arrived: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
-        self._consumer: ConsumerTag | None = None
-        self._window: list[AbstractIncomingMessage] = []
-        self._has_moved = False
+        self._window: list[_Held] = []
+        self._is_changed = False
         self._is_at_end = False
 
     async def windows(self) -> AsyncGenerator[list[DeadMessage], None]:
@@ -104,52 +108,39 @@ class DeadLetterQueue:
         while not self._is_at_end:
             await self._take_window()
             if self._window:
-                yield [_read(message) for message in self._window]
-            if not self._is_at_end or self._has_moved:
-                await self._move_window()
+                yield [held.dead for held in self._window]
+            await self._end_window()
 
     async def start(self) -> None:
         """Write the fence, and let messages come."""
         with _translated():
-            self._channel.close_callbacks.add(lambda *_: self._arrived.put_nowait(None))
             fence = aio_pika.Message(b"", type=topology.DEAD_LETTER_FENCE, message_id=self._fence)
-            await self._channel.default_exchange.publish(fence, self._queue.name, timeout=_CONFIRM_SECONDS)
-            await self._channel.set_qos(prefetch_count=self._window_size)
-            self._consumer = await self._queue.consume(self._arrived.put)
+            await self._publishing.default_exchange.publish(fence, self._name, timeout=_CONFIRM_SECONDS)
+            self._consuming.close_callbacks.add(lambda *_: self._arrived.put_nowait(None))
+            await self._consuming.set_qos(prefetch_count=self._window_size)
+            queue = await self._consuming.get_queue(self._name, ensure=False)
+            await queue.consume(self._arrived.put)
 
     async def finish(self) -> None:
         """Leave everything in its order, also where not all windows were asked for."""
-        with _translated():
-            if self._has_moved:
-                await self._move_window()
-                while not self._is_at_end:
-                    await self._take_window()
-                    await self._move_window()
-            await self.put_back()
-            await self._channel.close()
+        await self._end_window()
+        while self._is_changed and not self._is_at_end:
+            await self._take_window()
+            await self._end_window()
 
-    async def put_back(self) -> None:
-        """Give what is held back to the head of the queue, where it came from."""
-        if self._consumer is not None:
-            consumer, self._consumer = self._consumer, None
-            await self._queue.cancel(consumer)
-        held = [message for message in self._window if not message.processed]
-        while not self._arrived.empty():
-            message = self._arrived.get_nowait()
-            if message is None:
-                return
-            held.append(message)
-        self._window = []
-        underlay = await self._channel.get_underlay_channel()
-        tags = [message.delivery_tag for message in held if message.delivery_tag is not None]
-        # Said rather than left to the closing channel, so that the next to come finds all in their places.
-        for start in range(0, len(tags), _ORDERED_TOGETHER):
-            last = tags[start : start + _ORDERED_TOGETHER][-1]
-            await underlay.basic_nack(last, multiple=True, requeue=True)
+    async def stop(self) -> None:
+        """End work on the window at hand; the messages that were moved stay behind the others."""
+        if any(held.dead.is_removed for held in self._window):
+            await self._end_window()
+
+    async def close(self) -> None:
+        """Give what is held back to its places; returns when it is there, for whoever comes next."""
+        with _translated():
+            await self._consuming.close()
+            await _wait_until_unused(self._publishing, self._name)
 
     async def _take_window(self) -> None:
         """Take messages until the window is full, or the fence comes by."""
-        self._window = []
         while len(self._window) < self._window_size and not self._is_at_end:
             with _translated():
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -157,34 +148,36 @@ class DeadLetterQueue:
                 if message is None:
                     raise BrokerUnavailable
                 if message.type != topology.DEAD_LETTER_FENCE:
-                    self._window.append(message)
+                    self._window.append(_Held(message, _read(message)))
                     continue
                 # One with another id was left by somebody whose process died.
                 await message.ack()
                 self._is_at_end = message.message_id == self._fence
 
-    async def _move_window(self) -> None:
-        """Put what was not removed behind the others."""
-        kept = [message for message in self._window if not message.processed]
-        self._window = kept
-        if not kept:
+    async def _end_window(self) -> None:
+        """Put what stays behind the others; where nothing was changed and all is at hand, it is kept held."""
+        window = self._window
+        self._is_changed = self._is_changed or any(held.dead.is_removed for held in window)
+        if not window or (self._is_at_end and not self._is_changed):
             return
+        kept = [held.taken for held in window if not held.dead.is_removed]
         with _translated():
-            underlay = cast("Channel", await self._channel.get_underlay_channel())
-            await asyncio.gather(*(self._copy(underlay, message) for message in kept))
-            self._has_moved = True
+            channel = cast("Channel", await self._publishing.get_underlay_channel())
+            await asyncio.gather(*(self._copy(channel, message) for message in kept))
             self._window = []
-            await underlay.basic_ack(cast("int", kept[-1].delivery_tag), multiple=True)
+            self._is_changed = self._is_changed or bool(kept)
+            # One acknowledgement for all: RabbitMQ may lose those of many when the channel is closed.
+            await window[-1].taken.ack(multiple=True)
 
-    async def _copy(self, underlay: Channel, message: AbstractIncomingMessage) -> None:
+    async def _copy(self, channel: Channel, message: AbstractIncomingMessage) -> None:
         headers = {name: value for name, value in message.headers.items() if name not in _ADDED_BY_BROKER}
         properties = message.properties
         properties.headers = cast("HeadersType", sendable(headers, most_bytes=_HEADERS_BYTES))
         # The broker refuses the name of another user than the connection's.
         properties.user_id = None
-        await underlay.basic_publish(
+        await channel.basic_publish(
             message.body,
-            routing_key=self._queue.name,
+            routing_key=self._name,
             properties=properties,
             mandatory=True,
             timeout=_CONFIRM_SECONDS,
@@ -202,13 +195,16 @@ async def open_dead_letters(
         DeadLettersBusy: somebody else works on them.
         BrokerUnavailable: the broker can't be reached.
     """
+    name = queue.dead_letter_queue
     async with connected(url, name="dead letters") as connection:
-        channel = await _lock(connection, queue)
-        declared = await _find(connection, channel, queue)
-        if declared is None:
+        publishing = await _lock(connection, name)
+        if not await _exists(connection, name):
             yield None
             return
-        opened = DeadLetterQueue(channel, declared, window_size=window_size)
+        with _translated():
+            await _wait_until_unused(publishing, name)
+            consuming = await connection.channel(publisher_confirms=False)
+        opened = DeadLetterQueue(publishing, consuming, name=name, window_size=window_size)
         try:
             await opened.start()
             yield opened
@@ -217,10 +213,14 @@ async def open_dead_letters(
             await opened.finish()
             raise
         except BaseException:
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                await opened.put_back()
+            with contextlib.suppress(BrokerUnavailable):
+                await opened.stop()
             raise
-        await opened.finish()
+        else:
+            await opened.finish()
+        finally:
+            with contextlib.suppress(BrokerUnavailable):
+                await opened.close()
 
 
 async def give_back(
@@ -251,7 +251,7 @@ async def give_back(
     )
 
 
-async def _lock(connection: AbstractConnection, queue: ConsumerQueue) -> AbstractChannel:
+async def _lock(connection: AbstractConnection, name: str) -> AbstractChannel:
     """A channel while nobody else looks at this queue: an exclusive queue of the connection is the lock.
 
     Quorum queues let any number of consumers in, also those that ask to be alone.
@@ -260,9 +260,7 @@ async def _lock(connection: AbstractConnection, queue: ConsumerQueue) -> Abstrac
         for _ in range(_BUSY_ATTEMPTS):
             channel = await connection.channel(publisher_confirms=True)
             try:
-                await channel.declare_queue(
-                    f"{queue.dead_letter_queue}.lock", exclusive=True, auto_delete=True
-                )
+                await channel.declare_queue(f"{name}.lock", exclusive=True, auto_delete=True)
             except aiormq.exceptions.ChannelLockedResource:
                 await asyncio.sleep(_BUSY_WAIT_SECONDS)
             else:
@@ -270,17 +268,30 @@ async def _lock(connection: AbstractConnection, queue: ConsumerQueue) -> Abstrac
     raise DeadLettersBusy
 
 
-async def _find(
-    connection: AbstractConnection, channel: AbstractChannel, queue: ConsumerQueue
-) -> AbstractQueue | None:
+async def _exists(connection: AbstractConnection, name: str) -> bool:
     with _translated():
         # Asking for a queue that is not there closes the channel.
-        async with connection.channel() as asking:
-            try:
-                await asking.declare_queue(queue.dead_letter_queue, passive=True)
-            except aiormq.exceptions.ChannelNotFoundEntity:
-                return None
-        return await channel.get_queue(queue.dead_letter_queue, ensure=False)
+        channel = await connection.channel()
+        try:
+            await channel.declare_queue(name, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False
+        await channel.close()
+        return True
+
+
+async def _wait_until_unused(channel: AbstractChannel, name: str) -> None:
+    """Wait until the queue has noticed that its last consumer is gone, and has back what that held.
+
+    Raises:
+        DeadLettersBusy: it has a consumer, and keeps it.
+    """
+    for _ in range(_BUSY_ATTEMPTS):
+        declared = await channel.declare_queue(name, passive=True)
+        if not declared.declaration_result.consumer_count:
+            return
+        await asyncio.sleep(_BUSY_WAIT_SECONDS)
+    raise DeadLettersBusy
 
 
 @contextlib.contextmanager
@@ -300,5 +311,4 @@ def _read(message: AbstractIncomingMessage) -> DeadMessage:
         headers=message.headers,
         body=message.body,
         failure=failure_of(message.headers),
-        _taken=message,
     )

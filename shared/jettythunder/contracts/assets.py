@@ -25,7 +25,7 @@ class AssetStoredV1(_AboutAccount):
     upload_id: UUID
     filename: str
     content_type: str
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
     content_hash: str
     cache_key: str | None = None
     s3_bucket: str
@@ -39,7 +39,7 @@ class AssetDownloadedV1(_AboutAccount):
 
     asset_id: UUID
     reservation_id: UUID
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
 
 
 class AssetStreamedV1(_AboutAccount):
@@ -49,7 +49,7 @@ class AssetStreamedV1(_AboutAccount):
 
     asset_id: UUID
     reservation_id: UUID
-    sent_bytes: int
+    sent_bytes: int = Field(ge=0)
 
 
 class AssetDeletedV1(_AboutAccount):
@@ -61,7 +61,7 @@ class AssetDeletedV1(_AboutAccount):
     TYPE: ClassVar[str] = "jettythunder.asset.deleted.v1"
 
     asset_id: UUID
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
     reason: str
 
 
@@ -76,8 +76,8 @@ class AssetObjectMissingV1(_AboutAccount):
     asset_id: UUID
     s3_bucket: str
     s3_key: str
-    size_bytes: int
-    found_bytes: int | None = None
+    size_bytes: int = Field(ge=0)
+    found_bytes: int | None = Field(default=None, ge=0)
 
 
 class VerifyAssetV1(_AboutAccount):
@@ -106,4 +106,4 @@ class AssetVerified(BaseModel):
     outcome: Literal["verified"] = "verified"
     asset_id: UUID
     content_hash: str
-    size_bytes: int
+    size_bytes: int = Field(ge=0)

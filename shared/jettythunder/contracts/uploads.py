@@ -55,7 +55,7 @@ class ChunkUploadedV1(_AboutAccount):
 
     upload_id: UUID
     number: int
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
     md5: str
     etag: str
     edge: str
@@ -80,7 +80,7 @@ class UploadCreatedV1(_AboutAccount):
     upload_id: UUID
     kind: str
     filename: str
-    reserved_bytes: int
+    reserved_bytes: int = Field(ge=0)
 
 
 class UploadCompletedV1(_AboutAccount):
@@ -90,8 +90,8 @@ class UploadCompletedV1(_AboutAccount):
 
     upload_id: UUID
     asset_id: UUID
-    size_bytes: int
-    stored_bytes: int
+    size_bytes: int = Field(ge=0)
+    stored_bytes: int = Field(ge=0)
     chunk_count: int
     deduplicated: bool
     duration_seconds: float

@@ -1,11 +1,12 @@
 """The gateway's and provisioning's ends of the wire, and a look at what the usage-meter made of it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -28,10 +29,11 @@ from jettythunder.broker import topology
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
-from jettythunder.database import Pool
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
 from usage_meter.messages import USAGE_METER_EVENTS
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 GB = 1_000_000_000
 WAIT_SECONDS = 20.0
@@ -108,9 +110,12 @@ class Wire:
 
     async def dead_letters(self) -> int:
         """How many dead letters the usage-meter has."""
-        name = USAGE_METER_EVENTS.dead_letter_queue
-        dead = await self.channel.declare_queue(name, passive=True)
-        return int(dead.declaration_result.message_count or 0)
+        return await self.depth(USAGE_METER_EVENTS.dead_letter_queue)
+
+    async def depth(self, queue: str) -> int:
+        """How many messages are ready in a queue."""
+        declared = await self.channel.declare_queue(queue, passive=True)
+        return int(declared.declaration_result.message_count or 0)
 
     async def dead_letter(self, message_id: str) -> AbstractIncomingMessage:
         """Wait for this message among the usage-meter's dead letters; the others stay where they are."""
@@ -144,7 +149,7 @@ class Tenant:
         """Reserve storage as an upload does; the reservation, or None where there is no room."""
         reservation = upload_id or uuid4()
         row = await self.pool.fetchrow(
-            "SELECT * FROM reserve_storage($1, $2, $3, $4)",
+            "SELECT * FROM reserve_storage_v1($1, $2, $3, $4)",
             self.id,
             reservation,
             size_bytes,
@@ -156,7 +161,7 @@ class Tenant:
         """Reserve bandwidth as a download does; the reservation, or None where there is no room."""
         reservation = uuid4()
         row = await self.pool.fetchrow(
-            "SELECT * FROM reserve_bandwidth($1, $2, $3, $4)",
+            "SELECT * FROM reserve_bandwidth_v1($1, $2, $3, $4)",
             self.id,
             reservation,
             size_bytes,
@@ -230,10 +235,15 @@ class Tenant:
         await self.pool.execute(
             "UPDATE agentcache_accounts SET storage_quota_gb = $2 WHERE id = $1", self.id, storage_gb
         )
+        await self.pool.execute(
+            "SELECT set_quotas_v1(id, storage_quota_gb * 1000000000::bigint,"
+            " bandwidth_quota_gb * 1000000000::bigint) FROM agentcache_accounts WHERE id = $1",
+            self.id,
+        )
 
     async def quota(self) -> dict[str, Any]:
         """The quota answer."""
-        row = await self.pool.fetchrow("SELECT * FROM quota_of($1)", self.id)
+        row = await self.pool.fetchrow("SELECT * FROM quota_of_v1($1)", self.id)
         assert row is not None
         return dict(row)
 
@@ -293,7 +303,53 @@ class Tenants:
             bandwidth_gb,
             f"accounts/{account_id}/",
         )
+        await self.pool.execute(
+            "SELECT set_quotas_v1($1, $2, $3)", account_id, storage_gb * GB, bandwidth_gb * GB
+        )
         return Tenant(account_id, self.pool, self.wire)
+
+
+async def metric(ops: httpx.AsyncClient, name: str) -> float:
+    """A figure of the usage-meter, by its name with labels; 0 where there is none yet."""
+    lines = (await ops.get("/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return float(values.get(name, 0))
+
+
+async def runs_again(ops: httpx.AsyncClient, work: str, *, outcome: str = "done", times: int = 2) -> None:
+    """Wait until scheduled work has run some times more; one run may have been under way."""
+    name = f'jettythunder_periodic_runs_total{{outcome="{outcome}",work="{work}"}}'
+    before = await metric(ops, name)
+
+    async def has_run() -> bool:
+        return await metric(ops, name) >= before + times
+
+    await eventually(has_run, timeout_seconds=WAIT_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def held_batch(tenant: Tenant) -> AsyncIterator[UUID]:
+    """The usage-meter's consumer holds a batch, for as long as this account's counters are locked."""
+    async with tenant.pool.acquire() as locking, locking.transaction():
+        await locking.execute("SELECT FROM account_usage WHERE account_id = $1 FOR UPDATE", tenant.id)
+        event_id = await tenant.complete(uuid4(), 1)
+        await waits_for_a_lock(tenant.pool, "%account_usage%")
+        yield event_id
+
+
+async def waits_for_a_lock(pool: Pool, query: str) -> None:
+    """Wait until a statement of the usage-meter waits for a lock."""
+
+    async def waits() -> bool:
+        return bool(
+            await pool.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'usage-meter'"
+                " AND wait_event_type = 'Lock' AND query ILIKE $1)",
+                query,
+            )
+        )
+
+    await eventually(waits, timeout_seconds=WAIT_SECONDS)
 
 
 @pytest.fixture(scope="package")
@@ -350,11 +406,26 @@ def environment(receiver: Receiver) -> Mapping[str, str]:
     }
 
 
+@pytest_asyncio.fixture(scope="package")
+async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
+    """The bucket."""
+    names = {name.upper() for name in StorageSettings.model_fields}
+    given = {name.lower(): value for name, value in servers.environment.items() if name in names}
+    opened = Storage(StorageSettings.model_validate(given))
+    await opened.open()
+    await opened.ensure_bucket()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(scope="package")
 def meter(
-    servers: Infrastructure, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    servers: Infrastructure,
+    storage: Storage,
+    environment: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningService]:
-    """The service under test."""
+    """The service under test; it is ready where its bucket is."""
     starter = ServiceStarter(servers, tmp_path_factory.mktemp("usage-meter"))
     yield starter("usage-meter", environment)
     starter.end()
@@ -369,18 +440,6 @@ async def ops(servers: Infrastructure, meter: RunningService) -> AsyncIterator[h
 
 
 @pytest_asyncio.fixture(scope="package")
-async def storage(servers: Infrastructure) -> AsyncIterator[Storage]:
-    """The bucket."""
-    names = {name.upper() for name in StorageSettings.model_fields}
-    given = {name.lower(): value for name, value in servers.environment.items() if name in names}
-    opened = Storage(StorageSettings.model_validate(given))
-    await opened.open()
-    await opened.ensure_bucket()
-    yield opened
-    await opened.close()
-
-
-@pytest_asyncio.fixture(scope="package")
 async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
     async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=10) as opened:
         yield opened
@@ -388,7 +447,8 @@ async def pool(servers: Infrastructure) -> AsyncIterator[Pool]:
 
 @pytest_asyncio.fixture(scope="package")
 async def wire(servers: Infrastructure, meter: RunningService) -> AsyncIterator[Wire]:
-    async with await aio_pika.connect(servers.rabbitmq_url) as connection:
+    # The property tests occupy this process for minutes, in which it sends no heartbeats.
+    async with await aio_pika.connect(servers.rabbitmq_url, heartbeat=0) as connection:
         yield Wire(servers.rabbitmq_url, await connection.channel())
 
 

@@ -5,10 +5,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
+import httpx
 import pytest
+from tests.support.infrastructure import Infrastructure
 from tests.support.waiting import eventually
 
-from .conftest import GB, Tenant, Tenants, Wire
+from jettythunder.contracts.uploads import UploadCompletedV1
+from usage_meter.messages import USAGE_METER_EVENTS
+
+from .conftest import GB, Tenant, Tenants, Wire, held_batch, runs_again
 
 
 async def test_a_completed_upload_settles_its_reservation(tenant: Tenant) -> None:
@@ -198,3 +204,72 @@ async def test_shown_gigabytes_follow_the_bytes(tenant: Tenant) -> None:
             "SELECT storage_used_gb = 1.23 FROM agentcache_accounts WHERE id = $1", tenant.id
         )
     )
+
+
+async def test_a_reservation_stays_while_its_event_waits_to_be_booked(
+    tenants: Tenants, ops: httpx.AsyncClient
+) -> None:
+    busy, tenant = await tenants.new(), await tenants.new()
+    async with held_batch(busy):
+        expired = datetime.now(UTC) - timedelta(seconds=1)
+        reserved = await tenant.reserve_bandwidth(700, expires_at=expired)
+        assert reserved is not None
+        event_id = await tenant.stream(reserved, 300)
+        await runs_again(ops, "sweep")
+        assert (await tenant.quota())["bandwidth_reserved_bytes"] == 700
+    await tenant.processed(event_id)
+    await tenant.shows(bandwidth_used_bytes=300, bandwidth_reserved_bytes=0)
+    kinds = await tenant.pool.fetch(
+        "SELECT kind FROM usage_ledger WHERE account_id = $1 ORDER BY id", tenant.id
+    )
+    assert [row["kind"] for row in kinds] == ["reserved", "settled"]
+
+
+async def test_negative_sizes_are_refused(tenant: Tenant, wire: Wire) -> None:
+    message_id = str(uuid4())
+    body = {
+        "specversion": "1.0",
+        "id": message_id,
+        "source": "/storage-gateway",
+        "type": UploadCompletedV1.TYPE,
+        "data": {
+            "account_id": str(tenant.id),
+            "upload_id": str(uuid4()),
+            "asset_id": str(uuid4()),
+            "size_bytes": 700,
+            "stored_bytes": -700,
+            "chunk_count": 1,
+            "deduplicated": False,
+            "duration_seconds": 0,
+        },
+    }
+    await wire.send(json.dumps(body).encode(), UploadCompletedV1.TYPE, message_id)
+    dead = await wire.dead_letter(message_id)
+    assert dead.headers["x-jt-error-code"] == "malformed_event"
+    assert (await tenant.quota())["storage_used_bytes"] == 0
+
+
+async def test_a_database_that_takes_no_writes_makes_no_dead_letters(
+    tenant: Tenant, wire: Wire, ops: httpx.AsyncClient, servers: Infrastructure
+) -> None:
+    uploads = [await tenant.reserve(100) for _ in range(20)]
+    dead_before = await wire.dead_letters()
+    admin = await asyncpg.connect(servers.database_url)
+    name = servers.database_url.rpartition("/")[2]
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'usage-meter'"
+        )
+        events = [await tenant.complete(upload_id, 100) for upload_id in uploads if upload_id]
+        # Longer than all retries of a message.
+        await runs_again(ops, "roll-up", outcome="failed", times=3)
+        assert await wire.depth(USAGE_METER_EVENTS.name) == 0, "the consumer has taken them"
+        assert await wire.dead_letters() == dead_before
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        await admin.close()
+    await tenant.processed(*events)
+    await tenant.shows(storage_used_bytes=2_000, storage_reserved_bytes=0)
+    assert await wire.dead_letters() == dead_before
+    await tenant.proves_its_counters()

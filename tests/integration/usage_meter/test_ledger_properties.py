@@ -6,7 +6,7 @@ late, or all over again. A model says what must come of it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -30,25 +30,22 @@ from tests.support.infrastructure import Infrastructure
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
-from jettythunder.database import Pool
+from jettythunder.database import Database
+from jettythunder.lifecycle import role_of
 from jettythunder_migrations import migrate
-from usage_meter import consumers
-from usage_meter.domain import Adjustment, Fact, Resource
-from usage_meter.repository import LedgerRepository, RollupRepository
-from usage_meter.rollups import Rollups
-from usage_meter.service import Meter
+from usage_meter.ledger.adjust import Adjustments
+from usage_meter.ledger.backlog import Backlog
+from usage_meter.ledger.book import Ledger
+from usage_meter.ledger.events import fact_of
+from usage_meter.ledger.model import RECONCILER, Adjustment, Resource
+from usage_meter.ledger.store import LedgerStore
+from usage_meter.ledger.sweep import Sweep
+from usage_meter.rollups.roll_up import Rollups
+from usage_meter.rollups.store import RollupStore
 
-from .conftest import GB, Tenant, Tenants
+from .conftest import GB, Pool, Tenant, Tenants
 
 Answer = TypeVar("Answer")
-
-_PARSERS: dict[type[Payload], Callable[[Any], Fact]] = {
-    UploadCompletedV1: consumers.on_upload_completed,
-    UploadAbortedV1: consumers.on_upload_aborted,
-    AssetDownloadedV1: consumers.on_asset_downloaded,
-    AssetStreamedV1: consumers.on_asset_streamed,
-    AssetDeletedV1: consumers.on_asset_deleted,
-}
 
 # What the rows of storage_usage must be, computed from the ledger alone and in another way than they are:
 # each row's byte-seconds are the sum over all entries so far of bytes x seconds within the hour.
@@ -70,32 +67,45 @@ WHERE s.account_id = $1
 """
 
 
-class Database:
-    """A database of the machine's own, and a loop to speak to it from synchronous steps."""
+class Servers:
+    """A database of the machine's own, and a loop to use it from synchronous steps."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._runner = asyncio.Runner()
+        self._database = Database(url, name="properties", role=role_of("usage-meter"), size=4)
         self.pool: Pool = self.run(self._open())
-        self.meter = Meter(self.pool, LedgerRepository(), thresholds_percent=(80, 95, 100))
-        self.rollups = Rollups(self.pool, RollupRepository(), close_after_seconds=0)
+        store = LedgerStore()
+        self.ledger = Ledger(self._database, store, thresholds_percent=(80, 95, 100))
+        self.adjustments = Adjustments(self._database, store, self.ledger)
+        backlog = Backlog(
+            store, depths=_nothing_waits, queues=[], unapplied=lambda: 0, newest_booked_at=lambda: None
+        )
+        self.sweep = Sweep(self._database, store, self.ledger, backlog)
+        self.rollups = Rollups(self._database, RollupStore())
 
     async def _open(self) -> Pool:
+        await self._database.open()
         return await asyncpg.create_pool(self._url, min_size=4, max_size=4)
 
     def run(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
         return self._runner.run(coroutine)
 
     def close(self) -> None:
+        self.run(self._database.close())
         self.run(self.pool.close())
         self._runner.close()
 
 
+async def _nothing_waits(*queues: str) -> dict[str, int]:
+    return dict.fromkeys(queues, 0)
+
+
 @pytest.fixture(scope="module")
-def database(servers: Infrastructure) -> Iterator[Database]:
+def database(servers: Infrastructure) -> Iterator[Servers]:
     with servers.empty_database() as url:
         migrate(url)
-        opened = Database(url)
+        opened = Servers(url)
         yield opened
         opened.close()
 
@@ -111,20 +121,28 @@ class Model:
     request_count: int = 0
     holds: dict[tuple[UUID, str], int] = field(default_factory=dict)
     assets: dict[UUID, int] = field(default_factory=dict)
+    reconciled: set[UUID] = field(default_factory=set)
     past: list[Event[Any]] = field(default_factory=list)
 
     def reserved(self, resource: str) -> int:
         return sum(size for (_, held), size in self.holds.items() if held == resource)
+
+    def store(self, data: UploadCompletedV1) -> None:
+        """An upload's bytes are used, and its hold ends."""
+        self.holds.pop((data.upload_id, "storage"), None)
+        self.storage_used += data.stored_bytes
+        self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) + data.stored_bytes
 
     def book(self, event: Event[Any], *, month_start: datetime) -> None:
         """What an event that comes for the first time does."""
         data, is_current = event.data, event.time >= month_start
         match data:
             case UploadCompletedV1():
-                self.holds.pop((data.upload_id, "storage"), None)
-                self.storage_used += data.stored_bytes
-                self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) + data.stored_bytes
                 self.request_count += is_current
+                if data.asset_id in self.reconciled:
+                    self.reconciled.remove(data.asset_id)
+                else:
+                    self.store(data)
             case UploadAbortedV1():
                 self.holds.pop((data.upload_id, "storage"), None)
             case AssetDeletedV1():
@@ -149,7 +167,7 @@ ages = st.sampled_from([0, 0, 0, 30, 3_700, 86_400, 40 * 86_400])
 class LedgerMachine(RuleBasedStateMachine):
     """One account, whose events may be delivered whenever it pleases."""
 
-    database: Database
+    database: Servers
 
     @initialize(quota_gb=st.sampled_from([0, 1, 1, 2, 3]))
     def begin(self, quota_gb: int) -> None:
@@ -291,13 +309,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self._record(self.model.past, list(reversed(self.model.past)))
 
     # One rule for what is rare: rules are chosen alike, and these would crowd out the others.
-    @rule(what=st.sampled_from(["tier", "adjustment", "expiry"]), quota_gb=st.integers(0, 3), size=sizes)
+    @rule(
+        what=st.sampled_from(["tier", "adjustment", "expiry", "reconciliation"]),
+        quota_gb=st.integers(0, 3),
+        size=sizes,
+    )
     def work_behind_the_scenes(self, what: str, quota_gb: int, size: int) -> None:
         match what:
             case "tier":
                 self._change_tier(quota_gb)
             case "adjustment":
                 self._adjust(size - GB // 6)
+            case "reconciliation":
+                self._reconcile()
             case _:
                 self._expire_everything()
 
@@ -314,21 +338,41 @@ class LedgerMachine(RuleBasedStateMachine):
             reason="a test",
             author="a test",
         )
-        booked = [self.database.run(self.database.meter.adjust(adjustment)) for _ in range(2)]
+        booked = [self.database.run(self.database.adjustments.adjust(adjustment)) for _ in range(2)]
         assert booked == [True, False]
         self.model.storage_used += size
+
+    def _reconcile(self) -> None:
+        """Uploads whose events are late are taken for lost, and their bytes are adjusted."""
+        uploads = [event.data for event in self.waiting if isinstance(event.data, UploadCompletedV1)]
+        for data in uploads:
+            if data.stored_bytes == 0 or data.asset_id in self.model.reconciled:
+                continue
+            adjustment = Adjustment(
+                id=uuid4(),
+                account_id=self.tenant.id,
+                resource=Resource.STORAGE,
+                used_delta_bytes=data.stored_bytes,
+                reason="a test",
+                author=RECONCILER,
+                asset_id=data.asset_id,
+                reservation_id=data.upload_id,
+            )
+            self.database.run(self.database.adjustments.adjust(adjustment))
+            self.model.store(data)
+            self.model.reconciled.add(data.asset_id)
 
     def _expire_everything(self) -> None:
         """Whoever held something is gone for hours; their events may still come."""
         expire = "UPDATE usage_reservations SET expires_at = now() - interval '2 hours' WHERE account_id = $1"
         self.database.run(self.tenant.pool.execute(expire, self.tenant.id))
-        self.database.run(self.database.meter.sweep())
+        self.database.run(self.database.sweep.run())
         self.model.holds.clear()
 
     def _record(self, *batches: list[Event[Any]]) -> None:
         async def record() -> None:
-            facts = [[_PARSERS[type(event.data)](event) for event in batch] for batch in batches if batch]
-            await asyncio.gather(*map(self.database.meter.record, facts))
+            facts = [list(map(fact_of, batch)) for batch in batches if batch]
+            await asyncio.gather(*map(self.database.ledger.record, facts))
 
         self.database.run(record())
 
@@ -374,7 +418,7 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
 
-def explore(database: Database, *, examples: int) -> None:
+def explore(database: Servers, *, examples: int) -> None:
     machine = type("BoundLedgerMachine", (LedgerMachine,), {"database": database})
     run_state_machine_as_test(
         machine,
@@ -388,11 +432,11 @@ def explore(database: Database, *, examples: int) -> None:
     )
 
 
-def test_no_interleaving_breaks_the_ledger(database: Database) -> None:
+def test_no_interleaving_breaks_the_ledger(database: Servers) -> None:
     explore(database, examples=20)
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(3600)
-def test_no_interleaving_breaks_the_ledger_in_many_tries(database: Database) -> None:
+def test_no_interleaving_breaks_the_ledger_in_many_tries(database: Servers) -> None:
     explore(database, examples=500)

@@ -14,7 +14,7 @@ from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.uploads import UploadCompletedV1
 from jettythunder.storage import Storage
 
-from .conftest import WAIT_SECONDS, Tenant, Wire
+from .conftest import WAIT_SECONDS, Tenant, Tenants, Wire, held_batch, metric
 
 
 async def put_asset(
@@ -135,6 +135,98 @@ async def test_the_ledger_is_left_alone_while_events_lie_in_the_dead_letters(
     assert (await tenant.quota())["storage_used_bytes"] == 50
 
 
+async def lost_upload(tenant: Tenant, storage: Storage, size_bytes: int) -> UUID:
+    """An upload that reserved and was completed, and whose event never comes; its asset."""
+    asset_id = await put_asset(tenant, storage, size_bytes, booked=False)
+    assert await tenant.reserve(size_bytes, upload_id=asset_id)
+    await tenant.pool.execute(
+        "INSERT INTO uploads (id, account_id, kind, status, filename, content_type, s3_bucket, s3_key,"
+        " correlation_id, asset_id, expires_at, updated_at)"
+        " VALUES ($1, $2, 'form', 'completed', 'f', '', 'b', 'k', '', $1, now(), now() - interval '1 hour')",
+        asset_id,
+        tenant.id,
+    )
+    return asset_id
+
+
+async def test_an_adjustment_for_a_lost_upload_ends_its_reservation(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await lost_upload(tenant, storage, 50)
+    found = await reconcile(ops, tenant)
+    lost = {"upload_id": str(asset_id), "asset_id": str(asset_id), "held_bytes": 50}
+    assert (found["findings"]["lost_holds"], found["is_clean"]) == ([lost], False)
+    assert not (await reconcile(ops, tenant, fix=True))["needs_a_person"]
+    await tenant.shows(storage_used_bytes=50, storage_reserved_bytes=0)
+    assert (await reconcile(ops, tenant))["is_clean"]
+    await tenant.proves_its_counters()
+
+
+async def test_a_reservation_is_released_whose_upload_was_adjusted_before(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await lost_upload(tenant, storage, 50)
+    await tenant.pool.execute(
+        "INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes, reserved_delta_bytes,"
+        " source_event_id, asset_id, occurred_at, reason, author)"
+        " VALUES ($1, 'storage', 'adjustment', 50, 0, $2, $3, now(), 'an older version', 'usage-meter')",
+        tenant.id,
+        str(uuid4()),
+        asset_id,
+    )
+    await tenant.pool.execute(
+        "UPDATE account_usage SET storage_used_bytes = 50 WHERE account_id = $1", tenant.id
+    )
+    found = await reconcile(ops, tenant, fix=True)
+    assert "1 reservations of completed uploads released" in found["findings"]["mended"]
+    await tenant.shows(storage_used_bytes=50, storage_reserved_bytes=0)
+    await tenant.proves_its_counters()
+
+
+async def test_an_event_that_comes_after_its_adjustment_counts_once(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    asset_id = await lost_upload(tenant, storage, 50)
+    await reconcile(ops, tenant, fix=True)
+    await tenant.processed(await tenant.complete(asset_id, 50, asset_id=asset_id))
+    await tenant.shows(storage_used_bytes=50, storage_reserved_bytes=0)
+    assert (await reconcile(ops, tenant))["is_clean"]
+    await tenant.processed(await tenant.delete(50, asset_id=asset_id))
+    await tenant.shows(storage_used_bytes=0)
+    await tenant.proves_its_counters()
+
+
+async def test_the_ledger_is_left_alone_while_its_consumer_holds_events(
+    ops: httpx.AsyncClient, tenants: Tenants, storage: Storage
+) -> None:
+    busy, tenant = await tenants.new(), await tenants.new()
+    asset_id = await lost_upload(tenant, storage, 50)
+    async with held_batch(busy):
+        event_id = await tenant.complete(asset_id, 50, asset_id=asset_id)
+        found = await reconcile(ops, tenant, fix=True)
+        assert (found["needs_a_person"], found["findings"]["mended"]) == (True, [])
+    await tenant.processed(event_id)
+    await tenant.shows(storage_used_bytes=50, storage_reserved_bytes=0)
+    assert (await reconcile(ops, tenant))["is_clean"]
+
+
+async def test_hours_that_are_not_the_ledger_s_are_computed_again(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    await put_asset(tenant, storage, 50)
+
+    async def computed() -> bool:
+        return [row["storage_bytes"] for row in await tenant.hours()] == [50]
+
+    await eventually(computed, timeout_seconds=WAIT_SECONDS)
+    await tenant.pool.execute("UPDATE storage_usage SET storage_bytes = 57 WHERE account_id = $1", tenant.id)
+    found = await reconcile(ops, tenant)
+    assert (found["findings"]["hours_drift_bytes"], found["drift_bytes"]) == (7, 7)
+    assert not (await reconcile(ops, tenant, fix=True))["needs_a_person"]
+    await eventually(computed, timeout_seconds=WAIT_SECONDS)
+    assert (await reconcile(ops, tenant))["is_clean"]
+
+
 async def test_a_deletion_that_was_never_booked_is_adjusted(
     ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
 ) -> None:
@@ -220,34 +312,28 @@ async def test_an_object_of_another_size_needs_a_person(
     assert (found["drift_bytes"], found["needs_a_person"], found["findings"]["mended"]) == (37, True, [])
 
 
-async def measured(url: str, ops: httpx.AsyncClient) -> tuple[float, float]:
-    """How often a usage-meter has measured the drift, and the drift."""
-    lines = (await ops.get(f"{url}/metrics")).text.splitlines()
-    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    runs = values.get('jettythunder_meter_job_runs_total{job="measure-drift",outcome="done"}', "0")
-    return float(runs), float(values["jettythunder_meter_drift_bytes"])
-
-
 async def test_drift_is_measured_on_a_schedule(
     servers: Infrastructure, ops: httpx.AsyncClient, tenant: Tenant, storage: Storage, tmp_path: Path
 ) -> None:
     starter = ServiceStarter(servers, tmp_path)
     url = starter("usage-meter", {"USAGE_RECONCILE_SECONDS": "0.1"}).url
+    watching = httpx.AsyncClient(base_url=url, headers=ops.headers)
     try:
 
         async def has_measured() -> float | None:
-            runs, drift_bytes = await measured(url, ops)
-            return drift_bytes + 1 if runs else None
+            drift_bytes = await metric(watching, "jettythunder_meter_drift_bytes")
+            runs = 'jettythunder_periodic_runs_total{outcome="done",work="measure-drift"}'
+            return drift_bytes + 1 if await metric(watching, runs) else None
 
         before = await eventually(has_measured, timeout_seconds=WAIT_SECONDS)
         await storage.put(f"accounts/{tenant.id}/{uuid4()}", b"x" * 12_345, content_type="text/plain")
 
         async def has_risen() -> bool:
-            _, drift_bytes = await measured(url, ops)
-            return drift_bytes + 1 == before + 12_345
+            return await metric(watching, "jettythunder_meter_drift_bytes") + 1 == before + 12_345
 
         await eventually(has_risen, timeout_seconds=WAIT_SECONDS)
     finally:
+        await watching.aclose()
         starter.end()
 
 

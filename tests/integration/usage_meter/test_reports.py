@@ -1,5 +1,7 @@
 """What ops read and correct through the usage-meter's doors."""
 
+import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +12,8 @@ import httpx
 import pytest
 from tests.support.infrastructure import RunningService
 from tests.support.waiting import eventually
+
+from usage_meter.reports.model import Bucket
 
 from .conftest import GB, WAIT_SECONDS, Tenant, Tenants
 
@@ -90,6 +94,69 @@ async def test_hours_days_and_months_add_up_to_the_same(ops: httpx.AsyncClient, 
     assert monthly[1:] == (sum(range(1, 20)) * 13, 39)
     assert await summed("day") == monthly
     assert await summed("hour") == monthly
+
+
+@pytest.mark.parametrize("bucket", Bucket)
+async def test_a_report_from_long_ago_begins_with_the_first_usage(
+    ops: httpx.AsyncClient, tenant: Tenant, bucket: Bucket
+) -> None:
+    await rolled_up(tenant, await tenant.store(1_000, at=MONTH_START))
+    since = {"from": "0445-01-01T00:00:00+14:00", "to": (MONTH_START + DAY / 2).isoformat()}
+    rows = await report(ops, tenant, by=bucket, **since)
+    assert rows[0]["period_start"] == MONTH_START.isoformat().replace("+00:00", "Z")
+    assert await report(ops, tenant, by=bucket, to="0446-01-01T00:00:00Z") == []
+    assert await report(ops, tenant, by=bucket, **{"from": "9999-12-31T23:00:00-12:00"}) == []
+
+
+async def test_a_report_has_as_many_rows_as_there_are(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    await with_hours(tenant, days=100)
+    rows = await report(ops, tenant, by="hour", **EVERYTHING)
+    starts = [row["period_start"] for row in rows]
+    assert len(rows) >= 100 * 24
+    assert starts == sorted(set(starts))
+
+
+EVERYTHING = {"from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+
+
+async def with_hours(tenant: Tenant, *, days: int) -> None:
+    """Give an account an hourly row for each hour of the last days."""
+    await tenant.pool.execute(
+        "INSERT INTO storage_usage (account_id, period_start, period_end, storage_bytes, bandwidth_bytes,"
+        " closed_at) SELECT $1, hour, hour + interval '1 hour', 1000, 1, now()"
+        " FROM generate_series(date_trunc('hour', now(), 'UTC') - $2::int * interval '1 day',"
+        " date_trunc('hour', now(), 'UTC'), interval '1 hour') AS hour",
+        tenant.id,
+        days,
+    )
+
+
+async def test_readers_that_pause_keep_no_event_from_being_booked(
+    ops: httpx.AsyncClient, tenants: Tenants, meter: RunningService
+) -> None:
+    tenant = await tenants.new()
+    await with_hours(tenant, days=1_000)
+    host, _, port = meter.url.removeprefix("http://").partition(":")
+    query = "from=2000-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&by=hour"
+    head = (
+        f"GET /usage/report?{query}&account={tenant.id} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Authorization: {ops.headers['Authorization']}\r\n\r\n"
+    )
+    async with contextlib.AsyncExitStack() as paused:
+        for _ in range(9):
+            # It reads little ahead, and nothing once the answer has begun.
+            reader, writer = await asyncio.open_connection(host, int(port), limit=4096)
+            paused.callback(writer.close)
+            writer.write(head.encode())
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        for _ in range(5):
+            await tenant.processed(await tenant.store(1_000))
+        idle = await tenant.pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'usage-meter reports' AND state <> 'idle'"
+        )
+        assert idle == 0, "a report holds nothing of the database while its reader pauses"
+        assert (await ops.get("/readyz")).status_code == 200
 
 
 async def test_a_report_of_an_unknown_account_is_refused(ops: httpx.AsyncClient) -> None:

@@ -41,9 +41,9 @@ async def has_said(wire: Wire, tenant: Tenant, *wanted: str) -> None:
 
 
 async def tier_changed(tenant: Tenant, *, storage_gb: int) -> None:
-    """Move the account to another quota, as provisioning does."""
+    """Move the account to another quota, as provisioning does, and wait until that is announced."""
     await tenant.change_quota(storage_gb=storage_gb)
-    await tenant.wire.publish(
+    event_id = await tenant.wire.publish(
         AccountTierChangedV1(
             account_id=tenant.id,
             agentcache_user_id="",
@@ -54,6 +54,7 @@ async def tier_changed(tenant: Tenant, *, storage_gb: int) -> None:
             jetty_speed_enabled=False,
         )
     )
+    await tenant.processed(event_id)
 
 
 async def test_each_threshold_is_said_once(tenants: Tenants, wire: Wire) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from jettythunder.event_log import EventFilter
-from jettythunder.operations import DeadLetterGroup, Replay
 from tests.support.printed import printed
 
+from jettythunder.broker.event_log import EventFilter
 from jettythunder_operators.dead_letters import example_table, group_table
 from jettythunder_operators.events import replay_table
+from operations.dead_letters import DeadLetterGroup
+from operations.replays import Replay, ReplayStatus
 
 AN_HOUR_AGO = datetime.now(UTC) - timedelta(minutes=90)
 
@@ -51,7 +52,7 @@ def test_replays_keep_ids_and_figures_whole() -> None:
         end_offset=9,
         read_count=1_234_567,
         replayed_count=1_234_567,
-        status="interrupted",
+        status=ReplayStatus.INTERRUPTED,
         started_at=AN_HOUR_AGO,
         updated_at=AN_HOUR_AGO,
     )

@@ -33,7 +33,33 @@ def test_webhooks_are_never_sent_unsigned(monkeypatch: pytest.MonkeyPatch) -> No
         load(Settings)
 
 
-def test_jobs_never_wait_for_each_other_s_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_POOL_SIZE", "9")
+def test_there_are_connections_for_reconciling_and_booking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "2")
     with pytest.raises(SystemExit, match="DATABASE_POOL_SIZE"):
         load(Settings)
+
+
+@pytest.mark.parametrize(
+    ("secret", "sentence"),
+    [
+        ("whsec_not base64!", "what follows whsec_ is not base64"),
+        ("whsec_c2hvcnQ=", "has 5 bytes and needs at least 16"),
+        ("too short", "has 9 bytes and needs at least 16"),
+    ],
+)
+def test_a_secret_that_protects_nothing_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, secret: str, sentence: str
+) -> None:
+    monkeypatch.setenv("AGENTCACHE_WEBHOOK_SECRET", secret)
+    with pytest.raises(SystemExit, match=sentence) as stopped:
+        load(Settings)
+    assert secret not in str(stopped.value)
+
+
+def test_both_forms_of_a_secret_give_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for secret, key in (
+        ("shared_secret_here_123456789", b"shared_secret_here_123456789"),
+        ("whsec_c2hhcmVkX3NlY3JldF9oZXJl", b"shared_secret_here"),
+    ):
+        monkeypatch.setenv("AGENTCACHE_WEBHOOK_SECRET", secret)
+        assert load(Settings).webhook_key == key

@@ -1,16 +1,56 @@
-"""How webhooks are signed."""
+"""How webhooks are signed, and that what the documentation shows accepts them."""
 
-from usage_meter.webhooks import key_of, signature
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from standardwebhooks import Webhook
+
+from usage_meter.webhooks.secret import signing_key
+from usage_meter.webhooks.send import signed_headers
+
+INTEGRATION = Path(__file__).parents[3] / "docs" / "integration.md"
+SECRETS = ["shared_secret_here_123456789", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+BODY = b'{"test": 2432232314}'
+
+Check = Callable[[dict[str, str], bytes, str], bool]
 
 
-def test_the_signature_is_that_of_the_scheme() -> None:
-    # The example that libraries of Standard Webhooks are tested with.
-    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    signed = signature(
-        key, message_id="msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp=1614265330, body=b'{"test": 2432232314}'
-    )
-    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+@pytest.fixture
+def documented() -> Check:
+    """The check that the documentation shows."""
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", INTEGRATION.read_text(encoding="utf-8"), re.S)
+        if "def is_from_jettythunder" in block
+    ]
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - the code under test
+    return cast("Check", names["is_from_jettythunder"])
 
 
-def test_a_plain_secret_is_its_own_key() -> None:
-    assert key_of("shared_secret") == b"shared_secret"
+@pytest.mark.parametrize("secret", SECRETS)
+def test_the_documented_check_accepts_what_is_sent(documented: Check, secret: str) -> None:
+    headers = signed_headers(signing_key(secret), "msg_1", BODY)
+    assert documented(headers, BODY, secret)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_the_documented_check_refuses_what_is_not_ours(documented: Check, secret: str) -> None:
+    headers = signed_headers(signing_key(secret), "msg_1", BODY)
+    assert not documented(headers, BODY + b" ", secret)
+    assert not documented(headers, BODY, "another_secret_of_16_bytes")
+    assert not documented({**headers, "webhook-timestamp": str(int(time.time()) - 3600)}, BODY, secret)
+
+
+def test_libraries_of_the_scheme_accept_what_is_sent() -> None:
+    secret = SECRETS[1]
+    headers = signed_headers(signing_key(secret), "msg_1", BODY)
+    assert Webhook(secret).verify(BODY, headers) == {"test": 2432232314}
+
+
+def test_base64_may_leave_its_padding_out() -> None:
+    assert signing_key("whsec_c2hhcmVkX3NlY3JldF9oZXJlMQ") == b"shared_secret_here1"

@@ -104,7 +104,7 @@ class DeadLetters(LookAtDeadLetters):
             await self._queues.give_back(
                 queue, message, body=body.encode(), event_type=edited.type, message_id=str(edited.id)
             )
-            await message.remove()
+            message.remove()
             entry.result["retried"] = 1
 
     async def _settle(
@@ -193,7 +193,7 @@ class _Settling:
     async def _settle_one(self, queue: ConsumerQueue, message: DeadMessage) -> None:
         if self._give_back:
             await self._queues.give_back(queue, message)
-        await message.remove()
+        message.remove()
 
     def _keep_result(self) -> None:
         self._entry.result.update({"count": self.count, "ids": self._ids})

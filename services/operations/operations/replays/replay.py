@@ -32,6 +32,7 @@ from operations.replays.model import (
 log = telemetry.logger(__name__)
 
 _BATCH_SIZE = 1000
+_REMEMBERED_IDS = 100_000
 
 Progress = Callable[[Replay], None]
 
@@ -91,6 +92,25 @@ class EventPublisher(Protocol):
     ) -> None: ...
 
 
+class _Repeated:
+    """Finds events that the log has twice, after a crash between their confirm and their commit.
+
+    Those are near each other, so only the last ids are kept.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[UUID, None] = {}
+
+    def is_new(self, event_id: UUID) -> bool:
+        """Whether the event was not seen lately."""
+        if event_id in self._seen:
+            return False
+        self._seen[event_id] = None
+        if len(self._seen) > _REMEMBERED_IDS:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
 class Replays:
     """Counts, begins, resumes and runs replays."""
 
@@ -121,15 +141,12 @@ class Replays:
         """
         queue = self._consumers.find_replayable(consumer)
         counted = ReplayCount()
-        new: set[UUID] = set()
+        repeated = _Repeated()
         batch: list[UUID] = []
 
         async def compare() -> None:
             known = await self._inboxes.known_events(queue.name, batch)
-            # The log may hold an event twice, after a crash between its confirm and its commit.
-            unknown = [event_id for event_id in batch if event_id not in known and event_id not in new]
-            new.update(unknown)
-            counted.processed_before += len(batch) - len(unknown)
+            counted.new += sum(event_id not in known and repeated.is_new(event_id) for event_id in batch)
             batch.clear()
 
         async with contextlib.aclosing(self._log.read(start=wanted.begin)) as events:
@@ -144,7 +161,7 @@ class Replays:
                     if len(batch) >= _BATCH_SIZE:
                         await compare()
         await compare()
-        counted.new = len(new)
+        counted.processed_before = counted.events - counted.new
         return counted
 
     async def begin(self, consumer: str, wanted: EventFilter, *, who: str, rate: float | None) -> HeldReplay:

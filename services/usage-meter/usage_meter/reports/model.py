@@ -146,7 +146,7 @@ def pages(
     """The pages of a report, in the order of accounts and time, of at most ``most_rows`` rows each."""
     used = [(each.account_id, each.first_hour) for each in accounts if each.first_hour is not None]
     due = [(account_id, first) for account_id, first in used if first < to_at]
-    if not due:
+    if not due or from_at >= to_at:
         return
     longest = bucket.number_between(_begin(due, bucket, from_at), to_at)
     at_once = max(1, most_rows // max(1, longest))

@@ -19,8 +19,9 @@ _try_lock = Queries("usage_meter.scheduling").one("try_lock", bool)
 class WorkLock:
     """The right to do some work, which one transaction has at a time."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._clock = clock
         self._key = crc32(f"{SERVICE}/{name}".encode())
         self._turn = asyncio.Lock()
 
@@ -44,7 +45,7 @@ class WorkLock:
             async with self._turn, self.hold() as connection:
                 if connection is None:
                     break
-                began = time.monotonic()
+                began = self._clock()
                 is_more_left = await batch(connection)
-            worked_seconds += time.monotonic() - began
+            worked_seconds += self._clock() - began
         return worked_seconds

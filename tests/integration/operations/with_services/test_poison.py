@@ -33,8 +33,11 @@ def sent(account_id: UUID) -> AssetDownloadedV1:
 async def commit(pool: asyncpg.Pool[asyncpg.Record], *payloads: AssetDownloadedV1) -> list[UUID]:
     """Commit events to the outbox, as services do; their ids."""
     rows = outbox.rows(*payloads, source="/test")
-    async with pool.acquire() as connection:
-        await outbox.write_rows(connection, rows)
+    await pool.execute(
+        "INSERT INTO outbox (lane, exchange, routing_key, event_id, body)"
+        " SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::uuid[], $5::text[])",
+        *(rows.lanes, rows.exchanges, rows.routing_keys, rows.event_ids, rows.bodies),
+    )
     return rows.event_ids
 
 
@@ -51,6 +54,8 @@ async def restore_account(pool: asyncpg.Pool[asyncpg.Record], account_id: UUID) 
         """,
         account_id,
     )
+    # Provisioning does both in one transaction.
+    await pool.execute("SELECT set_quotas_v1($1, 1000000000, 1000000000)", account_id)
 
 
 async def test_one_poisoned_event_among_ten_thousand(world: World, services: Services) -> None:

@@ -1,29 +1,66 @@
-"""What bucket, assets, ledger and counters disagree on."""
+"""What bucket, assets, ledger, counters and hours disagree on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from usage_meter.findings import Findings, LedgerDrift, Missing, Orphan, compare, compare_ownerless
-from usage_meter.repository import Account
+
+from usage_meter.accounts.model import Account
+from usage_meter.reconciliation.model import (
+    Findings,
+    KnownAs,
+    KnownObject,
+    LedgerDrift,
+    LostHold,
+    Missing,
+    Orphan,
+    Sources,
+    compare,
+    compare_ownerless,
+)
 
 ACCOUNT = Account(UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10"), "test-123", "accounts/a/")
 ASSET_ID = uuid4()
-COUNTS = ("bytes", "reserved_bytes", "bandwidth_bytes", "bandwidth_reserved_bytes", "request_count")
+NOTHING = Sources(
+    counter_bytes=0,
+    counter_reserved_bytes=0,
+    counter_bandwidth_bytes=0,
+    counter_bandwidth_reserved_bytes=0,
+    counter_request_count=0,
+    ledger_bytes=0,
+    ledger_reserved_bytes=0,
+    ledger_bandwidth_bytes=0,
+    ledger_bandwidth_reserved_bytes=0,
+    ledger_request_count=0,
+    adjusted_bytes=0,
+    held_bytes=0,
+    held_bandwidth_bytes=0,
+    hours_bytes=0,
+)
 
 
 def look(
-    listing: dict[str, int], known: list[dict[str, Any]], *, ledger: int = 0, **sources: int
+    listing: dict[str, int],
+    known: Sequence[KnownObject],
+    *,
+    ledger: int = 0,
+    lost_holds: Sequence[LostHold] = (),
+    **sources: int | None,
 ) -> Findings:
-    figures = {f"{source}_{count}": 0 for source in ("counter", "ledger") for count in COUNTS}
-    figures |= {"held_bytes": 0, "held_bandwidth_bytes": 0, "adjusted_bytes": 0}
-    figures |= {"ledger_bytes": ledger, "counter_bytes": ledger, **sources}
-    return compare(ACCOUNT, listing=listing, known=known, ledger_drift=[], sources=figures)
+    figures = {"ledger_bytes": ledger, "counter_bytes": ledger, "hours_bytes": ledger, **sources}
+    return compare(
+        ACCOUNT,
+        listing=listing,
+        known=known,
+        ledger_drift=[],
+        lost_holds=lost_holds,
+        sources=replace(NOTHING, **figures),  # type: ignore[arg-type]
+    )
 
 
-def asset(size_bytes: int, key: str = "accounts/a/1") -> dict[str, Any]:
-    return {"s3_key": key, "kind": "asset", "asset_id": ASSET_ID, "size_bytes": size_bytes}
+def asset(size_bytes: int, key: str = "accounts/a/1") -> KnownObject:
+    return KnownObject(key, KnownAs.ASSET, ASSET_ID, size_bytes)
 
 
 def test_what_is_equal_everywhere_is_clean() -> None:
@@ -35,9 +72,9 @@ def test_the_folder_is_no_orphan() -> None:
     assert look({"accounts/a/": 0}, []).is_clean
 
 
-@pytest.mark.parametrize("kind", ["upload", "deletion"])
-def test_what_is_on_its_way_in_or_out_is_no_orphan(kind: str) -> None:
-    known = {"s3_key": "accounts/a/1", "kind": kind, "asset_id": None, "size_bytes": 0}
+@pytest.mark.parametrize("kind", [KnownAs.UPLOAD, KnownAs.DELETION])
+def test_what_is_on_its_way_in_or_out_is_no_orphan(kind: KnownAs) -> None:
+    known = KnownObject("accounts/a/1", kind, None, 0)
     assert look({"accounts/a/1": 10}, [known]).is_clean
 
 
@@ -71,6 +108,31 @@ def test_a_reservation_beside_its_holds_is_found() -> None:
     assert findings.counter_drift == {"held_bytes - ledger_reserved_bytes": -3}
 
 
+def test_a_last_hour_beside_the_ledger_is_found() -> None:
+    findings = look({}, [], hours_bytes=-700)
+    assert (findings.hours_drift_bytes, findings.drift_bytes, findings.is_clean) == (-700, 700, False)
+
+
+def test_hours_that_wait_to_be_computed_are_not_compared() -> None:
+    assert look({}, [], hours_bytes=None).is_clean
+
+
+def test_a_hold_whose_event_is_lost_is_found() -> None:
+    lost = LostHold(uuid4(), uuid4(), 50)
+    findings = look(
+        {}, [], lost_holds=[lost], counter_reserved_bytes=50, ledger_reserved_bytes=50, held_bytes=50
+    )
+    assert (findings.lost_holds, findings.drift_bytes, findings.is_clean) == ((lost,), 50, False)
+
+
+def test_of_holds_and_hours_too_only_what_two_looks_see_is_left() -> None:
+    steady, passing = LostHold(uuid4(), None, 1), LostHold(uuid4(), None, 2)
+    first = look({}, [], lost_holds=[steady, passing], hours_bytes=5)
+    both = first.seen_again(look({}, [], lost_holds=[steady], hours_bytes=6))
+    assert (both.lost_holds, both.hours_drift_bytes) == ((steady,), 0)
+    assert first.seen_again(first) == first
+
+
 def test_only_what_two_looks_see_is_left() -> None:
     steady, passing = LedgerDrift(uuid4(), 1, 2), LedgerDrift(uuid4(), 0, 5)
     first = look({"accounts/a/1": 1, "accounts/a/2": 2}, [])
@@ -82,7 +144,7 @@ def test_only_what_two_looks_see_is_left() -> None:
 
 
 def test_all_that_lies_in_a_gone_account_s_folder_is_an_orphan() -> None:
-    deleting = {"s3_key": "accounts/a/2", "kind": "deletion", "asset_id": None, "size_bytes": 0}
+    deleting = KnownObject("accounts/a/2", KnownAs.DELETION, None, 0)
     listing = {"accounts/a/": 0, "accounts/a/1": 10, "accounts/a/2": 20}
     findings = compare_ownerless(ACCOUNT.id, listing=listing, known=[deleting], ledger_bytes=30)
     assert findings.orphans == (Orphan("accounts/a/", 0), Orphan("accounts/a/1", 10))
