@@ -452,16 +452,22 @@ class FakeAssetStore(AssetStore):
         asset = self.state.assets.get(asset_id)
         return asset if asset is not None and asset.account_id == account_id and is_live(asset) else None
 
-    async def find_duplicate(self, *, account_id: UUID, content_hash: str) -> Asset | None:
+    async def find_known(self, *, account_id: UUID, content_hash: str) -> Asset | None:
         await others_run()
-        asset = self.state.find_serving(account_id, content_hash)
-        return asset if asset is not None and is_live(asset) else None
+        found = [
+            asset
+            for asset in self.state.assets.values()
+            if (asset.account_id, asset.content_hash) == (account_id, content_hash) and is_live(asset)
+        ]
+        found.sort(key=lambda asset: (asset.id not in self.state.serving, asset.content_hash_verified))
+        return found[0] if found else None
 
     async def keep_duplicate(
         self, on: Runner, *, account_id: UUID, content_hash: str, expires_at: datetime | None
     ) -> Asset | None:
-        asset = await self.find_duplicate(account_id=account_id, content_hash=content_hash)
-        if asset is None:
+        await others_run()
+        asset = self.state.find_serving(account_id, content_hash)
+        if asset is None or not is_live(asset):
             return None
         later = None if None in (asset.expires_at, expires_at) else max(asset.expires_at, expires_at)  # type: ignore[type-var]
         kept = replace(asset, expires_at=later)
@@ -634,11 +640,12 @@ class FakeStorage(Storage):
 
 
 class FakeWorker(RpcClient):
-    """A chunk-worker that computes hashes, or does not answer."""
+    """A chunk-worker that computes hashes, or fails. ``before_answer`` runs when it has read the object."""
 
     def __init__(self, storage: FakeStorage) -> None:
         self._storage = storage
         self.failure: Exception | None = None
+        self.before_answer: Callable[[], object] = lambda: None
         self.asked: list[UUID] = []
 
     async def call(self, command: Payload, *, exchange: str, source: str, timeout_seconds: float) -> bytes:
@@ -650,6 +657,7 @@ class FakeWorker(RpcClient):
         content = self._storage.objects.get(command.s3_key)
         if content is None:
             raise BrokerUnavailable
+        self.before_answer()
         reply = AssetVerified(
             asset_id=command.asset_id, content_hash=sha256_of(content), size_bytes=len(content)
         )
@@ -675,18 +683,19 @@ class Gateway:
         self.tokens = EdgeTokens(SIGNING_KEY)
         self.opener = Opener(self.uploads, bucket=BUCKET)
         self.deleter = Deleter(self.database, self.assets, self.storage)
+        self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
         self.multipart = Multipart(self.uploads, self.storage, late_write_seconds=LATE_WRITE_SECONDS)
         self.finisher = Finisher(
             self.database,
             self.uploads,
             self.assets,
             deleter=self.deleter,
+            verifier=self.verifier,
             multipart=self.multipart,
             late_write_seconds=LATE_WRITE_SECONDS,
         )
         self.leases = Leases(self.uploads, lease_seconds=300)
         self.finder = Finder(self.database, self.assets)
-        self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
         self.sessions = Sessions(
             self.uploads,
             self.storage,

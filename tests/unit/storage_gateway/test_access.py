@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.requests import Request
 
-from jettythunder.errors import RateLimited, Unauthenticated
+from jettythunder.errors import Unauthenticated
 from jettythunder.signing import secret_digest
 from storage_gateway.access.credentials import Access
 from storage_gateway.access.limits import Limits, RateLimitHeaders
 from storage_gateway.access.model import LinkOwner, Taken
 from storage_gateway.access.store import Found
-from storage_gateway.errors import AccountSuspended, AssetNotFound
+from storage_gateway.errors import AccountSuspended, AssetNotFound, RateLimited
 
 from .fakes import ACCOUNT_ID, made_tenant
 

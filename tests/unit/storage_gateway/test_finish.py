@@ -205,7 +205,7 @@ async def test_a_closed_upload_does_not_become_a_duplicate() -> None:
 class HidingAssets(FakeAssetStore):
     """Each time that somebody looks, the duplicate is away; when the asset is made, it is there."""
 
-    async def find_duplicate(self, *, account_id: UUID, content_hash: str) -> Asset | None:
+    async def find_known(self, *, account_id: UUID, content_hash: str) -> Asset | None:
         return None
 
 

@@ -14,6 +14,7 @@ from jettythunder.errors import (
     UploadNotFound,
     UploadNotOpen,
 )
+from storage_gateway.assets.model import Asset
 from storage_gateway.errors import ContentHashMismatch, JettySpeedNotIncluded, UploadIncomplete
 from storage_gateway.uploads.model import MIN_CHUNK_BYTES, Result, Status, StoredChunk, Upload, UploadOptions
 from storage_gateway.uploads.sessions import NewSession, Session
@@ -129,9 +130,33 @@ async def test_bytes_with_a_verified_hash_are_not_sent_again() -> None:
     assert client.state.uploads == {}
 
 
-async def test_a_hash_that_is_only_claimed_spares_nobody_the_sending() -> None:
+def claimed_asset(client: Client, content: bytes, *, content_hash: str = HASH) -> Asset:
+    """An asset with a hash that is only claimed, and what its object really holds."""
+    asset = made_asset(content_hash=content_hash, content_hash_verified=False, size_bytes=len(content))
+    client.gateway.storage.objects[asset.s3_key] = content
+    return client.state.add_asset(asset, serves=False)
+
+
+async def test_a_claimed_hash_that_is_true_spares_the_sending_once_it_is_verified() -> None:
     client = Client()
-    client.state.add_asset(made_asset(content_hash=HASH, content_hash_verified=False), serves=False)
+    known = claimed_asset(client, CONTENT)
+    made = await client.create(UploadOptions(content_hash=HASH))
+    assert isinstance(made, Result)
+    assert (made.asset.id, made.asset.content_hash_verified) == (known.id, True)
+    assert client.gateway.worker.asked == [known.id]
+
+
+async def test_a_claimed_hash_that_is_wrong_spares_nobody_the_sending() -> None:
+    client = Client()
+    known = claimed_asset(client, b"other bytes")
+    assert isinstance(await client.create(UploadOptions(content_hash=HASH)), Session)
+    assert client.state.assets[known.id].content_hash == sha256_of(b"other bytes")
+
+
+async def test_a_claimed_hash_that_nobody_verifies_spares_nobody_the_sending() -> None:
+    client = Client()
+    claimed_asset(client, CONTENT)
+    client.gateway.worker.failure = TimeoutError()
     assert isinstance(await client.create(UploadOptions(content_hash=HASH)), Session)
 
 
@@ -290,6 +315,15 @@ async def test_an_equal_hash_that_is_wrong_is_stored_under_the_true_one() -> Non
     assert (result.deduplicated, result.asset.id) == (False, client.upload_id)
     assert (result.asset.content_hash, result.asset.content_hash_verified) == (HASH, True)
     assert client.state.serving == {known.id, client.upload_id}
+
+
+async def test_two_claims_of_the_same_bytes_become_one_asset() -> None:
+    client = Client()
+    known = claimed_asset(client, CONTENT)
+    await client.begin()
+    result = await client.complete()
+    assert (result.deduplicated, result.asset.id) == (True, known.id)
+    assert client.gateway.worker.asked == [known.id, client.upload_id]
 
 
 @pytest.mark.parametrize("failure", [TimeoutError(), BrokerUnavailable()])
