@@ -202,17 +202,20 @@ def test_a_body_that_ends_early_is_truncated(body: bytes) -> None:
     assert refusal(body) is TruncatedBody
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("flood", [b"\r", b"\r\n", b"\r\n--", DELIMITER[:-1], b"\r" * 64 + DELIMITER[:-1]])
-@pytest.mark.parametrize("block_bytes", [97, 1 << 16])
-def test_floods_take_linear_time(flood: bytes, block_bytes: int) -> None:
-    # Were the bytes before each block looked at again, this would take hours.
-    content = flood * (4_000_000 // len(flood))
-    body = b"--" + BOUNDARY + b"\r\n" + HEADERS + content + END
+@pytest.mark.parametrize(
+    "flood", [b"\r", b"\r\n", b"\r\n--", DELIMITER[:-1], b"\r" * 64 + DELIMITER[:-1]], ids=repr
+)
+@pytest.mark.parametrize("block_bytes", [1, 7, 97])
+def test_no_byte_is_held_back_but_what_may_begin_a_boundary(flood: bytes, block_bytes: int) -> None:
+    """So each byte is looked at once or twice, and no flood takes more than linear time."""
+    content = flood * (5_000 // len(flood))
     parser = MultipartParser(BOUNDARY)
-    size_bytes = 0
-    for at in range(0, len(body), block_bytes):
-        for token in parser.feed(body[at : at + block_bytes]):
-            size_bytes += len(token.block) if isinstance(token, PartData) else 0
+    parser.feed(b"--" + BOUNDARY + b"\r\n" + HEADERS)
+    emitted = 0
+    for at in range(0, len(content), block_bytes):
+        tokens = parser.feed(content[at : at + block_bytes])
+        emitted += sum(len(token.block) for token in tokens if isinstance(token, PartData))
+        fed = min(at + block_bytes, len(content))
+        assert fed - len(DELIMITER) < emitted <= fed
+    assert isinstance(parser.feed(END)[-1], PartEnd)
     assert parser.is_over
-    assert size_bytes == len(content)
