@@ -91,10 +91,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server can't be reached.
-            ConfigurationError: the URL's user may not take the role, or the migrations have not made it yet.
+            ConfigurationError: the URL is malformed, its user may not take the role, or the migrations
+                have not made it yet.
         """
         try:
             await self._open()
+        except asyncpg.ClientConfigurationError as error:
+            raise ConfigurationError(
+                f"DATABASE_URL can't be used: {error}. Correct it, then start again."
+            ) from error
         except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
             raise ConfigurationError(
                 f"The database's user can't take the role {self._settings.get('role')}: run "
@@ -358,9 +363,9 @@ def _translated(database: Database, *, with_values: bool = True) -> Iterator[Non
         if isinstance(translated, InvalidField) and not with_values:
             raise
         raise translated from error
+    except asyncpg.ClientConfigurationError:
+        raise
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        if isinstance(error, ValueError):
-            raise InvalidField(_UNFIT) from error
         raise DatabaseUnavailable from error
 
 
