@@ -173,32 +173,43 @@ class Database:
 
     async def fetch(self, statement: "Statement", arguments: Sequence[object]) -> list[_Record]:
         """Run one statement on any connection, in a transaction of its own."""
+        # Written out, not through _acquired: this is the path of every small request.
+        pool = self._opened()
         with _translated(self):
-            async with self._acquired() as raw:
+            raw = await self._acquire(pool)
+            try:
                 rows = await raw.fetch(statement.sql, *arguments)
+            finally:
+                await pool.release(raw)
         if statement.publishes:
             self._on_publish()
         return rows
 
     @contextlib.asynccontextmanager
     async def _acquired(self) -> AsyncIterator[_Raw]:
-        if self._pool is None:
-            raise DatabaseUnavailable("The database is not open, or is being closed.")
-        pool = self._pool
+        pool = self._opened()
         with _translated(self):
-            try:
-                # Not the pool's own time-out, which makes a task for each acquisition.
-                async with asyncio.timeout(self._acquire_seconds):
-                    raw = await pool.acquire()
-            except TimeoutError as error:
-                raise DatabaseUnavailable(
-                    f"No database connection became free within {self._acquire_seconds:g} seconds."
-                ) from error
+            raw = await self._acquire(pool)
         try:
             yield raw
         finally:
             with _translated(self):
                 await pool.release(raw)
+
+    def _opened(self) -> "asyncpg.Pool[_Record]":
+        if self._pool is None:
+            raise DatabaseUnavailable("The database is not open, or is being closed.")
+        return self._pool
+
+    async def _acquire(self, pool: "asyncpg.Pool[_Record]") -> _Raw:
+        try:
+            # Not the pool's own time-out, which makes a task for each acquisition.
+            async with asyncio.timeout(self._acquire_seconds):
+                return await pool.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"No database connection became free within {self._acquire_seconds:g} seconds."
+            ) from error
 
     def forget_connections(self) -> None:
         """Replace each connection at its next use: after a fail-over they lead to the wrong server."""

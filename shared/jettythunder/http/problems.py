@@ -13,7 +13,8 @@ log = telemetry.logger(__name__)
 
 PROBLEM = "application/problem+json"
 
-# What whoever looks for attacks wants to see. Of rate limits there is a metric: a line for each would be an attack itself.
+# Refused credentials are logged, to find attacks. Rate limits have a metric: a line for each would fill
+# the log.
 _REFUSALS = (401, 403)
 
 
