@@ -45,10 +45,11 @@ logs: install ## Follow the logs (ARGS=storage-gateway for one of them)
 	@$(STACK) logs --follow $(ARGS)
 
 .PHONY: lint
-lint: install ## Check style, formatting and types
+lint: install ## Check style, formatting, types and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: format
 format: install ## Put the code into its format
@@ -66,6 +67,10 @@ test-unit: install ## Run the tests that need no servers
 .PHONY: test-deep
 test-deep: install ## Run the long property tests
 	$(BIN)/pytest -m deep $(ARGS)
+
+.PHONY: test-upgrade
+test-upgrade: install ## Upgrade a filled stack of the version before (needs the repository's whole history)
+	$(BIN)/pytest -m deep tests/upgrade $(ARGS)
 
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost

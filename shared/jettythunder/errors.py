@@ -43,24 +43,6 @@ class InvalidField(JettyThunderError):
     code, status, retryable = "invalid_field", 422, False
 
 
-class MissingFile(JettyThunderError):
-    """The form has no file: send it as multipart/form-data in a field named `file`."""
-
-    code, status, retryable = "missing_file", 400, False
-
-
-class MultipleFiles(JettyThunderError):
-    """The form has more than one file. Send one request per file."""
-
-    code, status, retryable = "multiple_files", 400, False
-
-
-class MalformedForm(JettyThunderError):
-    """The multipart/form-data body is malformed."""
-
-    code, status, retryable = "malformed_form", 400, False
-
-
 class TruncatedBody(JettyThunderError):
     """The body ended before it was complete. Nothing was stored; send it again."""
 
@@ -71,12 +53,6 @@ class UploadTimedOut(JettyThunderError):
     """No bytes arrived for too long, so the upload was given up. Nothing was stored; send it again."""
 
     code, status, retryable = "upload_timed_out", 408, True
-
-
-class UnsupportedMediaType(JettyThunderError):
-    """The body's content type is not one this call takes."""
-
-    code, status, retryable = "unsupported_media_type", 415, False
 
 
 class Unauthenticated(JettyThunderError):
@@ -97,28 +73,10 @@ class LinkInvalid(JettyThunderError):
     code, status, retryable = "link_invalid", 403, False
 
 
-class AccountSuspended(JettyThunderError):
-    """The account is suspended."""
-
-    code, status, retryable = "account_suspended", 403, False
-
-
-class JettySpeedNotIncluded(JettyThunderError):
-    """The account's tier does not include JettySpeed. Use the standard upload, or upgrade to pro or above."""
-
-    code, status, retryable = "jetty_speed_not_included", 403, False
-
-
 class NotFound(JettyThunderError):
     """There is nothing here under this name."""
 
     code, status, retryable = "not_found", 404, False
-
-
-class AssetNotFound(NotFound):
-    """The account has no such asset."""
-
-    code = "asset_not_found"
 
 
 class AccountNotFound(NotFound):
@@ -139,76 +97,10 @@ class UploadNotOpen(JettyThunderError):
     code, status, retryable = "upload_not_open", 409, False
 
 
-class UploadIncomplete(JettyThunderError):
-    """Chunks are still missing: send them, then complete the upload."""
-
-    code, status, retryable = "upload_incomplete", 409, True
-
-
-class FileTooLarge(JettyThunderError):
-    """The file is larger than the tier allows."""
-
-    code, status, retryable = "file_too_large", 413, False
-
-
-class ContentHashMismatch(JettyThunderError):
-    """The bytes received do not have the given content_hash. Nothing was stored."""
-
-    code, status, retryable = "content_hash_mismatch", 422, False
-
-
 class ChecksumMismatch(JettyThunderError):
     """The bytes of the chunk do not have the announced checksum. Send the chunk again."""
 
     code, status, retryable = "checksum_mismatch", 422, True
-
-
-class StorageNotIncluded(JettyThunderError):
-    """The account's tier includes no storage. Upgrade to starter or above to upload."""
-
-    code, status, retryable = "storage_not_included", 402, False
-
-
-class StorageQuotaExceeded(JettyThunderError):
-    """The account's storage quota has no room for this upload. Delete assets or upgrade the tier."""
-
-    code, status, retryable = "storage_quota_exceeded", 402, False
-
-
-class BandwidthQuotaExceeded(JettyThunderError):
-    """The account's bandwidth quota for this period is used up. Wait for the next one or upgrade the tier."""
-
-    code, status, retryable = "bandwidth_quota_exceeded", 402, False
-
-
-class RangeNotSatisfiable(JettyThunderError):
-    """The requested range lies outside the asset."""
-
-    code, status, retryable = "range_not_satisfiable", 416, False
-
-
-class RateLimited(JettyThunderError):
-    """Too many requests. Wait as long as Retry-After says."""
-
-    code, status, retryable = "rate_limited", 429, True
-
-
-class GatewayBusy(JettyThunderError):
-    """All of the gateway's room for uploads in flight is taken. Try again shortly."""
-
-    code, status, retryable = "gateway_busy", 503, True
-
-
-class SpoolFull(JettyThunderError):
-    """The gateway's disk is full, so it can't take uploads right now. Nothing was stored; try again later."""
-
-    code, status, retryable = "spool_full", 507, True
-
-
-class ProvisioningUnavailable(JettyThunderError):
-    """Provisioning did not answer in time. The call is safe to repeat: it makes one account only."""
-
-    code, status, retryable = "provisioning_unavailable", 503, True
 
 
 class BrokerUnavailable(JettyThunderError):
@@ -251,18 +143,6 @@ class StorageUnavailable(JettyThunderError):
     """The object storage did not take or give the bytes. Nothing was stored; the call is safe to repeat."""
 
     code, status, retryable = "storage_unavailable", 503, True
-
-
-class ChunkUploadFailed(JettyThunderError):
-    """No chunk-worker could store a part of the file in time. Nothing was stored; send the file again."""
-
-    code, status, retryable = "chunk_upload_failed", 503, True
-
-
-class ShuttingDown(JettyThunderError):
-    """This gateway is shutting down. Send the request again: another one takes it."""
-
-    code, status, retryable = "shutting_down", 503, True
 
 
 class ChunkGone(JettyThunderError):

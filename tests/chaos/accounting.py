@@ -47,7 +47,9 @@ class ByteAccount:
     reserved_bytes: int
 
 
-async def count_messages(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) -> list[MessageAccount]:
+async def count_messages(
+    pool: asyncpg.Pool[asyncpg.Record], *, database_url: str, rabbitmq_url: str
+) -> list[MessageAccount]:
     """Account for every message of the log, per consumer."""
     published: dict[str, set[UUID]] = defaultdict(set)
     async with open_event_log(rabbitmq_url) as log:
@@ -55,9 +57,11 @@ async def count_messages(pool: asyncpg.Pool[asyncpg.Record], rabbitmq_url: str) 
             for queue in topology.event_queues():
                 if logged.event is not None and is_bound(queue, logged):
                     published[queue.name].add(logged.event.id)
-    async with open_operations(pool, rabbitmq_url) as operations:
+    async with open_operations(database_url, rabbitmq_url) as operations:
         dead = {
-            queue.name: {UUID(letter.message_id) for letter in await operations.dead_letters.all(queue.name)}
+            queue.name: {
+                UUID(letter.message_id) async for letter in operations.dead_letters.letters(queue.name)
+            }
             for queue in topology.event_queues()
         }
     figures = []

@@ -143,7 +143,9 @@ async def _account(
     await eventually(
         lambda: _is_quiet(pool, infrastructure), timeout_seconds=SETTLE_SECONDS, poll_seconds=0.5
     )
-    messages = await count_messages(pool, infrastructure.rabbitmq_url)
+    messages = await count_messages(
+        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
+    )
     amounts = await count_bytes(pool, infrastructure.environment)
     users = {account.user: account.account_id for account in load.accounts}
     made = await pool.fetch(
@@ -195,7 +197,9 @@ async def _is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastr
     )
     assert left is not None
     assert not any(left.values()), f"left: {dict(left)}"
-    messages = await count_messages(pool, infrastructure.rabbitmq_url)
+    messages = await count_messages(
+        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
+    )
     assert all(account.unaccounted == 0 for account in messages), messages
     return True
 

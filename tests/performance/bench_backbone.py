@@ -29,7 +29,6 @@ from uuid import UUID, uuid4
 import uvloop
 from faststream.rabbit import RabbitRouter
 from jettythunder.backbone import open_backbone
-from jettythunder.operations import open_operations
 
 from jettythunder import database, outbox
 from jettythunder.broker.event_log import EventFilter
@@ -38,6 +37,7 @@ from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings, load
+from operations.assembly import open_operations
 from usage_meter.messages import MESSAGES, USAGE_METER_EVENTS
 
 SOURCE = "/bench"
@@ -197,16 +197,13 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
 
 async def measure_replay(settings: ServiceSettings) -> float:
     """Events a second from the log to a consumer's queue, each confirmed by it."""
-    pool = await database.connect(str(settings.database_url), size=2, name="bench")
-    try:
-        async with open_operations(pool, settings.rabbitmq_url.get_secret_value()) as operations:
-            replays = operations.replays
-            begun = await replays.begin(USAGE_METER_EVENTS.name, EventFilter(), who="bench", rate=None)
-            began = time.perf_counter()
-            done = await replays.run(begun)
-            return done.replayed_count / (time.perf_counter() - began)
-    finally:
-        await pool.close()
+    url = settings.rabbitmq_url.get_secret_value()
+    async with open_operations(str(settings.database_url), url) as operations:
+        replays = operations.replays
+        begun = await replays.begin(USAGE_METER_EVENTS.name, EventFilter(), who="bench", rate=None)
+        began = time.perf_counter()
+        done = await replays.run(begun)
+        return done.replayed_count / (time.perf_counter() - began)
 
 
 async def measure(count: int, *, rate: float, seconds: float) -> Figures:

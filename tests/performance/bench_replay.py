@@ -21,7 +21,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from aiohttp import web
-from jettythunder.operations import Operations, open_operations
 from rich.console import Console
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
@@ -36,6 +35,8 @@ from jettythunder.contracts.agentcache import UserSignedUpV1, UserTierChangedV1
 from jettythunder.contracts.assets import AssetDownloadedV1, AssetObjectMissingV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaThresholdCrossedV1
+from jettythunder.database import Database
+from operations.assembly import Operations, open_operations
 from provisioning.messages import PROVISIONING_EVENTS
 
 SOURCE = "/bench"
@@ -121,6 +122,7 @@ def happenings(account_id: UUID) -> tuple[Payload, ...]:
 async def make_history(
     services: Services,
     pool: asyncpg.Pool[asyncpg.Record],
+    database: Database,
     operations: Operations,
     publisher: Publisher,
     events: int,
@@ -149,8 +151,7 @@ async def make_history(
             for number in range(begin, min(begin + AT_ONCE, events))
             for payload in happenings(account_ids[number % USERS])
         ]
-        async with pool.acquire() as connection, connection.transaction():
-            await outbox.write(connection, *told, source=SOURCE)
+        await outbox.write(database, *told, source=SOURCE)
 
     async def processed(wanted: Mapping[str, int]) -> bool:
         done = {name: await count_messages(services, name) for name in wanted}
@@ -206,11 +207,13 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
     """All consumers of events, one after the other."""
     receiver = Receiver()
     link = BrokerLink(infrastructure.rabbitmq_url, name="bench")
+    database = Database(infrastructure.database_url, name="bench")
+    await database.open()
     try:
         async with (
             receiver.listening() as webhook_url,
             asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
-            open_operations(pool, infrastructure.rabbitmq_url) as operations,
+            open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as operations,
         ):
             services = await asyncio.to_thread(
                 start_services,
@@ -218,13 +221,14 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
                 workers=1,
                 environment={"AGENTCACHE_WEBHOOK_URL": webhook_url},
             )
-            await make_history(services, pool, operations, Publisher(link), events)
+            await make_history(services, pool, database, operations, Publisher(link), events)
             return [
                 await measure(services, pool, operations, receiver, queue)
                 for queue in topology.event_queues()
             ]
     finally:
         await link.close()
+        await database.close()
 
 
 def line(figures: Figures) -> str:

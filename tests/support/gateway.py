@@ -328,7 +328,7 @@ async def opened_world(infrastructure: Infrastructure, services: Services) -> As
     try:
         async with (
             httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=httpx.Limits(max_connections=200)) as http,
-            asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
+            asyncpg.create_pool(environment["DATABASE_URL"], min_size=1, max_size=4) as pool,
         ):
             backstage = Backstage(pool, storage, http, environment, infrastructure.stack.layout.s3)
             yield World(http, backstage, services.base_url, environment)

@@ -151,8 +151,10 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running_infrastructure(*, declared: bool = True) -> Iterator[Infrastructure]:
-    """Servers in a temporary folder, ended and removed afterwards; the broker is empty unless `declared`.
+def running_infrastructure(*, migrated: bool = True, declared: bool = True) -> Iterator[Infrastructure]:
+    """Servers in a temporary folder, ended and removed afterwards.
+
+    The database has no tables unless it is `migrated`, and the broker is empty unless `declared`.
 
     PostgreSQL and RabbitMQ are containers where a Docker engine answers and has the images, else native. The
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
@@ -185,7 +187,8 @@ def running_infrastructure(*, declared: bool = True) -> Iterator[Infrastructure]
         running.callback(stack.down)
         stack.up()
         infrastructure = Infrastructure(stack, first_port, containers.by_role)
-        migrate(infrastructure.database_url)
+        if migrated:
+            migrate(infrastructure.database_url)
         if declared:
             declare(infrastructure.environment)
         yield infrastructure

@@ -18,7 +18,6 @@ from jettythunder_cli.frame.table import Table, figures, ids, words
 from jettythunder_cli.frame.text import size_text
 from jettythunder_client.errors import FileUnwritable
 from jettythunder_operators.api import OperatorsApi
-from jettythunder_operators.usage.access import DEFAULT_URL, Token, Url, usage_meter
 from jettythunder_operators.usage.files import EXPORTS, Format
 from jettythunder_operators.usage.plots import plot_in_terminal, plot_to_png
 from jettythunder_operators.usage.rebuild import rebuild

@@ -38,13 +38,11 @@ def make_database(url: str, *, owner: str, password: str, database: str) -> None
 
 def ping_broker(url: str) -> None:
     """Open a connection and a channel; raises where the broker does not answer."""
-    import aio_pika  # noqa: PLC0415
+    from jettythunder.broker.connection import connected  # noqa: PLC0415
 
     async def open_channel() -> None:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            connection = await aio_pika.connect(url)
-            async with connection:
-                await connection.channel()
+        async with connected(url, name="developer stack") as connection:
+            await connection.channel()
 
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a refused connection is expected at first
     asyncio.run(open_channel())

@@ -13,7 +13,7 @@ from psycopg import sql
 from jettythunder_dev.errors import StackError
 from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.packages import find_postgres
-from jettythunder_migrations import MigrationError, migrate
+from jettythunder_migrations import FOLDER, MigrationError, migrate
 
 SCHEMA = REPOSITORY / "deploy" / "database" / "schema.sql"
 
@@ -24,6 +24,8 @@ _HEADER = """\
 
 -- Functions come before the tables they name.
 SET check_function_bodies = false;
+
+-- Each service works as a role of its own.
 """
 _SEEDED = ("tier_configs", "usage_prices", "alembic_version")
 
@@ -53,13 +55,19 @@ def dump_schema(database_url: str) -> str:
     """A database's schema and seeded rows as SQL, the same for the same schema."""
     folder = find_postgres()
     program = folder / "pg_dump" if folder else Path("pg_dump")
-    shared = [str(program), "--no-owner", "--no-privileges", f"--dbname={database_url}"]
+    shared = [str(program), "--no-owner", f"--dbname={database_url}"]
     tables = [f"--table={table}" for table in _SEEDED]
     structure = subprocess.run([*shared, "--schema-only"], capture_output=True, text=True, check=True).stdout
     rows = subprocess.run(
         [*shared, "--data-only", "--column-inserts", *tables], capture_output=True, text=True, check=True
     ).stdout
-    return f"{_HEADER}\n{_comparable(structure)}\n\n{_comparable(rows)}\n"
+    return f"{_HEADER}{_roles()}\n\n{_comparable(structure)}\n\n{_comparable(rows)}\n"
+
+
+def _roles() -> str:
+    """The statement that makes the services' roles: a dump has their rights, and not the roles."""
+    migration = (FOLDER / "versions" / "messaging" / "0008_roles.sql").read_text(encoding="utf-8")
+    return migration[migration.index("DO $$") : migration.index("END $$;") + len("END $$;")]
 
 
 def _comparable(dumped: str) -> str:

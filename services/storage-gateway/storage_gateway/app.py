@@ -149,6 +149,7 @@ def _build(
         upload_store,
         asset_store,
         deleter=deleter,
+        verifier=verifier,
         multipart=multipart,
         late_write_seconds=settings.late_write_seconds,
     )

@@ -93,6 +93,12 @@ class RangeNotSatisfiable(JettyThunderError):
     code, status, retryable = "range_not_satisfiable", 416, False
 
 
+class RateLimited(JettyThunderError):
+    """Too many requests. Wait as long as Retry-After says."""
+
+    code, status, retryable = "rate_limited", 429, True
+
+
 class GatewayBusy(JettyThunderError):
     """All of the gateway's room for uploads in flight is taken. Try again shortly."""
 

@@ -38,7 +38,7 @@ class Housekeeping:
             )
         ]
         self._work.append(
-            Periodic("verify-hashes", verifier.verify_oldest, interval_seconds=verify_seconds, at_start=False)
+            Periodic("verify-hashes", verifier.verify_one, interval_seconds=verify_seconds, at_start=False)
         )
 
     def start(self) -> None:

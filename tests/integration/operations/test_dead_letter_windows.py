@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import aio_pika
+import pytest
 import pytest_asyncio
 from tests.integration.operations.conftest import QUEUE, Bench
 from tests.support.infrastructure import Infrastructure
@@ -77,3 +78,20 @@ async def test_a_group_is_retried_and_the_others_keep_their_order(bench: Bench, 
     )
     assert (count, told[-1], told == sorted(told)) == (MANY // 10, MANY // 10, True)
     assert await bench.dead_ids() == [message_id for message_id in many if not message_id.endswith("0")]
+
+
+async def test_looking_that_fails_half_way_loses_nothing(
+    servers: Infrastructure, bench: Bench, many: list[str]
+) -> None:
+    async def fail_half_way() -> None:
+        async with open_dead_letters(servers.rabbitmq_url, QUEUE, window_size=WINDOW) as opened:
+            assert opened is not None
+            seen = 0
+            async for window in opened.windows():
+                seen += len(window)
+                if seen > MANY // 2:
+                    raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail_half_way()
+    assert sorted(await bench.dead_ids()) == many

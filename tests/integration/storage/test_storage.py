@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
-from storage_gateway.domain import content_disposition
+from storage_gateway.assets.names import content_disposition
 
-from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody, UploadIncomplete
-from jettythunder.storage import ObjectMissing, Storage, StoredPart
+from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody
+from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 
 from .conftest import Opener, misbehaving
 
@@ -123,7 +123,7 @@ async def test_completing_again_is_fine(storage: Storage, key: str) -> None:
 async def test_completing_with_another_part_than_stored_is_refused(storage: Storage, key: str) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
     await upload_part(storage, key, upload_id, 1, b"bytes")
-    with pytest.raises(UploadIncomplete):
+    with pytest.raises(PartsMissing):
         await storage.complete_multipart(key, upload_id, [StoredPart(1, f'"{md5_of(b"other")}"')])
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from uuid import UUID
 
 import pytest
 from tests.support.gateway import MEGABYTE, Backstage, Tenant, World
@@ -70,4 +71,31 @@ async def test_deleted_bytes_are_stored_anew(tenant: Tenant, backstage: Backstag
     await tenant.call("DELETE", f"/api/storage/assets/{first['id']}")
     again = await tenant.upload(content)
     assert again.status_code == 201
+    await backstage.holds_exactly(tenant, again.json()["asset"])
+
+
+async def test_the_later_of_two_expiries_holds(tenant: Tenant) -> None:
+    content = os.urandom(1000)
+    first = await tenant.store(content, ttl_seconds="100")
+    longer = await tenant.store(content, ttl_seconds="1000")
+    shorter = await tenant.store(content, ttl_seconds="10")
+    for_ever = await tenant.store(content)
+    assert {asset["id"] for asset in (first, longer, shorter, for_ever)} == {first["id"]}
+    assert longer["expires_at"] > first["expires_at"]
+    assert shorter["expires_at"] == longer["expires_at"]
+    assert for_ever["expires_at"] is None
+    found = (await tenant.get(f"/api/storage/assets/{first['id']}")).json()["asset"]
+    assert found["expires_at"] is None
+
+
+async def test_an_expired_asset_serves_no_upload(tenant: Tenant, backstage: Backstage) -> None:
+    content = os.urandom(1000)
+    expired = await tenant.store(content)
+    await backstage.pool.execute(
+        "UPDATE agentcache_assets SET expires_at = now() - interval '1 second' WHERE id = $1",
+        UUID(expired["id"]),
+    )
+    again = await tenant.upload(content)
+    assert again.status_code == 201
+    assert again.json()["asset"]["id"] != expired["id"]
     await backstage.holds_exactly(tenant, again.json()["asset"])

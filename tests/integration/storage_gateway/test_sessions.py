@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -250,3 +251,64 @@ async def test_a_spoilt_chunk_is_refused_by_the_storage_too(
 async def test_without_the_setting_there_are_no_direct_urls(tenant: Tenant) -> None:
     session = await begin(tenant)
     assert (await session.ticket(1))["direct_url"] is None
+
+
+async def test_five_completions_at_once_give_the_same_asset(tenant: Tenant, backstage: Backstage) -> None:
+    session = await begin(tenant)
+    for number in (1, 2, 3):
+        assert (await session.send(number)).status_code == 200
+    answers = await asyncio.gather(*(session.complete() for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["asset"]["id"] for answer in answers}) == 1
+    await backstage.holds_exactly(tenant, answers[0].json()["asset"])
+
+
+async def test_a_chunk_that_the_storage_lacks_is_named_and_stored_again(
+    tenant: Tenant, backstage: Backstage
+) -> None:
+    session = await begin(tenant)
+    for number in (1, 2, 3):
+        await session.send(number)
+    # The record and the object storage disagree, as after a part was lost.
+    await backstage.pool.execute(
+        "UPDATE upload_chunks SET etag = $2 WHERE upload_id = $1 AND number = 1",
+        UUID(session.upload["id"]),
+        f'"{"0" * 32}"',
+    )
+    refused = await session.complete()
+    assert problem(refused) == (409, "upload_incomplete")
+    assert refused.json()["missing"] == [[1, 1]]
+    assert (await session.send(1)).status_code == 200
+    completed = await session.complete()
+    assert completed.status_code == 201
+    await backstage.holds_exactly(tenant, completed.json()["asset"])
+
+
+async def test_a_false_claim_stands_for_no_other_file(tenant: Tenant, backstage: Backstage) -> None:
+    genuine = os.urandom(1000)
+    session = await begin(tenant)
+    for number in (1, 2, 3):
+        await session.send(number)
+    claimed = (await session.complete(content_hash=hashlib.sha256(genuine).hexdigest())).json()["asset"]
+    assert claimed["content_hash_verified"] is False
+    # The claim is verified now that it matters, and found to be wrong.
+    stored = await tenant.upload(genuine)
+    assert stored.status_code == 201
+    asset = stored.json()["asset"]
+    assert (await tenant.get(f"/api/storage/stream/{asset['id']}")).content == genuine
+    corrected = (await tenant.get(f"/api/storage/assets/{claimed['id']}")).json()["asset"]
+    assert (corrected["content_hash"], corrected["content_hash_verified"]) == (session.digest, True)
+    await backstage.holds_exactly(tenant, asset, claimed)
+
+
+async def test_a_claim_is_verified_when_the_tenant_asks(tenant: Tenant) -> None:
+    session = await begin(tenant)
+    for number in (1, 2, 3):
+        await session.send(number)
+    asset = (await session.complete()).json()["asset"]
+    before = await tenant.call("HEAD", f"/api/storage/stream/{asset['id']}")
+    verified = await tenant.call("POST", f"/api/storage/assets/{asset['id']}/verify")
+    after = await tenant.call("HEAD", f"/api/storage/stream/{asset['id']}")
+    assert verified.json()["asset"]["content_hash_verified"] is True
+    assert before.headers["etag"] == f'"asset-{asset["id"]}"'
+    assert after.headers["etag"] == f'"{session.digest}"'

@@ -37,7 +37,7 @@ from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.backlog import Backlog
 from usage_meter.ledger.book import Ledger
 from usage_meter.ledger.events import fact_of
-from usage_meter.ledger.model import Adjustment, Resource
+from usage_meter.ledger.model import RECONCILER, Adjustment, Resource
 from usage_meter.ledger.store import LedgerStore
 from usage_meter.ledger.sweep import Sweep
 from usage_meter.rollups.roll_up import Rollups
@@ -121,20 +121,28 @@ class Model:
     request_count: int = 0
     holds: dict[tuple[UUID, str], int] = field(default_factory=dict)
     assets: dict[UUID, int] = field(default_factory=dict)
+    reconciled: set[UUID] = field(default_factory=set)
     past: list[Event[Any]] = field(default_factory=list)
 
     def reserved(self, resource: str) -> int:
         return sum(size for (_, held), size in self.holds.items() if held == resource)
+
+    def store(self, data: UploadCompletedV1) -> None:
+        """An upload's bytes are used, and its hold ends."""
+        self.holds.pop((data.upload_id, "storage"), None)
+        self.storage_used += data.stored_bytes
+        self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) + data.stored_bytes
 
     def book(self, event: Event[Any], *, month_start: datetime) -> None:
         """What an event that comes for the first time does."""
         data, is_current = event.data, event.time >= month_start
         match data:
             case UploadCompletedV1():
-                self.holds.pop((data.upload_id, "storage"), None)
-                self.storage_used += data.stored_bytes
-                self.assets[data.asset_id] = self.assets.get(data.asset_id, 0) + data.stored_bytes
                 self.request_count += is_current
+                if data.asset_id in self.reconciled:
+                    self.reconciled.remove(data.asset_id)
+                else:
+                    self.store(data)
             case UploadAbortedV1():
                 self.holds.pop((data.upload_id, "storage"), None)
             case AssetDeletedV1():
@@ -301,13 +309,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self._record(self.model.past, list(reversed(self.model.past)))
 
     # One rule for what is rare: rules are chosen alike, and these would crowd out the others.
-    @rule(what=st.sampled_from(["tier", "adjustment", "expiry"]), quota_gb=st.integers(0, 3), size=sizes)
+    @rule(
+        what=st.sampled_from(["tier", "adjustment", "expiry", "reconciliation"]),
+        quota_gb=st.integers(0, 3),
+        size=sizes,
+    )
     def work_behind_the_scenes(self, what: str, quota_gb: int, size: int) -> None:
         match what:
             case "tier":
                 self._change_tier(quota_gb)
             case "adjustment":
                 self._adjust(size - GB // 6)
+            case "reconciliation":
+                self._reconcile()
             case _:
                 self._expire_everything()
 
@@ -327,6 +341,26 @@ class LedgerMachine(RuleBasedStateMachine):
         booked = [self.database.run(self.database.adjustments.adjust(adjustment)) for _ in range(2)]
         assert booked == [True, False]
         self.model.storage_used += size
+
+    def _reconcile(self) -> None:
+        """Uploads whose events are late are taken for lost, and their bytes are adjusted."""
+        uploads = [event.data for event in self.waiting if isinstance(event.data, UploadCompletedV1)]
+        for data in uploads:
+            if data.stored_bytes == 0 or data.asset_id in self.model.reconciled:
+                continue
+            adjustment = Adjustment(
+                id=uuid4(),
+                account_id=self.tenant.id,
+                resource=Resource.STORAGE,
+                used_delta_bytes=data.stored_bytes,
+                reason="a test",
+                author=RECONCILER,
+                asset_id=data.asset_id,
+                reservation_id=data.upload_id,
+            )
+            self.database.run(self.database.adjustments.adjust(adjustment))
+            self.model.store(data)
+            self.model.reconciled.add(data.asset_id)
 
     def _expire_everything(self) -> None:
         """Whoever held something is gone for hours; their events may still come."""

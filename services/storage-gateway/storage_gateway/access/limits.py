@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jettythunder.errors import RateLimited
 from storage_gateway.access.model import Taken
+from storage_gateway.errors import RateLimited
 
 _NOTED = "rate_limit_headers"
 ACCOUNT_WINDOW_SECONDS = 60

@@ -77,11 +77,6 @@ class Finder:
         )
         return Page(*paging.cut(found, limit))
 
-    async def knows(self, account_id: UUID, content_hash: str) -> bool:
-        """Whether an asset of the account serves uploads of these bytes."""
-        found = await self._store.find_duplicate(account_id=account_id, content_hash=content_hash)
-        return found is not None
-
     async def keep_known(
         self, account_id: UUID, content_hash: str, *, cache_key: str | None, expires_at: datetime | None
     ) -> Asset | None:

@@ -27,11 +27,12 @@ WHERE a.account_id = :account_id
 ORDER BY a.created_at DESC, a.id DESC
 LIMIT :page_size;
 
--- name: find_duplicate(account_id, content_hash)^
--- The live asset that serves uploads of bytes with this hash.
+-- name: find_known(account_id, content_hash)^
+-- The live asset that serves uploads of bytes with this hash, or else one whose hash is claimed to be this.
 SELECT * FROM agentcache_assets
-WHERE account_id = :account_id AND content_hash = :content_hash AND serves_duplicates
-  AND (expires_at IS NULL OR expires_at > now());
+WHERE account_id = :account_id AND content_hash = :content_hash AND (expires_at IS NULL OR expires_at > now())
+ORDER BY serves_duplicates DESC, content_hash_verified
+LIMIT 1;
 
 -- name: keep_duplicate(account_id, content_hash, expires_at)^
 -- The same, locked until the transaction ends, and kept for as long as the later upload asks: the later expiry holds,

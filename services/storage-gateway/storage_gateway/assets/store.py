@@ -41,7 +41,7 @@ _fetch_asset = _queries.maybe("fetch_asset", Asset)
 _fetch_asset_by_key = _queries.maybe("fetch_asset_by_key", Asset)
 _fetch_asset_by_cache_key = _queries.maybe("fetch_asset_by_cache_key", Asset)
 _list_assets = _queries.all("list_assets", Asset)
-_find_duplicate = _queries.maybe("find_duplicate", Asset)
+_find_known = _queries.maybe("find_known", Asset)
 _keep_duplicate = _queries.maybe("keep_duplicate", Asset)
 _reserve_bandwidth = _queries.one("reserve_bandwidth", Room)
 _delete_assets = _queries.all("delete_assets", DeletedAsset)
@@ -99,14 +99,14 @@ class AssetStore:
             page_size=page_size,
         )
 
-    async def find_duplicate(self, *, account_id: UUID, content_hash: str) -> Asset | None:
-        """The live asset that serves uploads of these bytes."""
-        return await _find_duplicate(self._database, account_id=account_id, content_hash=content_hash)
+    async def find_known(self, *, account_id: UUID, content_hash: str) -> Asset | None:
+        """The live asset that serves uploads of these bytes, or else one that is claimed to have them."""
+        return await _find_known(self._database, account_id=account_id, content_hash=content_hash)
 
     async def keep_duplicate(
         self, on: Runner, *, account_id: UUID, content_hash: str, expires_at: datetime | None
     ) -> Asset | None:
-        """The same, locked and kept until the later of two expiries."""
+        """The live asset that serves uploads of these bytes, locked, kept until the later of two expiries."""
         return await _keep_duplicate(
             on, account_id=account_id, content_hash=content_hash, expires_at=expires_at
         )

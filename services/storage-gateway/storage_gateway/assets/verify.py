@@ -3,6 +3,7 @@
 A claim serves nothing until then: only a hash that we computed finds duplicates and makes an entity tag.
 """
 
+import random
 from dataclasses import replace
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from storage_gateway.messages import SOURCE
 from storage_gateway.uploads.model import Received
 
 log = telemetry.logger(__name__)
+
+_CANDIDATES = 20
 
 _reply: TypeAdapter[AssetVerified | Denied] = TypeAdapter(AssetVerified | Denied)
 
@@ -56,6 +59,17 @@ class Verifier:
             log.warning("claimed hash is wrong", upload_id=str(received.upload_id))
         return replace(received, content_hash=computed, hash_verified=True)
 
+    async def is_known(self, account_id: UUID, content_hash: str) -> bool:
+        """Whether the account has an asset with these bytes; one that is claimed to is verified now."""
+        asset = await self._store.find_known(account_id=account_id, content_hash=content_hash)
+        if asset is None or asset.content_hash_verified:
+            return asset is not None
+        try:
+            return (await self._note(asset)).content_hash == content_hash
+        except JettyThunderError as error:
+            log.warning("hash not verified", asset_id=str(asset.id), code=error.code)
+            return False
+
     async def verify(self, account_id: UUID, asset_id: UUID) -> Asset:
         """An asset with its hash verified; a wrong claim is replaced by the true hash.
 
@@ -68,10 +82,14 @@ class Verifier:
             raise AssetNotFound
         return asset if asset.content_hash_verified else await self._note(asset)
 
-    async def verify_oldest(self) -> float | None:
-        """Verify the asset that has waited longest: one a run, so that reading back takes few resources."""
-        for asset in await self._store.find_unverified(batch_size=1):
-            await self._note(asset)
+    async def verify_one(self) -> float | None:
+        """Verify one of the assets that have waited longest, so that reading back takes few resources.
+
+        Any of them: one whose object can't be read delays no other.
+        """
+        waiting = await self._store.find_unverified(batch_size=_CANDIDATES)
+        if waiting:
+            await self._note(random.choice(waiting))  # noqa: S311 - fairness, not a secret
         return None
 
     async def _note(self, asset: Asset) -> Asset:
@@ -103,4 +121,6 @@ class Verifier:
         reply = _reply.validate_json(body)
         if isinstance(reply, Denied):
             raise restored(reply.code, reply.detail, status=reply.status, retryable=reply.retryable)
+        if reply.size_bytes != command.size_bytes:
+            raise VerificationUnavailable(f"The object has {reply.size_bytes} bytes instead of its asset's.")
         return reply.content_hash

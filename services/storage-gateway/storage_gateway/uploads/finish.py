@@ -16,6 +16,7 @@ from jettythunder.errors import DatabaseConflict, JettyThunderError, UploadNotOp
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.store import AssetStore, UnwantedObject
+from storage_gateway.assets.verify import Verifier
 from storage_gateway.messages import SOURCE
 from storage_gateway.uploads.model import Received, Result, Status, Upload, UploadOptions
 from storage_gateway.uploads.multipart import Multipart
@@ -44,6 +45,7 @@ class Finisher:
         assets: AssetStore,
         *,
         deleter: Deleter,
+        verifier: Verifier,
         multipart: Multipart,
         late_write_seconds: int,
     ) -> None:
@@ -51,6 +53,7 @@ class Finisher:
         self._uploads = uploads
         self._assets = assets
         self._deleter = deleter
+        self._verifier = verifier
         self._multipart = multipart
         self._late_write_seconds = late_write_seconds
 
@@ -174,9 +177,7 @@ class Finisher:
 
     async def _complete_as_duplicate(self, received: Received, options: UploadOptions) -> Result | None:
         # The look without a lock spares most uploads the transaction.
-        if not await self._assets.find_duplicate(
-            account_id=received.account_id, content_hash=received.content_hash
-        ):
+        if not await self._verifier.is_known(received.account_id, received.content_hash):
             return None
         async with self._database.transaction() as connection:
             asset = await self._assets.keep_duplicate(

@@ -123,17 +123,20 @@ class Sessions:
         model.check_size(tenant, wanted.size_bytes)
         if wanted.size_bytes < 1:
             raise InvalidField("An upload session needs at least one byte; upload empty files as a form.")
-        if wanted.options.content_hash is not None:
-            asset = await self._finder.keep_known(
-                tenant.account_id,
-                wanted.options.content_hash,
-                cache_key=wanted.options.cache_key,
-                expires_at=wanted.options.expires_at,
-            )
-            if asset is not None:
-                return Result(asset, True, asset.id, wanted.options.cache_key)
+        if (known := await self._known(tenant, wanted.options)) is not None:
+            return known
         upload_id = await self._open(tenant, wanted)
         return await self._recorded(tenant.account_id, upload_id)
+
+    async def _known(self, tenant: Tenant, options: UploadOptions) -> Result | None:
+        """What the account has already of the bytes that the client is about to send."""
+        content_hash = options.content_hash
+        if content_hash is None or not await self._verifier.is_known(tenant.account_id, content_hash):
+            return None
+        asset = await self._finder.keep_known(
+            tenant.account_id, content_hash, cache_key=options.cache_key, expires_at=options.expires_at
+        )
+        return None if asset is None else Result(asset, True, asset.id, options.cache_key)
 
     async def _open(self, tenant: Tenant, wanted: NewSession) -> UUID:
         upload_id = uuid4()
@@ -320,7 +323,7 @@ class Sessions:
         )
         await self._make_object(session)
         # The claim is believed until it matters: here, where it would make one file stand for another.
-        if await self._finder.knows(upload.account_id, content_hash):
+        if await self._verifier.is_known(upload.account_id, content_hash):
             received = await self._verifier.verified(received)
         options = UploadOptions(
             cache_key=upload.cache_key,

@@ -54,6 +54,8 @@ async def restore_account(pool: asyncpg.Pool[asyncpg.Record], account_id: UUID) 
         """,
         account_id,
     )
+    # Provisioning does both in one transaction.
+    await pool.execute("SELECT set_quotas_v1($1, 1000000000, 1000000000)", account_id)
 
 
 async def test_one_poisoned_event_among_ten_thousand(world: World, services: Services) -> None:

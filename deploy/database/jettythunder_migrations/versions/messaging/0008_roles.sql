@@ -4,6 +4,7 @@
 DO $$
 DECLARE
     service TEXT;
+    acting TEXT := CASE WHEN current_setting('server_version_num')::INTEGER < 160000 THEN 'MEMBER' ELSE 'SET' END;
 BEGIN
     FOREACH service IN ARRAY ARRAY['provisioning', 'storage_gateway', 'chunk_worker', 'usage_meter', 'operations'] LOOP
         service := 'jettythunder_' || service;
@@ -14,8 +15,9 @@ BEGIN
                 NULL;
             END;
         END IF;
-        -- Whoever migrates may run services; other users are granted the roles by hand.
-        IF NOT pg_has_role(current_user, service, 'MEMBER') THEN
+        -- Whoever migrates may run services; other users are granted the roles by hand. From PostgreSQL 16 on, who
+        -- makes a role is a member that may not act as it.
+        IF NOT pg_has_role(current_user, service, acting) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', service);
         END IF;
     END LOOP;

@@ -3,9 +3,7 @@
 ALTER TABLE agentcache_accounts
     ADD COLUMN suspended_at TIMESTAMPTZ,
     ADD COLUMN over_quota BOOLEAN NOT NULL DEFAULT false;
-UPDATE agentcache_accounts
-SET suspended_at = CASE WHEN status = 'suspended' THEN updated_at END, over_quota = status = 'over_quota'
-WHERE status <> 'active';
+UPDATE agentcache_accounts SET suspended_at = updated_at WHERE status = 'suspended';
 DROP TRIGGER account_usage_show_usage ON account_usage;
 DROP FUNCTION show_usage();
 DROP FUNCTION quota_of(UUID);

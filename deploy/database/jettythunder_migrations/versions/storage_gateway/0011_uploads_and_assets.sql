@@ -12,6 +12,8 @@ $$;
 -- The object storage has nothing of a multipart upload that was joined.
 UPDATE uploads SET s3_upload_id = NULL
 WHERE status = 'completed' AND asset_id = id AND s3_upload_id IS NOT NULL;
+-- What may be left of the others is removed by the next housekeeping.
+UPDATE uploads SET expires_at = now() WHERE s3_upload_id IS NOT NULL AND NOT upload_is_open(status);
 DROP INDEX uploads_open_idx;
 CREATE INDEX uploads_open_idx ON uploads (expires_at) WHERE upload_is_open(status);
 CREATE INDEX uploads_leftover_idx ON uploads (updated_at) WHERE s3_upload_id IS NOT NULL AND NOT upload_is_open(status);

@@ -47,6 +47,13 @@ CREATE TRIGGER account_usage_show_usage AFTER UPDATE ON account_usage FOR EACH R
     WHEN (OLD.storage_used_bytes <> NEW.storage_used_bytes OR OLD.bandwidth_used_bytes <> NEW.bandwidth_used_bytes
        OR OLD.storage_quota_bytes <> NEW.storage_quota_bytes OR OLD.bandwidth_quota_bytes <> NEW.bandwidth_quota_bytes)
     EXECUTE FUNCTION show_usage();
+-- The status of before did not say it of suspended accounts.
+UPDATE agentcache_accounts
+SET over_quota = true
+FROM account_usage u
+WHERE u.account_id = agentcache_accounts.id
+  AND (u.storage_used_bytes > 0 AND u.storage_used_bytes >= u.storage_quota_bytes
+    OR u.bandwidth_used_bytes > 0 AND u.bandwidth_used_bytes >= u.bandwidth_quota_bytes);
 
 -- Takes p_bytes of an account's storage for one upload, before its first byte, or says there is no room.
 -- The same reservation asked again grows. Call it in the transaction that creates the upload.
