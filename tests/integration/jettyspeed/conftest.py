@@ -167,13 +167,6 @@ class Account:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def verify(self, asset_id: str) -> None:
-        """Have the asset's hash computed from its bytes."""
-        url = f"{self._base_url}/api/storage/assets/{asset_id}/verify"
-        async with httpx.AsyncClient() as http:
-            answer = await http.post(url, headers=self._headers, timeout=60)
-        assert answer.status_code == 200, answer.text
-
     async def sessions(self) -> list[dict[str, Any]]:
         """The account's open upload sessions."""
         uploads: list[dict[str, Any]] = (await self.get("/api/storage/uploads?status=open"))["uploads"]
