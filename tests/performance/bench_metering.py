@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import aio_pika
@@ -39,8 +39,9 @@ from tests.support.waiting import eventually
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadCompletedV1
-from jettythunder.database import Pool
 from usage_meter.messages import USAGE_METER_EVENTS
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LATE_SHARE = 0.10
 TWICE_SHARE = 0.05
@@ -201,10 +202,7 @@ class Month:
 
 async def make_accounts(pool: Pool, count: int) -> list[UUID]:
     """Accounts with room for everything."""
-    rows = await pool.fetch(
-        _NEW_ACCOUNTS,
-        count,
-    )
+    rows = await pool.fetch(_NEW_ACCOUNTS, count)
     return [row["id"] for row in rows]
 
 
