@@ -113,7 +113,7 @@ async def _kill_in_random_order(
     for _ in range(rounds):
         order = [*SERVERS, *services.names]
         random.shuffle(order)
-        for pair in zip(order[::2], order[1::2], strict=True):
+        for pair in (order[start : start + 2] for start in range(0, len(order), 2)):
             enough = load.uploads + UPLOADS_BETWEEN
             await asyncio.gather(
                 *(asyncio.to_thread(_kill_and_restart, infrastructure, services, name) for name in pair)
