@@ -77,9 +77,9 @@ chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure uploads against direct S3 clients, then the event backbone and the metering
+bench: install ## Measure uploads against direct S3 clients, then messaging and metering
 	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
-	$(BIN)/python -m tests.performance.bench_backbone
+	$(BIN)/python -m tests.performance.bench_messaging
 	$(BIN)/python -m tests.performance.bench_replay
 	$(BIN)/python -m tests.performance.bench_metering
 
