@@ -28,16 +28,18 @@ BEGIN
 END $$;
 
 CREATE FUNCTION public.account_of_key_v1(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
+BEGIN
+    RETURN QUERY
     SELECT a.id, a.agentcache_user_ref, a.agentcache_tier, a.status,
         CASE WHEN a.api_key = p_api_key THEN a.api_secret ELSE a.previous_api_secret END,
         a.s3_prefix, a.jetty_speed_enabled, a.storage_quota_gb, a.bandwidth_quota_gb, t.max_file_size_mb,
         t.rate_limit_per_minute
     FROM agentcache_accounts a JOIN tier_configs t ON t.tier = a.agentcache_tier
-    WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now())
-$$;
+    WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now());
+END $$;
 
 COMMENT ON FUNCTION public.account_of_key_v1(p_api_key text) IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
 
@@ -68,14 +70,15 @@ $$;
 COMMENT ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) IS 'Owner: chunk-worker. Called by the storage-gateway when the object storage lacks recorded chunks.';
 
 CREATE FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) RETURNS boolean
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
-    SELECT EXISTS (
+BEGIN
+    RETURN EXISTS (
         SELECT FROM uploads u JOIN agentcache_accounts a ON a.id = u.account_id
         WHERE u.id = p_upload_id AND upload_takes_chunks(u.status) AND a.suspended_at IS NULL
-        FOR SHARE OF u)
-$$;
+        FOR SHARE OF u);
+END $$;
 
 COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
 
@@ -100,9 +103,11 @@ $$;
 COMMENT ON FUNCTION public.lock_usage_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by provisioning before it changes an account and its quotas.';
 
 CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
+BEGIN
+    RETURN QUERY
     SELECT a.agentcache_tier, a.status,
         u.storage_used_bytes, u.storage_reserved_bytes, u.storage_quota_bytes,
         CASE WHEN p.is_over THEN 0 ELSE u.bandwidth_used_bytes END,
@@ -113,8 +118,8 @@ CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, s
     FROM account_usage u
     JOIN agentcache_accounts a ON a.id = u.account_id
     CROSS JOIN LATERAL (SELECT u.period_end <= now() AS is_over, date_trunc('month', now(), 'UTC') AS month) p
-    WHERE u.account_id = p_account_id
-$$;
+    WHERE u.account_id = p_account_id;
+END $$;
 
 COMMENT ON FUNCTION public.quota_of_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by the storage-gateway.';
 
