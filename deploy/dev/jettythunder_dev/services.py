@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
+from pydantic_settings import BaseSettings
+
 from jettythunder_dev.layout import REPOSITORY, Layout, read_template
 from jettythunder_dev.programs import Program
 
@@ -31,10 +33,15 @@ class ServiceKind:
     url_variable: str | None = None
     scales: bool = False
 
-    def variables(self) -> frozenset[str]:
-        """The environment variables that the service reads: the fields of its settings class."""
+    def settings_class(self) -> type[BaseSettings]:
+        """The class whose fields are the environment variables that the service reads."""
         module, _, name = self.settings.partition(":")
-        return frozenset(field.upper() for field in getattr(import_module(module), name).model_fields)
+        settings: type[BaseSettings] = getattr(import_module(module), name)
+        return settings
+
+    def variables(self) -> frozenset[str]:
+        """The environment variables that the service reads."""
+        return frozenset(field.upper() for field in self.settings_class().model_fields)
 
 
 @dataclass(frozen=True)
