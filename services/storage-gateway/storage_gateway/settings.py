@@ -37,7 +37,7 @@ class Settings(ServiceSettings, StorageSettings):
         default=False, description="Whether clients may send chunks straight to the object storage"
     )
     session_seconds: int = Field(
-        default=86_400, ge=60, description="How long after its last call an upload session expires"
+        default=86_400, ge=60, description="How long after tokens were last asked for a session expires"
     )
     edge_token_seconds: int = Field(
         default=900, ge=10, description="How long a chunk's token and its direct URL are valid"
