@@ -86,7 +86,7 @@ _bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_
 def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:
-    """Let operators in, by bearer token.
+    """Admit operators, by bearer token.
 
     Raises:
         Unauthenticated: the token is missing or wrong.
