@@ -60,7 +60,7 @@ class Settings(ServiceSettings, StorageSettings):
     chunk_timeout_seconds: float = Field(default=180, description="Longest wait for one chunk to be stored")
     receive_timeout_seconds: float = Field(default=30, description="Longest silence of an uploading client")
     upload_lease_seconds: int = Field(
-        default=300, description="How long after its gateway died a form upload expires"
+        default=300, description="How long after its gateway stopped a form upload expires"
     )
     housekeeping_interval_seconds: float = Field(
         default=15, description="How often expired uploads, expired assets and leftovers are removed"

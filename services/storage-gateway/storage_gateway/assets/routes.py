@@ -35,7 +35,7 @@ AnyVerifier = Annotated[Verifier, Depends(provided(Verifier))]
 _NO_NUL = r"^[^\x00]*$"
 CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)]
 
-# A tenant's file is never run as part of this origin, whatever content type it claims.
+# A browser must not run a tenant's file as part of this origin, whatever its content type.
 _INERT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
