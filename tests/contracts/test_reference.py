@@ -16,7 +16,9 @@ OWNERSHIP = read_ownership(SCHEMA.read_text())
 SERVICES = {service.service for service in installed_services()}
 
 
-@pytest.mark.parametrize(("path", "text"), list(current_documents()), ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(
+    ("path", "text"), [pytest.param(path, text, id=path.name) for path, text in current_documents()]
+)
 def test_the_generated_parts_are_current(path: Path, text: str) -> None:
     assert path.read_text() == text, "write them anew with `make docs`"
 
