@@ -71,7 +71,10 @@ CREATE FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) RETURNS boolea
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
-    SELECT EXISTS (SELECT FROM uploads WHERE id = p_upload_id AND upload_takes_chunks(status) FOR SHARE)
+    SELECT EXISTS (
+        SELECT FROM uploads u JOIN agentcache_accounts a ON a.id = u.account_id
+        WHERE u.id = p_upload_id AND upload_takes_chunks(u.status) AND a.suspended_at IS NULL
+        FOR SHARE OF u)
 $$;
 
 COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
@@ -896,6 +899,7 @@ GRANT SELECT ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT INSERT(id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
 
 GRANT INSERT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
@@ -971,6 +975,7 @@ GRANT SELECT(updated_at) ON TABLE public.agentcache_accounts TO jettythunder_usa
 GRANT UPDATE(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
 
 GRANT SELECT(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
@@ -1034,7 +1039,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0030');
+INSERT INTO public.alembic_version (version_num) VALUES ('0031');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

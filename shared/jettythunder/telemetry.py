@@ -85,7 +85,25 @@ def configure(service: str, settings: ServiceSettings) -> None:
         cache_logger_on_first_use=True,
     )
     if settings.sentry_dsn is not None:
-        sentry_sdk.init(settings.sentry_dsn.get_secret_value(), send_default_pii=False, server_name=service)
+        sentry_sdk.init(
+            settings.sentry_dsn.get_secret_value(),
+            send_default_pii=False,
+            server_name=service,
+            # Variables of frames hold credentials, whatever they are called.
+            include_local_variables=False,
+            max_request_body_size="never",
+            before_send=_without_secrets,
+        )
+
+
+def _without_secrets(event: Any, _hint: Any) -> Any:
+    """An event for Sentry without the request's headers and query, which carry credentials and signatures."""
+    request = event.get("request", {})
+    for part in ("headers", "cookies", "query_string", "data", "env"):
+        request.pop(part, None)
+    if "url" in request:
+        request["url"] = str(request["url"]).partition("?")[0]
+    return event
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

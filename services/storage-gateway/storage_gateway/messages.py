@@ -17,6 +17,9 @@ MESSAGES = ServiceMessages(
     sends=(
         accounts.ProvisionAccountV1,
         accounts.ChangeTierV1,
+        accounts.RotateCredentialsV1,
+        accounts.SuspendAccountV1,
+        accounts.ResumeAccountV1,
         uploads.UploadChunkV1,
         assets.VerifyAssetV1,
         uploads.UploadCreatedV1,

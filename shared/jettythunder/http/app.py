@@ -14,6 +14,7 @@ from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the
 
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
+from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -44,6 +45,7 @@ def create_app(
     )
     app.state.settings = load(settings)
     answer_problems(app)
+    app.add_middleware(DefaultHeaders)
     app.add_middleware(
         CorrelationIdMiddleware,
         header_name="X-Correlation-ID",
@@ -83,7 +85,7 @@ async def metrics() -> Response:
 _bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_OPS_TOKEN)")
 
 
-def ops_only(
+async def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:
     """Admit operators, by bearer token.

@@ -115,7 +115,7 @@ async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
 
-def _tenant(request: Request) -> Tenant:
+async def _tenant(request: Request) -> Tenant:
     tenant: Tenant = request.state.tenant
     return tenant
 

@@ -39,6 +39,7 @@ class Deleter:
         """Delete assets of an account and credit their storage; returns those that were there."""
         async with self._database.transaction() as connection:
             gone = await self.delete_in(connection, account_id, asset_ids, reason=reason)
+        log.info("assets deleted", account_id=str(account_id), count=len(gone), reason=reason)
         await self.remove([UnwantedObject(asset.s3_bucket, asset.s3_key) for asset in gone[:_WAITED_FOR]])
         return [asset.id for asset in gone]
 

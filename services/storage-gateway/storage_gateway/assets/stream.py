@@ -5,7 +5,7 @@ quota, and what was really sent is counted, also when the reader disconnects.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from uuid import UUID, uuid4
 
 from jettythunder import outbox, telemetry
@@ -68,7 +68,7 @@ class Streams:
         self._bandwidth = bandwidth
         self._counting: set[asyncio.Task[None]] = set()
 
-    async def open(self, asset: Asset, wanted: ByteRange) -> AsyncIterator[bytes]:
+    async def open(self, asset: Asset, wanted: ByteRange) -> AsyncGenerator[bytes, None]:
         """The bytes of a range.
 
         Bandwidth is held, and the object opened, before this returns the iterator.

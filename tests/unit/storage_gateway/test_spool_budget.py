@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_gateway.spool import ByteBudget
 
-from jettythunder.errors import GatewayBusy
+from storage_gateway.errors import GatewayBusy
+from storage_gateway.uploads.spool import SpoolBudget
 
 
 async def settle() -> None:
@@ -17,7 +17,7 @@ async def settle() -> None:
 
 
 async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
-    budget = ByteBudget(10)
+    budget = SpoolBudget(10)
     await budget.acquire(8, timeout_seconds=1)
     order: list[int] = []
 
@@ -36,8 +36,8 @@ async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
     assert order == [9, 1, 2]
 
 
-async def test_who_waits_too_long_is_told_to_come_again_and_holds_nobody_up() -> None:
-    budget = ByteBudget(10)
+async def test_a_request_that_waits_too_long_is_refused_and_delays_no_other() -> None:
+    budget = SpoolBudget(10)
     await budget.acquire(8, timeout_seconds=1)
     large = asyncio.create_task(budget.acquire(9, timeout_seconds=0.01))
     await settle()
@@ -48,8 +48,8 @@ async def test_who_waits_too_long_is_told_to_come_again_and_holds_nobody_up() ->
     assert budget.free_bytes == 0
 
 
-async def test_who_goes_away_while_waiting_takes_nothing() -> None:
-    budget = ByteBudget(10)
+async def test_a_request_cancelled_while_it_waits_takes_nothing() -> None:
+    budget = SpoolBudget(10)
     await budget.acquire(10, timeout_seconds=1)
     gone = asyncio.create_task(budget.acquire(5, timeout_seconds=5))
     await settle()
@@ -59,8 +59,8 @@ async def test_who_goes_away_while_waiting_takes_nothing() -> None:
     assert budget.free_bytes == 10
 
 
-async def test_who_goes_away_in_the_moment_of_the_grant_gives_it_back() -> None:
-    budget = ByteBudget(10)
+async def test_a_request_cancelled_as_it_is_granted_gives_its_bytes_back() -> None:
+    budget = SpoolBudget(10)
     await budget.acquire(10, timeout_seconds=1)
     gone = asyncio.create_task(budget.acquire(5, timeout_seconds=5))
     await settle()
@@ -74,7 +74,7 @@ async def test_who_goes_away_in_the_moment_of_the_grant_gives_it_back() -> None:
 @given(counts=st.lists(st.integers(1, 100), max_size=30), cancelled=st.sets(st.integers(0, 29)))
 def test_the_budget_is_never_passed_and_all_of_it_comes_back(counts: list[int], cancelled: set[int]) -> None:
     async def run() -> None:
-        budget = ByteBudget(100)
+        budget = SpoolBudget(100)
         held = 0
 
         async def hold(count: int) -> None:
