@@ -7,11 +7,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-
-from pydantic_settings import BaseSettings
+from typing import TYPE_CHECKING
 
 from jettythunder_dev.layout import REPOSITORY, Layout, read_template
 from jettythunder_dev.programs import Program
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
 
 GATEWAY = "storage-gateway"
 GRACEFUL_SHUTDOWN_SECONDS = 20
