@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
+import re
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from importlib import resources
@@ -45,6 +46,8 @@ _CANCELED = "57014"
 _CONFLICTS = ("40001", "40P01", "23503", "23505", "23P01", "55P03")
 _INVALID_VALUE_CLASS = "22"
 _UNFIT = "A value can't be stored: it is out of range, or of a form that the database does not take."
+
+_WRITES_OUTBOX = re.compile(r"\bINSERT\s+INTO\s+outbox\b", re.IGNORECASE)
 
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -291,7 +294,11 @@ class Queries:
         loaded: QueryFn = getattr(self._loaded, name)
         parameters = tuple(self._loaded.driver_adapter.var_sorted[name])
         statement = Statement(
-            self._package, name, loaded.sql, parameters, publishes="INTO outbox " in loaded.sql
+            self._package,
+            name,
+            loaded.sql,
+            parameters,
+            publishes=_WRITES_OUTBOX.search(loaded.sql) is not None,
         )
         DECLARED.append((statement, row))
         return statement

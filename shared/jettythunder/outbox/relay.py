@@ -80,7 +80,12 @@ class Relay:
     """
 
     def __init__(
-        self, database: Database, publisher: Publisher, *, poll_seconds: float = _POLL_SECONDS
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        poll_seconds: float = _POLL_SECONDS,
+        measure_seconds: float = _MEASURE_SECONDS,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -88,7 +93,7 @@ class Relay:
             "outbox-relay", self._publish_all, interval_seconds=poll_seconds, max_backoff_seconds=2
         )
         # Apart from publishing, since its figures matter most while nothing can be published.
-        self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=_MEASURE_SECONDS)
+        self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=measure_seconds)
 
     def start(self) -> None:
         """Run in the background."""
