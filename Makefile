@@ -97,7 +97,12 @@ schema: install ## Write deploy/database/schema.sql from the migrations
 
 .PHONY: asyncapi
 asyncapi: install ## Write the description of all events from the code
-	$(BIN)/python -m jettythunder_cli.main contracts asyncapi > docs/asyncapi.yaml
+	$(BIN)/python -m jettythunder_cli.main contracts asyncapi > docs/asyncapi.yaml.new
+	mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+
+.PHONY: docs
+docs: asyncapi ## Write the parts of the documentation that are generated from the code and the schema
+	$(BIN)/python -m jettythunder_dev.reference
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes

@@ -333,7 +333,7 @@ class Uploader:
                 form.append(str(value)).set_content_disposition("form-data", name=name)
         kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
         part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
-        # Of a quoted name nobody can tell whether its `%22` was a quotation mark (RFC 7578, section 4.2).
+        # In a quoted name it can't be told whether its `%22` was a quotation mark (RFC 7578, section 4.2).
         encoded = quote(filename, safe="")
         part.headers["Content-Disposition"] = f"form-data; name=\"file\"; filename*=UTF-8''{encoded}"
         form.append_payload(part)

@@ -18,7 +18,7 @@ __all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"
 
 causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
-# Last line of defence: call sites don't log secrets, and a slip is still not written.
+# Call sites don't log secrets; where one does by mistake, it is still not written.
 _SECRET_KEYS = ("secret", "token", "password", "authorization", "signature", "api_key", "dsn", "url")
 
 

@@ -43,7 +43,7 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(router)
-    # Any origin may: no cookie admits anyone, a chunk's token does.
+    # Any origin may send chunks: a chunk's token gives access, never a cookie.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

@@ -1,4 +1,4 @@
-"""The gateway's own errors: stable code, sentence, HTTP status, and whether a repetition may succeed."""
+"""Errors that only the gateway raises: the sentence, stable code, HTTP status, and whether to repeat."""
 
 from jettythunder.errors import JettyThunderError, NotFound
 
@@ -100,7 +100,7 @@ class RateLimited(JettyThunderError):
 
 
 class GatewayBusy(JettyThunderError):
-    """All of the gateway's room for uploads in flight is taken. Try again shortly."""
+    """The gateway holds as many bytes of uploads as it may. Try again shortly."""
 
     code, status, retryable = "gateway_busy", 503, True
 

@@ -1,4 +1,4 @@
-"""What the storage-gateway sends and takes over the broker."""
+"""What the storage-gateway receives and sends."""
 
 from jettythunder.broker import topology
 from jettythunder.broker.topology import ConsumerQueue, ServiceMessages

@@ -88,7 +88,7 @@ _bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_
 async def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:
-    """Let operators in, by bearer token.
+    """Admit operators, by bearer token.
 
     Raises:
         Unauthenticated: the token is missing or wrong.

@@ -92,7 +92,7 @@ class Relay:
         self._publishing = Periodic(
             "outbox-relay", self._publish_all, interval_seconds=poll_seconds, max_backoff_seconds=2
         )
-        # On its own, for its figures matter most while nothing can be published.
+        # Apart from publishing, since its figures matter most while nothing can be published.
         self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=measure_seconds)
 
     def start(self) -> None:

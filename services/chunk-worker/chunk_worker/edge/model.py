@@ -53,7 +53,7 @@ class InFlightBytes:
         """Hold ``size_bytes`` while inside.
 
         Raises:
-            EdgeBusy: there is no room. Nobody waits in a queue here: another edge may have room now.
+            EdgeBusy: there is no room. There is no queue: another edge may have room now.
         """
         if self.bytes and self.bytes + size_bytes > self.capacity_bytes:
             raise EdgeBusy(retry_after_seconds=1)

@@ -74,7 +74,7 @@ class Access:
         )
 
     async def agentcache(self, request: Request) -> None:
-        """Let AgentCache in, within the limit of its address.
+        """Admit AgentCache, within the limit of its address.
 
         Raises:
             RateLimited, Unauthenticated: as their names say.

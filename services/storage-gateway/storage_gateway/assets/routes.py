@@ -35,14 +35,14 @@ AnyVerifier = Annotated[Verifier, Depends(provided(Verifier))]
 _NO_NUL = r"^[^\x00]*$"
 CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)]
 
-# A tenant's file is never run as part of this origin, whatever content type it claims.
+# A browser must not run a tenant's file as part of this origin, whatever its content type.
 _INERT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-# A signed link carries its right, so pages of any origin may use it; no cookie admits anyone.
+# A signed link gives access by itself, never a cookie, so pages of any origin may use it.
 _OPEN_TO_PAGES = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified",

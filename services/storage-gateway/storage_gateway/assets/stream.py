@@ -1,7 +1,7 @@
 """Sending an asset's bytes, and counting what was sent.
 
 Guarantee given here: bandwidth is held before the first byte is sent, so an account can't send more than its
-quota, and what was really sent is counted, also when the reader goes away.
+quota, and what was really sent is counted, also when the reader disconnects.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Bandwidth:
         """Hold bandwidth for one read of an asset, and count the hit.
 
         Args:
-            events: what is told in the same statement, where the bandwidth is granted.
+            events: are written in the same statement, where the bandwidth is granted.
 
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.

@@ -326,7 +326,7 @@ class Sessions:
             duration_seconds=(datetime.now(UTC) - upload.created_at).total_seconds(),
             uploaded_via="jettyspeed",
         )
-        # The claim is believed until it matters: here, where it would make one file stand for another.
+        # Here a wrong claim would have another file answered as this one, so it is verified.
         if await self._verifier.is_known(upload.account_id, content_hash):
             received = await self._verifier.verified(received)
         options = UploadOptions(
