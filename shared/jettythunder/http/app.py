@@ -23,7 +23,7 @@ from jettythunder.settings import ServiceSettings, load
 _LONGEST_CORRELATION_ID = 128
 
 # What readiness calls the things that services register, where that is not the name of their class.
-_CHECK_NAMES = {"Messaging": "broker", "BatchConsumer": "consumer"}
+_CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
 
 
 def create_app(
