@@ -103,7 +103,12 @@ def _register(
     registry: svcs.Registry, settings: Settings, database: Database, in_flight: InFlightBytes, *, url: str
 ) -> None:
     registration = Registration(
-        database, in_flight, edge_id=settings.edge_id, region=settings.edge_region, url=url
+        database,
+        in_flight,
+        edge_id=settings.edge_id,
+        region=settings.edge_region,
+        url=url,
+        heartbeat_seconds=settings.edge_heartbeat_seconds,
     )
     registration.start()
     registry.register_value(Registration, registration, on_registry_close=registration.close)

@@ -35,6 +35,10 @@ class Settings(ServiceSettings, StorageSettings):
     edge_budget_bytes: int = Field(
         default=512_000_000, ge=1, description="Bytes of chunks that this edge takes at once"
     )
+    # Gateways take an edge that was silent for fifteen seconds for gone: two heartbeats may be lost.
+    edge_heartbeat_seconds: float = Field(
+        default=5, gt=0, le=5, description="How often this edge says that it is there"
+    )
     edge_stall_seconds: float = Field(
         default=30, gt=0, description="Longest silence of a client before its chunk is given up"
     )

@@ -70,6 +70,11 @@ class Settings(ServiceSettings, StorageSettings):
         ge=0,
         description="How long after an upload's end the object storage may still finish a write of it",
     )
+    cleanup_retry_seconds: int = Field(
+        default=60,
+        ge=1,
+        description="How long after the object storage failed to delete something it is tried again",
+    )
     verify_seconds: float = Field(
         default=10, gt=0, description="How often the claimed hash of one asset is verified"
     )

@@ -16,6 +16,10 @@ from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
 
 from jettythunder.edge_tokens import EdgeToken, EdgeTokens
 
+# Heartbeats that a test need not sit out.
+
+BRISK = {"EDGE_HEARTBEAT_SECONDS": "0.5"}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -138,7 +142,7 @@ def edges(
 ) -> Iterator[list[RunningService]]:
     """Two edges, `near` and `far`."""
     starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
-    started = [starter("chunk-worker", {"EDGE_ID": name}, wait=False) for name in ("near", "far")]
+    started = [starter("chunk-worker", {"EDGE_ID": name, **BRISK}, wait=False) for name in ("near", "far")]
     for edge in started:
         edge.wait_until_ready()
     yield started

@@ -9,7 +9,7 @@ from tests.support.infrastructure import ServiceStarter
 from tests.support.uploads import Uploads, random_chunk
 from tests.support.waiting import eventually
 
-from .conftest import Client, listed_load
+from .conftest import BRISK, Client, listed_load
 
 MIB = 1 << 20
 
@@ -58,7 +58,7 @@ async def test_a_large_chunk_is_not_held_in_memory(
 async def test_an_edge_told_to_end_finishes_the_chunk_it_receives(
     client: Client, start_service: ServiceStarter, uploads: Uploads
 ) -> None:
-    edge = start_service("chunk-worker", {"EDGE_ID": "ending"})
+    edge = start_service("chunk-worker", {"EDGE_ID": "ending", **BRISK})
     upload, data = await uploads.begin("session"), random_chunk()
     async with client.half_sent(edge, upload, data) as sending:
         await eventually(lambda: listed_load(uploads, "ending"), timeout_seconds=15)

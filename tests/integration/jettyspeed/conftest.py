@@ -64,8 +64,11 @@ class Site:
             link.forget()
         self.set_rate(LINK_BYTES_PER_SECOND)
 
-    def set_rate(self, bytes_per_second: float) -> None:
-        """What each link carries; the usual rate leaves a test time to act while an upload runs."""
+    def set_rate(self, bytes_per_second: float | None) -> None:
+        """What each link carries; the usual rate leaves a test time to act while an upload runs.
+
+        None is no limit, for when it has acted.
+        """
         for link in self.links:
             link.set_rate(bytes_per_second)
 

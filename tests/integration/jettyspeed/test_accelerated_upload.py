@@ -16,6 +16,7 @@ CHUNK_BYTES = 5 << 20
 
 
 async def test_the_stored_bytes_are_the_files(site: Site, account: Account) -> None:
+    site.set_rate(None)
     file = account.file(8 * CHUNK_BYTES + 12_345)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert result["route"] == "jettyspeed"
@@ -31,7 +32,7 @@ async def test_all_edges_carry_chunks(site: Site, account: Account) -> None:
 
 
 async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, account: Account) -> None:
-    file = account.file(20 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     acknowledged: set[int] = set()
     for share in (0.5, 0.8):
         command = await account.start("upload", "--file", str(file), "--accelerate", "--resume", "--json")
@@ -41,8 +42,9 @@ async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, acco
         # Chunks that were wholly on their way may still arrive; the links end that.
         await site.reset()
         acknowledged = {chunk["number"] for chunk in (await account.reached(share))["received"]}
-        assert len(acknowledged) >= share * 20
+        assert len(acknowledged) >= share * 12
 
+    site.set_rate(None)
     result = await account.done("upload", "--file", str(file), "--resume")
     assert acknowledged & set(site.chunk_numbers) == set()
     assert result["resumed_bytes"] == len(acknowledged) * CHUNK_BYTES
@@ -53,7 +55,7 @@ async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, acco
 async def test_after_kill_9_what_the_storage_itself_took_is_not_sent_again(
     site: Site, account: Account, direct_link: Link
 ) -> None:
-    file = account.file(20 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.5)
     await command.kill()
@@ -65,6 +67,8 @@ async def test_after_kill_9_what_the_storage_itself_took_is_not_sent_again(
     sent_directly = set(direct_link.part_numbers)
     assert recorded & sent_directly
 
+    site.set_rate(None)
+    direct_link.set_rate(None)
     direct_link.requests.clear()
     result = await account.done("upload", "--file", str(file), "--resume")
     assert recorded & set(site.chunk_numbers + direct_link.part_numbers) == set()
@@ -91,6 +95,7 @@ async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, acc
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
+    site.set_rate(None)
     result = await account.done("upload", "--resume")
     assert result["file"] == str(file)
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
@@ -102,6 +107,7 @@ async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Acc
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await site.links[0].die()
+    site.set_rate(None)
     outcome = await command.finish()
     assert outcome.code == 0, outcome.out + outcome.err
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
@@ -112,6 +118,7 @@ async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.kill_edge(0)
+    site.set_rate(None)
     outcome = await command.finish()
     await asyncio.to_thread(site.start_edge, 0)
     assert outcome.code == 0, outcome.out + outcome.err
@@ -124,6 +131,7 @@ async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: A
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.links[1].stall()
+    site.set_rate(None)
     outcome = await command.finish()
     assert outcome.code == 0, outcome.out + outcome.err
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
@@ -144,6 +152,7 @@ async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, acco
     await account.reached(0.2)
     await asyncio.to_thread(site.services.kill, GATEWAY)
     await asyncio.to_thread(site.services.start, GATEWAY)
+    site.set_rate(None)
     outcome = await command.finish()
     assert outcome.code == 0, outcome.out + outcome.err
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
@@ -157,6 +166,7 @@ async def test_rabbitmq_may_restart_in_between(site: Site, account: Account) -> 
     # In a thread: the links are served by this loop, and the upload goes on meanwhile.
     await asyncio.to_thread(site.services.infrastructure.kill, "rabbitmq")
     await asyncio.to_thread(site.services.infrastructure.start, "rabbitmq")
+    site.set_rate(None)
     outcome = await command.finish()
     assert outcome.code == 0, outcome.out + outcome.err
     assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
@@ -207,6 +217,7 @@ async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site,
         opened.seek((received[0]["number"] - 1) * CHUNK_BYTES)
         opened.write(b"changed")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    site.set_rate(None)
     result = await account.done("upload", "--file", str(file), "--resume")
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
 
@@ -224,6 +235,7 @@ async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: 
 
 
 async def test_bytes_that_are_stored_already_are_not_sent(site: Site, account: Account) -> None:
+    site.set_rate(None)
     file = account.file(3 * CHUNK_BYTES)
     await account.done("upload", "--file", str(file), "--accelerate")
     passed = len(site.chunk_numbers)
@@ -252,6 +264,7 @@ async def test_without_a_measured_single_stream_nothing_is_compared(site: Site, 
 
 
 async def test_quiet_prints_nothing(site: Site, account: Account) -> None:
+    site.set_rate(None)
     outcome = await account.run(
         "upload", "--file", str(account.file(3 * CHUNK_BYTES)), "--accelerate", "--quiet"
     )

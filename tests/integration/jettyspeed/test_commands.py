@@ -59,6 +59,7 @@ async def test_one_bad_file_does_not_keep_the_others_back(site: Site, account: A
 
 
 async def test_files_arrive_under_their_names(site: Site, account: Account) -> None:
+    site.set_rate(None)
     names = ["my file (1).txt", "naïve ü + 100%.txt", 'say "hi"; really.txt']
     for name in names:
         told = await account.done("upload", "--file", str(account.file(1000, name)))
@@ -130,7 +131,7 @@ async def test_quota_tells_what_is_used(site: Site, account: Account) -> None:
 async def test_unfinished_uploads_are_listed_and_can_be_given_up(site: Site, account: Account) -> None:
     file = account.file(60 * MEGABYTE)
     command = await account.start("upload", "--file", str(file), "--accelerate")
-    await account.reached(0.1)
+    await eventually(account.sessions, timeout_seconds=30)
     await command.kill()
     listed = await account.done("uploads", "list")
     assert listed["file"] == str(file)

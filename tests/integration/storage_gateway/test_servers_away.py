@@ -20,6 +20,7 @@ def own_services(own_infrastructure: Infrastructure) -> Services:
     """Services of this module's own, of little patience."""
     told = {
         "CHUNK_TIMEOUT_SECONDS": "8",
+        "CLEANUP_RETRY_SECONDS": "1",
         "HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
         "PROVISION_TIMEOUT_SECONDS": "2",
         "UPLOAD_LEASE_SECONDS": "3",

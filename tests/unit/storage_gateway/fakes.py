@@ -51,6 +51,7 @@ BUCKET = "bucket"
 ACCOUNT_ID = UUID(int=1)
 SIGNING_KEY = "a signing key of thirty-two characters or more"
 LATE_WRITE_SECONDS = 300
+RETRY_SECONDS = 60
 QUOTA_BYTES = 2_000_000_000
 NOW = datetime.now(UTC)
 
@@ -682,9 +683,11 @@ class Gateway:
         self.worker = FakeWorker(self.storage)
         self.tokens = EdgeTokens(SIGNING_KEY)
         self.opener = Opener(self.uploads, bucket=BUCKET)
-        self.deleter = Deleter(self.database, self.assets, self.storage)
+        self.deleter = Deleter(self.database, self.assets, self.storage, retry_seconds=RETRY_SECONDS)
         self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
-        self.multipart = Multipart(self.uploads, self.storage, late_write_seconds=LATE_WRITE_SECONDS)
+        self.multipart = Multipart(
+            self.uploads, self.storage, late_write_seconds=LATE_WRITE_SECONDS, retry_seconds=RETRY_SECONDS
+        )
         self.finisher = Finisher(
             self.database,
             self.uploads,

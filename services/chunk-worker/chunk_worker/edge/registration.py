@@ -9,15 +9,19 @@ from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError
 from jettythunder.lifecycle import Periodic
 
-# Readers take an edge that was silent for fifteen seconds for gone: two heartbeats may be lost.
-HEARTBEAT_SECONDS = 5
-
 
 class Registration:
     """An edge's row, kept fresh while the edge serves, and removed when it stops."""
 
     def __init__(
-        self, database: Database, in_flight: InFlightBytes, *, edge_id: str, region: str, url: str
+        self,
+        database: Database,
+        in_flight: InFlightBytes,
+        *,
+        edge_id: str,
+        region: str,
+        url: str,
+        heartbeat_seconds: float,
     ) -> None:
         self._database = database
         self._in_flight = in_flight
@@ -29,8 +33,8 @@ class Registration:
         self._heartbeat = Periodic(
             "edge-heartbeat",
             self._note,
-            interval_seconds=HEARTBEAT_SECONDS,
-            max_backoff_seconds=HEARTBEAT_SECONDS,
+            interval_seconds=heartbeat_seconds,
+            max_backoff_seconds=heartbeat_seconds,
         )
 
     def start(self) -> None:

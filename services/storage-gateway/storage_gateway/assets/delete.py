@@ -21,19 +21,25 @@ from storage_gateway.messages import SOURCE
 log = telemetry.logger(__name__)
 
 _BATCH_SIZE = 50
-_RETRY_SECONDS = 60
 _AT_ONCE = 8
 # A caller waits for the deletion of so many objects; the rest of a bulk deletion is left to housekeeping.
 _WAITED_FOR = 16
 
 
 class Deleter:
-    """Deletes assets and objects."""
+    """Deletes assets and objects.
 
-    def __init__(self, database: Database, store: AssetStore, storage: Storage) -> None:
+    Args:
+        retry_seconds: how long after a failed attempt an object's deletion is tried again.
+    """
+
+    def __init__(
+        self, database: Database, store: AssetStore, storage: Storage, *, retry_seconds: int
+    ) -> None:
         self._database = database
         self._store = store
         self._storage = storage
+        self._retry_seconds = retry_seconds
 
     async def delete(self, account_id: UUID, asset_ids: Sequence[UUID], *, reason: Reason) -> list[UUID]:
         """Delete assets of an account and credit their storage; returns those that were there."""
@@ -71,7 +77,7 @@ class Deleter:
 
     async def delete_objects(self) -> float | None:
         """Delete the objects whose rows are gone."""
-        claimed = await self._store.claim_deletions(batch_size=_BATCH_SIZE, retry_seconds=_RETRY_SECONDS)
+        claimed = await self._store.claim_deletions(batch_size=_BATCH_SIZE, retry_seconds=self._retry_seconds)
         await self.remove(claimed)
         return 0 if len(claimed) == _BATCH_SIZE else None
 

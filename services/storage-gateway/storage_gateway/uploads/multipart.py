@@ -15,7 +15,6 @@ from storage_gateway.uploads.store import UploadStore
 log = telemetry.logger(__name__)
 
 _BATCH_SIZE = 50
-_RETRY_SECONDS = 60
 
 
 class Multipart:
@@ -24,12 +23,16 @@ class Multipart:
     Args:
         late_write_seconds: for how long a part that was under way may still land after an abort. S3 wants the
             abort repeated then: https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html.
+        retry_seconds: how long after a failed attempt an abort is tried again.
     """
 
-    def __init__(self, store: UploadStore, storage: Storage, *, late_write_seconds: int) -> None:
+    def __init__(
+        self, store: UploadStore, storage: Storage, *, late_write_seconds: int, retry_seconds: int
+    ) -> None:
         self._store = store
         self._storage = storage
         self._late_write_seconds = late_write_seconds
+        self._retry_seconds = retry_seconds
 
     async def begin(self, upload_id: UUID, *, s3_key: str, content_type: str) -> str:
         """Begin one for an upload and return its id in the object storage.
@@ -58,7 +61,9 @@ class Multipart:
 
     async def abort_leftovers(self) -> float | None:
         """Abort multipart uploads of closed uploads, where that could not be done at once or is due again."""
-        leftovers = await self._store.claim_leftovers(batch_size=_BATCH_SIZE, retry_seconds=_RETRY_SECONDS)
+        leftovers = await self._store.claim_leftovers(
+            batch_size=_BATCH_SIZE, retry_seconds=self._retry_seconds
+        )
         for leftover in leftovers:
             try:
                 await self.abort(
