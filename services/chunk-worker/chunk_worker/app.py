@@ -41,6 +41,7 @@ def create_app() -> FastAPI:
         " and those that clients send to this edge.",
         settings=Settings,
         lifespan=lifespan,
+        streamed_paths=("/edge/uploads/",),
     )
     app.include_router(router)
     # Any origin may: no cookie admits anyone, a chunk's token does.

@@ -10,7 +10,6 @@ from jettythunder.broker.rpc import RpcClient
 from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
-from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.lifecycle import open_database
 from jettythunder.signing import Signer
 from jettythunder.storage import Storage, open_storage
@@ -47,7 +46,6 @@ from storage_gateway.uploads.sessions import Sessions, SessionSettings
 from storage_gateway.uploads.spool import Spool
 from storage_gateway.uploads.store import UploadStore
 
-_MAX_JSON_BYTES = 1024 * 1024
 _ROUTERS = (
     account_routes.router,
     account_routes.tenant_router,
@@ -66,10 +64,9 @@ def create_app() -> FastAPI:
         description="Uploads, downloads and streams for AgentCache's tenants.",
         settings=Settings,
         lifespan=svcs.fastapi.lifespan(lifespan),
+        streamed_paths=("/api/storage/upload",),
     )
     app.add_middleware(RateLimitHeaders)
-    app.add_middleware(BodyLimit, max_bytes=_MAX_JSON_BYTES, streamed_paths=("/api/storage/upload",))
-    app.add_middleware(EarlyAnswers)
     for router in _ROUTERS:
         app.include_router(router)
     return app

@@ -64,8 +64,11 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     return problem(InvalidField(f"A field has a value that is not allowed: {named}", fields=places))
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    if isinstance(error.__cause__, JettyThunderError):
+        # FastAPI wraps whatever is raised while it reads a body.
+        return await _on_error(request, error.__cause__)
     if error.status_code == 404:
         return problem(NotFound())
     if error.status_code == 405:

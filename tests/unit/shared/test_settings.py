@@ -10,7 +10,8 @@ SERVICES = ("provisioning", "storage_gateway", "chunk_worker", "usage_meter")
 
 def start_without(service: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     # svcs imports Starlette's test client where httpx is installed, and that warns about httpx's version.
-    command = [sys.executable, "-W", "ignore", "-m", "uvicorn", f"{service}.main:app", "--port", "0"]
+    serve = ["-m", "jettythunder.http.serve", f"{service}.main:app", "--port", "0"]
+    command = [sys.executable, "-W", "ignore", *serve]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
