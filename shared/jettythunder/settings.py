@@ -35,12 +35,18 @@ class ListenerSettings(EnvironmentSettings):
 
     http_max_connections: int = Field(default=2_000, ge=1, description="Connections at once")
     http_max_idle_connections: int = Field(
-        default=1_000, ge=1, description="Connections without a request; the longest idle are closed for new ones"
+        default=1_000,
+        ge=1,
+        description="Connections without a request; the longest idle are closed for new ones",
     )
     http_header_seconds: float = Field(
-        default=10, gt=0, description="Longest wait for the first bytes of a connection and for a whole header"
+        default=10,
+        gt=0,
+        description="Longest wait for the first bytes of a connection and for a whole header",
     )
-    http_max_header_bytes: int = Field(default=64 * 1024, ge=1024, description="Longest request line and header")
+    http_max_header_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Longest request line and header"
+    )
     http_body_seconds: float = Field(
         default=30, gt=0, description="Longest wait for the whole body of a call that takes JSON"
     )

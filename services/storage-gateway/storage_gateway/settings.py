@@ -2,8 +2,9 @@
 
 import tempfile
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from jettythunder.settings import ServiceSettings, StorageSettings
 
@@ -18,7 +19,37 @@ class Settings(ServiceSettings, StorageSettings):
         default="http://127.0.0.1:3000", description="Where chunk-workers reach this very instance"
     )
     spool_dir: Path = Path(tempfile.gettempdir())
-    spool_budget_bytes: int = Field(default=1_000_000_000, ge=20_000_000)
+    spool_budget_bytes: int = Field(
+        default=1_000_000_000, ge=20_000_000, description="Bytes of uploads held at once; two chunks at least"
+    )
+    spool_account_share: float = Field(
+        default=0.5, gt=0, le=1, description="Most of the spool that one account's uploads hold"
+    )
+    uploads_at_once: int = Field(default=500, ge=1, description="Form uploads under way at once")
+    uploads_per_account: int = Field(
+        default=100, ge=1, description="Form uploads that one account may have under way at once"
+    )
+    upload_admission_seconds: float = Field(
+        default=10, gt=0, description="Longest wait of a new upload for room in the spool"
+    )
+    upload_min_bytes_per_second: int = Field(
+        default=1024, ge=0, description="An upload that arrives slower than this is given up"
+    )
+    upload_max_seconds: float = Field(
+        default=43_200, gt=0, description="Longest that a form upload may take to arrive"
+    )
+    max_session_chunk: int = Field(
+        default=64 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Most bytes that clients may wish for as chunk size; files of many TB get what keeps "
+        "10,000 chunks",
+    )
+    streams_per_account: int = Field(
+        default=100, ge=1, description="Streams that one account may have under way at once"
+    )
+    streams_per_link: int = Field(
+        default=50, ge=1, description="Streams that one signed link may have under way at once"
+    )
     chunks_in_flight_per_upload: int = Field(default=6, ge=1)
     jettyspeed_enabled: bool = True
     jettyspeed_direct: bool = Field(
@@ -63,6 +94,12 @@ class Settings(ServiceSettings, StorageSettings):
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         return None if value is None else value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _spool_holds_two_chunks(self) -> Self:
+        if self.spool_budget_bytes < 2 * self.chunk_size_bytes:
+            raise ValueError("SPOOL_BUDGET_BYTES must be at least twice as large as JETTYSPEED_CHUNK_SIZE_MB")
+        return self
 
     @property
     def public_url(self) -> str:

@@ -57,7 +57,9 @@ def create_app(
         lifespan=lifespan,
         # A redirect would send credentials to whatever host the request names.
         redirect_slashes=False,
-        **({"docs_url": None, "redoc_url": None, "openapi_url": None} if is_live else {}),
+        docs_url=None if is_live else "/docs",
+        redoc_url=None if is_live else "/redoc",
+        openapi_url=None if is_live else "/openapi.json",
     )
     app.state.settings = read
     app.state.readiness = _Readiness()
@@ -92,7 +94,7 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """Every server this service needs answers; 503 names those that don't. Looked at once a second at most."""
+    """Every server this service needs answers; 503 names those that don't. They are asked once a second."""
     readiness: _Readiness = request.app.state.readiness
     checks = await readiness.checks(registry_of(request))
     ready = all(state == "ok" for state in checks.values())

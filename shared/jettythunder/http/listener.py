@@ -36,7 +36,10 @@ class Listener:
     def admit(self, connection: "LimitedProtocol") -> bool:
         """Take a new connection, idle ones being closed for it; False where there is no room."""
         limits = self.limits
-        if len(self._open) >= limits.http_max_connections or len(self._idle) >= limits.http_max_idle_connections:
+        if (
+            len(self._open) >= limits.http_max_connections
+            or len(self._idle) >= limits.http_max_idle_connections
+        ):
             self._close_longest_idle()
         if len(self._open) >= limits.http_max_connections:
             return False
@@ -92,8 +95,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.listener.forget(self)
-        self._head_timer = _cancelled(self._head_timer)
-        self._send_timer = _cancelled(self._send_timer)
+        self._stop_waiting_for_head()
+        self._stop_watching_reader()
 
     def cut(self, reason: str) -> None:
         """Close the connection at once, whatever is still to be sent."""
@@ -111,7 +114,10 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if was_in_head and self._is_in_head:
             self._fed_bytes += len(data)
-            if self._fed_bytes > self.listener.limits.http_max_header_bytes and not self.transport.is_closing():
+            if (
+                self._fed_bytes > self.listener.limits.http_max_header_bytes
+                and not self.transport.is_closing()
+            ):
                 self._refuse_head()
 
     def on_message_begin(self) -> None:
@@ -129,7 +135,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        self._head_timer = _cancelled(self._head_timer)
+        self._stop_waiting_for_head()
         self.listener.note_busy(self)
         super().on_headers_complete()
 
@@ -160,6 +166,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head_timer is None:
             self._head_timer = self._later(self.listener.limits.http_header_seconds, self._give_up_head)
 
+    def _stop_waiting_for_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def _give_up_head(self) -> None:
         if self._is_busy or self.transport.is_closing():
             self._head_timer = None
@@ -188,12 +199,17 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._send_timer = _cancelled(self._send_timer)
+        self._stop_watching_reader()
 
     def _watch_reader(self) -> None:
         if self._send_timer is None:
             self._unsent_bytes = self.transport.get_write_buffer_size()
             self._send_timer = self._later(self.listener.limits.http_send_stall_seconds, self._check_reader)
+
+    def _stop_watching_reader(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _check_reader(self) -> None:
         self._send_timer = None
@@ -208,11 +224,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, call)
-
-
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
 
 
 def _problem(status: HTTPStatus, code: str) -> bytes:

@@ -15,8 +15,8 @@ class Pace:
 
     Args:
         stall_seconds: the longest silence.
-        least_bytes_per_second: what must arrive on average in each window of ``WINDOW_SECONDS``; the first one
-            is the grace in which nothing is refused.
+        least_bytes_per_second: what must arrive on average in each window of ``WINDOW_SECONDS``; nothing is
+            refused before the first one is over.
     """
 
     def __init__(self, *, stall_seconds: float, least_bytes_per_second: int) -> None:

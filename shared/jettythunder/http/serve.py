@@ -1,4 +1,4 @@
-"""Serves an application as every service is served: `python -m jettythunder.http.serve storage_gateway.main:app`.
+"""Serves an application the way every service is served: `python -m jettythunder.http.serve module:app`.
 
 The limits of the listener come from the environment (:class:`jettythunder.settings.ListenerSettings`).
 """

@@ -84,7 +84,9 @@ async def answer_never(scope: Scope, receive: Receive, send: Send) -> None:
 class Server:
     """A listener that serves an application on a virtual clock."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]] = answer, **limits: int) -> None:
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Awaitable[None]] = answer, **limits: int
+    ) -> None:
         self.listener = Listener(ListenerSettings.model_validate({**LIMITS, **limits}))
         self.config = Config(
             app, http=self.listener.protocol(), lifespan="off", timeout_keep_alive=75, log_config=None

@@ -4,7 +4,7 @@ import contextlib
 from datetime import UTC, datetime
 
 from chunk_worker.edge import store
-from chunk_worker.edge.model import InFlightBytes
+from chunk_worker.edge.model import InFlight
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError
 from jettythunder.lifecycle import Periodic
@@ -17,7 +17,7 @@ class Registration:
     """An edge's row, kept fresh while the edge serves, and removed when it stops."""
 
     def __init__(
-        self, database: Database, in_flight: InFlightBytes, *, edge_id: str, region: str, url: str
+        self, database: Database, in_flight: InFlight, *, edge_id: str, region: str, url: str
     ) -> None:
         self._database = database
         self._in_flight = in_flight

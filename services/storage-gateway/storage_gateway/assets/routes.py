@@ -181,10 +181,10 @@ async def stream(
     else:
         account_id = (await access.tenant(request)).account_id
     asset = await finder.find(account_id, asset_id=asset_id)
-    return await _answer(request, asset, streams)
+    return await _answer(request, asset, streams, link=signature)
 
 
-async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
+async def _answer(request: Request, asset: Asset, streams: Streams, *, link: str | None) -> Response:
     """The answer to a GET or HEAD for an asset's bytes (RFC 9110: conditions, then ranges)."""
     headers = _headers(asset)
     asked = conditions.Conditions(request.headers, etag=asset.etag, modified_at=asset.created_at)
@@ -200,7 +200,7 @@ async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
     status = 206 if wanted is not None else 200
     if request.method == "HEAD" or asset.size_bytes == 0:
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(await streams.open(asset, sent), status, headers)
+    return StreamingResponse(await streams.open(asset, sent, link=link), status, headers)
 
 
 def _headers(asset: Asset) -> dict[str, str]:
