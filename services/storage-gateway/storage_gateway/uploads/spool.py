@@ -181,9 +181,9 @@ class SpooledChunk:
             try:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
-                    self._file.write(self._memory)
+                    _write_all(self._file, self._memory)
                     self._memory = b""
-                self._file.write(block)
+                _write_all(self._file, block)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise SpoolFull from error
@@ -221,6 +221,13 @@ class SpooledChunk:
         # A file descriptor closed under a reader could be another file's by the time it is read.
         if self._dropped and self._readers == 0 and self._file is not None:
             self._file.close()
+
+
+def _write_all(file: IO[bytes], block: bytes | bytearray) -> None:
+    # Where the disk is about to be full, some of a block is written without an error.
+    left = memoryview(block)
+    while left:
+        left = left[file.write(left) :]
 
 
 class Spool:
