@@ -77,9 +77,9 @@ chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure uploads against direct S3 clients, then the event backbone and the metering
+bench: install ## Measure uploads against direct S3 clients, then messaging and metering
 	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
-	$(BIN)/python -m tests.performance.bench_backbone
+	$(BIN)/python -m tests.performance.bench_messaging
 	$(BIN)/python -m tests.performance.bench_replay
 	$(BIN)/python -m tests.performance.bench_metering
 
@@ -97,7 +97,12 @@ schema: install ## Write deploy/database/schema.sql from the migrations
 
 .PHONY: asyncapi
 asyncapi: install ## Write the description of all events from the code
-	$(BIN)/python -m jettythunder_cli.main contracts asyncapi > docs/asyncapi.yaml
+	$(BIN)/python -m jettythunder_cli.main contracts asyncapi > docs/asyncapi.yaml.new
+	mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+
+.PHONY: docs
+docs: asyncapi ## Write the parts of the documentation that are generated from the code and the schema
+	$(BIN)/python -m jettythunder_dev.reference
 
 .PHONY: lock
 lock: install ## Pin the newest allowed packages, with their hashes

@@ -23,12 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from tests.support import waiting
 from tests.support.logs import watched_logs
 
 if TYPE_CHECKING:
     from tests.support.distribution import ByFolder
     from tests.support.infrastructure import Infrastructure, Services, ServiceStarter
+
+
+def pytest_configure() -> None:
+    # The default rendering of a traceback shows all local variables, which takes a test's loop for seconds.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.stdlib.add_log_level, plain])
 
 
 @pytest.fixture(scope="session")

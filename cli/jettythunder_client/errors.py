@@ -108,6 +108,6 @@ class NoEdges(ClientError):
 
 
 class DownloadCorrupt(ClientError):
-    """The bytes received are not the asset's. They were thrown away; download it again."""
+    """The bytes received are not the asset's. They were deleted; download it again."""
 
     code, status, retryable = "download_corrupt", 502, True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EdgeProgress:
-    """How one edge does at the moment; goodput in bytes per second."""
+    """The state of one edge; goodput in bytes per second."""
 
     edge: str
     region: str

@@ -1,4 +1,4 @@
-"""Files with something in them that is nobody else's business: readable by their owner alone."""
+"""Files that hold secrets: readable by their owner alone."""
 
 import os
 import tempfile

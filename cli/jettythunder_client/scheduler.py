@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass
 class Attempt:
-    """A chunk on its way over an edge."""
+    """A chunk that is being sent over an edge."""
 
     id: int
     number: int
@@ -102,7 +102,7 @@ class Window:
         self._settled_at: float | None = None
 
     def observe(self, now: float, *, moved_bytes: int, full: bool, spare: int) -> None:
-        """Take notice of the bytes moved so far; grow by no more than ``spare`` where an epoch ends."""
+        """Note the bytes moved so far; where an epoch ends, grow by ``spare`` at most."""
         if not full or now < self._hold_until:
             self._settled_at = self._epoch = None
             return
@@ -426,7 +426,7 @@ class Scheduler:
         return False
 
     def _remaining_seconds(self, now: float) -> float:
-        """When everything would be through if nobody took more than his share; infinite where unknown."""
+        """When everything would be sent if each edge took its share; infinite where unknown."""
         rate = sum(edge.goodput for edge in self.edges.values() if edge.healthy(now))
         if rate <= 0:
             return math.inf
@@ -494,7 +494,7 @@ class Scheduler:
     def _seconds_left(self, attempt: Attempt, now: float) -> float:
         """How much longer an attempt will take at the speed it had so far.
 
-        Infinite where it moves not, or where everything is sent and the answer is overdue.
+        Infinite where it does not move, or where everything is sent and the answer is overdue.
         """
         elapsed = max(now - attempt.started_at, 1e-6)
         if self._is_silent(attempt, now):

@@ -57,7 +57,7 @@ class FileSource:
     async def slices(
         self, offset: int, length: int, sent: Callable[[int], None]
     ) -> AsyncIterator[memoryview]:
-        """The bytes of a range; ``sent`` hears after each slice how many were taken by then."""
+        """The bytes of a range; ``sent`` is called after each slice with how many were taken by then."""
         loop = asyncio.get_running_loop()
         done = 0
         while done < length:

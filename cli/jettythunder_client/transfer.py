@@ -79,7 +79,7 @@ class ChunkBody(Payload):
             await writer.write(piece)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """The same, for aiohttp's older callers."""
+        """The same, under the name that older code of aiohttp calls."""
         await self.write_with_length(writer, None)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -136,7 +136,7 @@ class ChunkSender:
                     await response.read()
                     return
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                # Servers close idle connections: only on a new one is it the edge that failed.
+                # Servers close idle connections, so only on a new one does a failure count against the edge.
                 if not route.kept:
                     raise
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.payload import AsyncIterablePayload
@@ -332,7 +333,9 @@ class Uploader:
                 form.append(str(value)).set_content_disposition("form-data", name=name)
         kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
         part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
-        part.set_content_disposition("form-data", quote_fields=False, name="file", filename=filename)
+        # In a quoted name it can't be told whether its `%22` was a quotation mark (RFC 7578, section 4.2).
+        encoded = quote(filename, safe="")
+        part.headers["Content-Disposition"] = f"form-data; name=\"file\"; filename*=UTF-8''{encoded}"
         form.append_payload(part)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         try:

@@ -173,11 +173,11 @@ def discard(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take dead letters away for good. Events stay in the event log while it keeps them; commands don't."""
+    """Remove dead letters. Events stay in the event log for as long as it keeps them; commands are gone."""
     selection = _selection(message_ids, consumer, error_type, fingerprint, of_type, everything)
     if not why.strip():
         raise typer.BadParameter("Say --why.")
-    confirm("Discard these dead letters for good?", yes=yes, as_json=as_json)
+    confirm("Discard these dead letters?", yes=yes, as_json=as_json)
     with operating() as operations, _counting("discarded", hidden=as_json) as on_progress:
         count = operations.discard(selection, why=why, on_progress=on_progress)
     _print_count(count, "discarded", as_json=as_json)

@@ -4,48 +4,83 @@
 -- Functions come before the tables they name.
 SET check_function_bodies = false;
 
-CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_bucket_name text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
-    LANGUAGE plpgsql
-    AS $$
+-- Each service works as a role of its own.
+DO $$
 DECLARE
-    a agentcache_accounts;
-    t tier_configs;
-    digest TEXT;
+    service TEXT;
+    acting TEXT := CASE WHEN current_setting('server_version_num')::INTEGER < 160000 THEN 'MEMBER' ELSE 'SET' END;
 BEGIN
-    SELECT * INTO a FROM agentcache_accounts x WHERE x.api_key = p_api_key;
-    digest := a.api_secret;
-    IF NOT FOUND THEN
-        SELECT * INTO a FROM agentcache_accounts x
-        WHERE x.previous_api_key = p_api_key AND x.previous_valid_until > now();
-        IF NOT FOUND THEN
-            RETURN;
+    FOREACH service IN ARRAY ARRAY['provisioning', 'storage_gateway', 'chunk_worker', 'usage_meter', 'operations'] LOOP
+        service := 'jettythunder_' || service;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', service);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
         END IF;
-        digest := a.previous_api_secret;
-    END IF;
-    SELECT * INTO t FROM tier_configs x WHERE x.tier = a.agentcache_tier;
-    IF digest = p_secret_digest THEN
-        SELECT * INTO allowed, remaining, reset_seconds
-        FROM take_request('account:' || a.id, t.rate_limit_per_minute, 60);
-    END IF;
-    RETURN QUERY SELECT a.id, a.agentcache_user_id, a.agentcache_user_ref, a.agentcache_tier, a.status,
-        digest, a.s3_bucket_name, a.s3_prefix, a.jetty_speed_enabled,
-        a.storage_quota_gb, a.bandwidth_quota_gb, t.max_file_size_mb,
-        t.rate_limit_per_minute, allowed, remaining, reset_seconds;
+        -- Whoever migrates may run services; other users are granted the roles by hand. From PostgreSQL 16 on, who
+        -- makes a role is a member that may not act as it.
+        IF NOT pg_has_role(current_user, service, acting) THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', service);
+        END IF;
+    END LOOP;
 END $$;
 
-CREATE FUNCTION public.carry_quota() RETURNS trigger
+CREATE FUNCTION public.account_of_key_v1(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.id, a.agentcache_user_ref, a.agentcache_tier, a.status,
+        CASE WHEN a.api_key = p_api_key THEN a.api_secret ELSE a.previous_api_secret END,
+        a.s3_prefix, a.jetty_speed_enabled, a.storage_quota_gb, a.bandwidth_quota_gb, t.max_file_size_mb,
+        t.rate_limit_per_minute
+    FROM agentcache_accounts a JOIN tier_configs t ON t.tier = a.agentcache_tier
+    WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now());
+END $$;
+
+COMMENT ON FUNCTION public.account_of_key_v1(p_api_key text) IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
+
+CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    INSERT INTO account_usage (account_id, storage_quota_bytes, bandwidth_quota_bytes, period_start, period_end)
-    VALUES (NEW.id, NEW.storage_quota_gb * 1000000000::BIGINT, NEW.bandwidth_quota_gb * 1000000000::BIGINT,
-            date_trunc('month', now(), 'UTC'),
-            (date_trunc('month', now(), 'UTC') AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')
-    ON CONFLICT (account_id) DO UPDATE SET
-        storage_quota_bytes = excluded.storage_quota_bytes,
-        bandwidth_quota_bytes = excluded.bandwidth_quota_bytes;
-    RETURN NULL;
+    SELECT k.* INTO account_id, agentcache_user_ref, tier, status, secret_digest, s3_prefix, jetty_speed_enabled,
+        storage_quota_gb, bandwidth_quota_gb, max_file_size_mb, rate_limit_per_minute
+    FROM account_of_key_v1(p_api_key) k;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF secret_digest = p_secret_digest THEN
+        SELECT r.* INTO allowed, remaining, reset_seconds
+        FROM take_request('account:' || account_id, rate_limit_per_minute, 60) r;
+    END IF;
+    RETURN NEXT;
 END $$;
+
+CREATE FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    DELETE FROM upload_chunks WHERE upload_id = p_upload_id AND number = ANY (p_numbers)
+$$;
+
+COMMENT ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) IS 'Owner: chunk-worker. Called by the storage-gateway when the object storage lacks recorded chunks.';
+
+CREATE FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM uploads u JOIN agentcache_accounts a ON a.id = u.account_id
+        WHERE u.id = p_upload_id AND upload_takes_chunks(u.status) AND a.suspended_at IS NULL
+        FOR SHARE OF u);
+END $$;
+
+COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
 
 CREATE FUNCTION public.keep_closed_hour() RETURNS trigger
     LANGUAGE plpgsql
@@ -58,17 +93,21 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION public.notify_outbox() RETURNS trigger
-    LANGUAGE plpgsql
+CREATE FUNCTION public.lock_usage_v1(p_account_id uuid) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    SELECT EXISTS (SELECT FROM account_usage WHERE account_id = p_account_id FOR UPDATE)
+$$;
+
+COMMENT ON FUNCTION public.lock_usage_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by provisioning before it changes an account and its quotas.';
+
+CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-    PERFORM pg_notify('jettythunder_outbox', current_setting('application_name'));
-    RETURN NULL;
-END $$;
-
-CREATE FUNCTION public.quota_of(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
-    LANGUAGE sql STABLE
-    AS $$
+    RETURN QUERY
     SELECT a.agentcache_tier, a.status,
         u.storage_used_bytes, u.storage_reserved_bytes, u.storage_quota_bytes,
         CASE WHEN p.is_over THEN 0 ELSE u.bandwidth_used_bytes END,
@@ -79,8 +118,10 @@ CREATE FUNCTION public.quota_of(p_account_id uuid) RETURNS TABLE(tier text, stat
     FROM account_usage u
     JOIN agentcache_accounts a ON a.id = u.account_id
     CROSS JOIN LATERAL (SELECT u.period_end <= now() AS is_over, date_trunc('month', now(), 'UTC') AS month) p
-    WHERE u.account_id = p_account_id
-$$;
+    WHERE u.account_id = p_account_id;
+END $$;
+
+COMMENT ON FUNCTION public.quota_of_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by the storage-gateway.';
 
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -89,8 +130,18 @@ BEGIN
     RAISE EXCEPTION 'usage_ledger is append-only: add an adjustment instead';
 END $$;
 
-CREATE FUNCTION public.reserve_bandwidth(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
-    LANGUAGE plpgsql
+CREATE FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    INSERT INTO object_deletions (s3_bucket, s3_key) SELECT p_s3_bucket, unnest(p_s3_keys) ON CONFLICT DO NOTHING
+$$;
+
+COMMENT ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) IS 'Owner: storage-gateway. Called by the usage-meter''s reconciliation.';
+
+CREATE FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     PERFORM roll_periods(ARRAY[p_account_id]);
@@ -113,8 +164,11 @@ BEGIN
     RETURN NEXT;
 END $$;
 
-CREATE FUNCTION public.reserve_storage(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
-    LANGUAGE plpgsql
+COMMENT ON FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway before it sends bytes.';
+
+CREATE FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     UPDATE account_usage u
@@ -138,6 +192,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+COMMENT ON FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway, in the transaction that creates an upload.';
+
 CREATE FUNCTION public.roll_periods(p_account_ids uuid[]) RETURNS SETOF uuid
     LANGUAGE sql
     AS $$
@@ -149,19 +205,35 @@ CREATE FUNCTION public.roll_periods(p_account_ids uuid[]) RETURNS SETOF uuid
     RETURNING account_id
 $$;
 
+CREATE FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    SELECT roll_periods(ARRAY[p_account_id]);
+    INSERT INTO account_usage (account_id, storage_quota_bytes, bandwidth_quota_bytes, period_start, period_end)
+    VALUES (p_account_id, p_storage_bytes, p_bandwidth_bytes, date_trunc('month', now(), 'UTC'),
+            (date_trunc('month', now(), 'UTC') AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')
+    ON CONFLICT (account_id) DO UPDATE SET
+        storage_quota_bytes = excluded.storage_quota_bytes,
+        bandwidth_quota_bytes = excluded.bandwidth_quota_bytes
+$$;
+
+COMMENT ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) IS 'Owner: usage-meter. Called by provisioning, in the transaction that makes an account or moves it to another tier.';
+
 CREATE FUNCTION public.show_usage() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
+DECLARE
+    used_up BOOLEAN := NEW.storage_used_bytes > 0 AND NEW.storage_used_bytes >= NEW.storage_quota_bytes
+        OR NEW.bandwidth_used_bytes > 0 AND NEW.bandwidth_used_bytes >= NEW.bandwidth_quota_bytes;
 BEGIN
     UPDATE agentcache_accounts
     SET storage_used_gb = round(NEW.storage_used_bytes / 1e9, 2),
         bandwidth_used_gb = round(NEW.bandwidth_used_bytes / 1e9, 2),
-        status = CASE
-            WHEN status = 'suspended' THEN status
-            WHEN NEW.storage_exceeded OR NEW.bandwidth_exceeded THEN 'over_quota'
-            ELSE 'active'
-        END
-    WHERE id = NEW.account_id;
+        over_quota = used_up
+    WHERE id = NEW.account_id
+      AND (storage_used_gb, bandwidth_used_gb, over_quota) IS DISTINCT FROM
+          (round(NEW.storage_used_bytes / 1e9, 2), round(NEW.bandwidth_used_bytes / 1e9, 2), used_up);
     RETURN NULL;
 END $$;
 
@@ -198,6 +270,18 @@ BEGIN
     SET window_start = seen.window_start, current_count = seen.current_count, previous_count = seen.previous_count
     WHERE r.subject = p_subject;
 END $$;
+
+CREATE FUNCTION public.upload_is_open(status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT status IN ('created', 'receiving', 'completing')
+$$;
+
+CREATE FUNCTION public.upload_takes_chunks(status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT upload_is_open(status) AND status <> 'completing'
+$$;
 
 CREATE FUNCTION public.usage_price(p_resource text, p_at timestamp with time zone) RETURNS numeric
     LANGUAGE sql STABLE
@@ -263,13 +347,19 @@ CREATE TABLE public.agentcache_accounts (
     s3_bucket_name text NOT NULL,
     s3_prefix text NOT NULL,
     folder_created_at timestamp with time zone,
-    status text DEFAULT 'active'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT agentcache_accounts_status_check CHECK ((status = ANY (ARRAY['active'::text, 'over_quota'::text, 'suspended'::text])))
+    suspended_at timestamp with time zone,
+    over_quota boolean DEFAULT false NOT NULL,
+    status text GENERATED ALWAYS AS (
+CASE
+    WHEN (suspended_at IS NOT NULL) THEN 'suspended'::text
+    WHEN over_quota THEN 'over_quota'::text
+    ELSE 'active'::text
+END) STORED NOT NULL
 );
 
-COMMENT ON TABLE public.agentcache_accounts IS 'Billable tenants. Owner: provisioning; the *_used_gb columns are kept by usage-meter''s trigger.';
+COMMENT ON TABLE public.agentcache_accounts IS 'Billable tenants. Owner: provisioning; storage_used_gb, bandwidth_used_gb and over_quota are the usage-meter''s.';
 
 COMMENT ON COLUMN public.agentcache_accounts.agentcache_user_ref IS 'The id as AgentCache gave it; one that is no UUID maps to a UUIDv5 in agentcache_user_id.';
 
@@ -278,6 +368,12 @@ COMMENT ON COLUMN public.agentcache_accounts.tier_changed_at IS 'When the newest
 COMMENT ON COLUMN public.agentcache_accounts.api_secret IS 'SHA-256 of the secret, hexadecimal. The secret itself is derived, never stored.';
 
 COMMENT ON COLUMN public.agentcache_accounts.storage_used_gb IS 'Shown only. The truth is account_usage.storage_used_bytes.';
+
+COMMENT ON COLUMN public.agentcache_accounts.suspended_at IS 'Since when the account may do nothing; NULL for one that is not suspended.';
+
+COMMENT ON COLUMN public.agentcache_accounts.over_quota IS 'Whether what is used reaches the storage or the bandwidth quota. Owner: usage-meter.';
+
+COMMENT ON COLUMN public.agentcache_accounts.status IS 'active, over_quota or suspended: computed from suspended_at and over_quota.';
 
 CREATE TABLE public.agentcache_assets (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -295,10 +391,17 @@ CREATE TABLE public.agentcache_assets (
     expires_at timestamp with time zone,
     uploaded_via text DEFAULT 'api'::text NOT NULL,
     upload_speed_mbps numeric(10,2),
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    content_hash_verified boolean DEFAULT false NOT NULL,
+    serves_duplicates boolean DEFAULT false NOT NULL,
+    CONSTRAINT agentcache_assets_serves_duplicates_check CHECK ((content_hash_verified OR (NOT serves_duplicates)))
 );
 
-COMMENT ON TABLE public.agentcache_assets IS 'Immutable stored results. content_hash is the SHA-256 of the bytes, unique per account: tenants must not learn of each other''s content. Owner: storage-gateway.';
+COMMENT ON TABLE public.agentcache_assets IS 'Immutable stored results. Owner: storage-gateway.';
+
+COMMENT ON COLUMN public.agentcache_assets.content_hash IS 'SHA-256 of the bytes: computed by us where content_hash_verified, else as the client claims.';
+
+COMMENT ON COLUMN public.agentcache_assets.serves_duplicates IS 'Whether uploads of the same bytes are answered with this asset: one of an account''s assets with a hash.';
 
 CREATE TABLE public.alembic_version (
     version_num character varying(32) NOT NULL
@@ -335,10 +438,13 @@ COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for ever
 CREATE TABLE public.object_deletions (
     s3_bucket text NOT NULL,
     s3_key text NOT NULL,
-    requested_at timestamp with time zone DEFAULT now() NOT NULL
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    not_before timestamp with time zone DEFAULT now() NOT NULL
 );
 
 COMMENT ON TABLE public.object_deletions IS 'Objects whose row is gone and whose bytes must follow: written in the deleting transaction, worked off after it and by housekeeping. Owner: storage-gateway.';
+
+COMMENT ON COLUMN public.object_deletions.not_before IS 'When to delete it next: a failed attempt moves it on, so one that always fails delays no other.';
 
 CREATE TABLE public.ops_audit (
     id bigint NOT NULL,
@@ -350,7 +456,7 @@ CREATE TABLE public.ops_audit (
     finished_at timestamp with time zone
 );
 
-COMMENT ON TABLE public.ops_audit IS 'Every operation that touches events: written before it begins, its result after. One without a result was cut off.';
+COMMENT ON TABLE public.ops_audit IS 'Every operation that touches events: written before it begins, its result after. One without a result was cut off. Owner: operations.';
 
 ALTER TABLE public.ops_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.ops_audit_id_seq
@@ -422,7 +528,7 @@ CREATE TABLE public.replays (
     CONSTRAINT replays_status_check CHECK ((status = ANY (ARRAY['running'::text, 'interrupted'::text, 'completed'::text])))
 );
 
-COMMENT ON TABLE public.replays IS 'Replays of the event log to one consumer. next_offset is where to go on after an interruption.';
+COMMENT ON TABLE public.replays IS 'Replays of the event log to one consumer. next_offset is where to go on after an interruption. Owner: operations.';
 
 COMMENT ON COLUMN public.replays.end_offset IS 'The end of the log when the replay was asked for: what came later reaches the consumer anyway.';
 
@@ -525,6 +631,8 @@ CREATE TABLE public.uploads (
 
 COMMENT ON TABLE public.uploads IS 'Attempts: created, receiving, completing, then completed, aborted or expired. An open one past expires_at is aborted by housekeeping, in S3 too: Lyve does not list active multipart uploads, so s3_upload_id here is the only trace. Owner: storage-gateway.';
 
+COMMENT ON COLUMN public.uploads.s3_upload_id IS 'The multipart upload in S3 while it may hold parts: Lyve lists no active ones, so this is the only trace.';
+
 CREATE TABLE public.usage_ledger (
     id bigint NOT NULL,
     account_id uuid NOT NULL,
@@ -618,9 +726,6 @@ ALTER TABLE ONLY public.agentcache_accounts
     ADD CONSTRAINT agentcache_accounts_previous_api_key_key UNIQUE (previous_api_key);
 
 ALTER TABLE ONLY public.agentcache_assets
-    ADD CONSTRAINT agentcache_assets_account_id_content_hash_key UNIQUE (account_id, content_hash);
-
-ALTER TABLE ONLY public.agentcache_assets
     ADD CONSTRAINT agentcache_assets_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.alembic_version
@@ -690,11 +795,17 @@ CREATE INDEX agentcache_assets_account_idx ON public.agentcache_assets USING btr
 
 CREATE INDEX agentcache_assets_cache_key_idx ON public.agentcache_assets USING btree (cache_key);
 
+CREATE UNIQUE INDEX agentcache_assets_duplicates_idx ON public.agentcache_assets USING btree (account_id, content_hash) WHERE serves_duplicates;
+
 CREATE INDEX agentcache_assets_expiry_idx ON public.agentcache_assets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
 CREATE INDEX agentcache_assets_hash_idx ON public.agentcache_assets USING btree (content_hash);
 
+CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING btree (created_at) WHERE (NOT content_hash_verified);
+
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
+
+CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
 
 CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
 
@@ -706,9 +817,13 @@ CREATE INDEX storage_usage_open_idx ON public.storage_usage USING btree (period_
 
 CREATE INDEX uploads_account_idx ON public.uploads USING btree (account_id, created_at);
 
-CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE (status = ANY (ARRAY['created'::text, 'receiving'::text, 'completing'::text]));
+CREATE INDEX uploads_leftover_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NOT NULL) AND (NOT public.upload_is_open(status)));
+
+CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
 
 CREATE INDEX usage_ledger_account_idx ON public.usage_ledger USING btree (account_id, occurred_at);
+
+CREATE INDEX usage_ledger_reconciled_idx ON public.usage_ledger USING btree (asset_id) WHERE ((kind = 'adjustment'::text) AND (asset_id IS NOT NULL));
 
 CREATE INDEX usage_reservations_account_idx ON public.usage_reservations USING btree (account_id);
 
@@ -718,11 +833,7 @@ CREATE INDEX usage_rollup_queue_account_idx ON public.usage_rollup_queue USING b
 
 CREATE INDEX usage_rollup_queue_hour_idx ON public.usage_rollup_queue USING btree (hour);
 
-CREATE TRIGGER account_usage_show_usage AFTER UPDATE ON public.account_usage FOR EACH ROW WHEN (((round(((old.storage_used_bytes)::numeric / '1000000000'::numeric), 2) <> round(((new.storage_used_bytes)::numeric / '1000000000'::numeric), 2)) OR (round(((old.bandwidth_used_bytes)::numeric / '1000000000'::numeric), 2) <> round(((new.bandwidth_used_bytes)::numeric / '1000000000'::numeric), 2)) OR (old.storage_exceeded <> new.storage_exceeded) OR (old.bandwidth_exceeded <> new.bandwidth_exceeded))) EXECUTE FUNCTION public.show_usage();
-
-CREATE TRIGGER agentcache_accounts_carry_quota AFTER INSERT OR UPDATE OF storage_quota_gb, bandwidth_quota_gb ON public.agentcache_accounts FOR EACH ROW EXECUTE FUNCTION public.carry_quota();
-
-CREATE TRIGGER outbox_notify AFTER INSERT ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION public.notify_outbox();
+CREATE TRIGGER account_usage_show_usage AFTER UPDATE ON public.account_usage FOR EACH ROW WHEN (((old.storage_used_bytes <> new.storage_used_bytes) OR (old.bandwidth_used_bytes <> new.bandwidth_used_bytes) OR (old.storage_quota_bytes <> new.storage_quota_bytes) OR (old.bandwidth_quota_bytes <> new.bandwidth_quota_bytes))) EXECUTE FUNCTION public.show_usage();
 
 CREATE TRIGGER storage_usage_keep_closed_hour AFTER UPDATE ON public.storage_usage FOR EACH ROW WHEN (((old.closed_at IS NOT NULL) AND (new.revision > old.revision))) EXECUTE FUNCTION public.keep_closed_hour();
 
@@ -758,7 +869,182 @@ ALTER TABLE ONLY public.uploads
 ALTER TABLE ONLY public.usage_reservations
     ADD CONSTRAINT usage_reservations_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0007');
+REVOKE ALL ON FUNCTION public.account_of_key_v1(p_api_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.account_of_key_v1(p_api_key text) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) TO jettythunder_chunk_worker;
+
+REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;
+
+REVOKE ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_storage_gateway;
+GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_usage_meter;
+
+REVOKE ALL ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) TO jettythunder_usage_meter;
+
+REVOKE ALL ON FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) TO jettythunder_provisioning;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage TO jettythunder_usage_meter;
+
+GRANT SELECT ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT INSERT(id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
+
+GRANT INSERT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(agentcache_user_ref) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(agentcache_user_ref) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(agentcache_user_ref) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(agentcache_email),UPDATE(agentcache_email) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(agentcache_email) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(agentcache_email) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(agentcache_tier),UPDATE(agentcache_tier) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(agentcache_tier) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(agentcache_tier) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT UPDATE(tier_changed_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(tier_changed_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(tier_changed_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(api_key),UPDATE(api_key) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT INSERT(api_secret),UPDATE(api_secret) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT UPDATE(credential_version) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(credential_version) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(credential_version) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT UPDATE(previous_api_key) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT UPDATE(previous_api_secret) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT UPDATE(previous_valid_until) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
+GRANT INSERT(storage_quota_gb),UPDATE(storage_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(storage_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(storage_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT SELECT(storage_used_gb) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(storage_used_gb),UPDATE(storage_used_gb) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(bandwidth_quota_gb),UPDATE(bandwidth_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(bandwidth_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(bandwidth_quota_gb) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT SELECT(bandwidth_used_gb) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(bandwidth_used_gb),UPDATE(bandwidth_used_gb) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(jetty_speed_enabled),UPDATE(jetty_speed_enabled) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(jetty_speed_enabled) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(jetty_speed_enabled) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(s3_bucket_name) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(s3_bucket_name) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(s3_bucket_name) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT INSERT(s3_prefix) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(s3_prefix) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(s3_prefix) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT UPDATE(folder_created_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(folder_created_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(folder_created_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT SELECT(created_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(created_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT UPDATE(updated_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(updated_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(updated_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT UPDATE(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
+
+GRANT SELECT(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agentcache_assets TO jettythunder_storage_gateway;
+GRANT SELECT ON TABLE public.agentcache_assets TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.asset_cache_keys TO jettythunder_storage_gateway;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.edges TO jettythunder_chunk_worker;
+GRANT SELECT ON TABLE public.edges TO jettythunder_storage_gateway;
+
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_provisioning;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
+GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.object_deletions TO jettythunder_storage_gateway;
+GRANT SELECT ON TABLE public.object_deletions TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.ops_audit TO jettythunder_operations;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO jettythunder_provisioning;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO jettythunder_storage_gateway;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO jettythunder_chunk_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO jettythunder_usage_meter;
+
+GRANT INSERT ON TABLE public.outbox_quarantine TO jettythunder_provisioning;
+GRANT INSERT ON TABLE public.outbox_quarantine TO jettythunder_storage_gateway;
+GRANT INSERT ON TABLE public.outbox_quarantine TO jettythunder_chunk_worker;
+GRANT INSERT ON TABLE public.outbox_quarantine TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rate_limits TO jettythunder_storage_gateway;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.replays TO jettythunder_operations;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.storage_usage TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT ON TABLE public.storage_usage_history TO jettythunder_usage_meter;
+
+GRANT SELECT ON TABLE public.tier_configs TO jettythunder_provisioning;
+GRANT SELECT ON TABLE public.tier_configs TO jettythunder_storage_gateway;
+GRANT SELECT ON TABLE public.tier_configs TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.upload_chunks TO jettythunder_chunk_worker;
+GRANT SELECT ON TABLE public.upload_chunks TO jettythunder_storage_gateway;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.uploads TO jettythunder_storage_gateway;
+GRANT SELECT ON TABLE public.uploads TO jettythunder_chunk_worker;
+GRANT SELECT ON TABLE public.uploads TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT ON TABLE public.usage_ledger TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.usage_prices TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
+
+INSERT INTO public.alembic_version (version_num) VALUES ('0031');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

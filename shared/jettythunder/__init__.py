@@ -1,4 +1,4 @@
-"""What every JettyThunder service shares: contracts, topology, broker, outbox, database, storage and auth."""
+"""What all services share: contracts, broker, outbox, database, object storage, HTTP and lifecycle."""
 
 from importlib.metadata import version
 

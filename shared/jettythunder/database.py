@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
+import re
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from importlib import resources
@@ -45,6 +46,8 @@ _CANCELED = "57014"
 _CONFLICTS = ("40001", "40P01", "23503", "23505", "23P01", "55P03")
 _INVALID_VALUE_CLASS = "22"
 _UNFIT = "A value can't be stored: it is out of range, or of a form that the database does not take."
+
+_WRITES_OUTBOX = re.compile(r"\bINSERT\s+INTO\s+outbox\b", re.IGNORECASE)
 
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -91,10 +94,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server can't be reached.
-            ConfigurationError: the URL's user may not take the role, or the migrations have not made it yet.
+            ConfigurationError: the URL is malformed, its user may not take the role, or the migrations
+                have not made it yet.
         """
         try:
             await self._open()
+        except asyncpg.ClientConfigurationError as error:
+            raise ConfigurationError(
+                f"DATABASE_URL can't be used: {error}. Correct it, then start again."
+            ) from error
         except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
             raise ConfigurationError(
                 f"The database's user can't take the role {self._settings.get('role')}: run "
@@ -168,30 +176,43 @@ class Database:
 
     async def fetch(self, statement: "Statement", arguments: Sequence[object]) -> list[_Record]:
         """Run one statement on any connection, in a transaction of its own."""
+        # Written out, not through _acquired: this is the path of every small request.
+        pool = self._opened()
         with _translated(self):
-            async with self._acquired() as raw:
+            raw = await self._acquire(pool)
+            try:
                 rows = await raw.fetch(statement.sql, *arguments)
+            finally:
+                await pool.release(raw)
         if statement.publishes:
             self._on_publish()
         return rows
 
     @contextlib.asynccontextmanager
     async def _acquired(self) -> AsyncIterator[_Raw]:
-        if self._pool is None:
-            raise DatabaseUnavailable("The database is not open, or is being closed.")
-        pool = self._pool
+        pool = self._opened()
         with _translated(self):
-            try:
-                raw = await pool.acquire(timeout=self._acquire_seconds)
-            except TimeoutError as error:
-                raise DatabaseUnavailable(
-                    f"No database connection became free within {self._acquire_seconds:g} seconds."
-                ) from error
+            raw = await self._acquire(pool)
         try:
             yield raw
         finally:
             with _translated(self):
                 await pool.release(raw)
+
+    def _opened(self) -> "asyncpg.Pool[_Record]":
+        if self._pool is None:
+            raise DatabaseUnavailable("The database is not open, or is being closed.")
+        return self._pool
+
+    async def _acquire(self, pool: "asyncpg.Pool[_Record]") -> _Raw:
+        try:
+            # Not the pool's own time-out, which makes a task for each acquisition.
+            async with asyncio.timeout(self._acquire_seconds):
+                return await pool.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"No database connection became free within {self._acquire_seconds:g} seconds."
+            ) from error
 
     def forget_connections(self) -> None:
         """Replace each connection at its next use: after a fail-over they lead to the wrong server."""
@@ -273,7 +294,11 @@ class Queries:
         loaded: QueryFn = getattr(self._loaded, name)
         parameters = tuple(self._loaded.driver_adapter.var_sorted[name])
         statement = Statement(
-            self._package, name, loaded.sql, parameters, publishes="INTO outbox " in loaded.sql
+            self._package,
+            name,
+            loaded.sql,
+            parameters,
+            publishes=_WRITES_OUTBOX.search(loaded.sql) is not None,
         )
         DECLARED.append((statement, row))
         return statement
@@ -356,9 +381,9 @@ def _translated(database: Database, *, with_values: bool = True) -> Iterator[Non
         if isinstance(translated, InvalidField) and not with_values:
             raise
         raise translated from error
+    except asyncpg.ClientConfigurationError:
+        raise
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        if isinstance(error, ValueError):
-            raise InvalidField(_UNFIT) from error
         raise DatabaseUnavailable from error
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 
 class JettyThunderError(Exception):
-    """Something went wrong on our side. Try again; if it stays, tell us the correlation id."""
+    """Something went wrong on our side. Try again; if it fails again, tell us the correlation id."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -170,7 +170,7 @@ class DeadLettersBusy(JettyThunderError):
 
 
 class ConfigurationError(JettyThunderError):
-    """The service is not configured."""
+    """A setting of the service does not fit the servers or services that it works with."""
 
     code, status, retryable = "configuration_error", 500, False
 

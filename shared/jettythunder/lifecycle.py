@@ -6,7 +6,6 @@ registry closes in the reverse order, so whoever uses a thing is closed before i
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -135,12 +134,13 @@ class Periodic:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run_forever(self) -> None:
+        clock = asyncio.get_running_loop().time
         if not self._at_start:
             await self._pause(self._interval_seconds)
         failures = 0
         while True:
             self._due.clear()
-            began = time.monotonic()
+            began = clock()
             try:
                 wanted = await self._work()
             except Exception as error:
@@ -152,7 +152,7 @@ class Periodic:
             failures = 0
             _runs.labels(self._name, "done").inc()
             pause = self._interval_seconds if wanted is None else wanted
-            await self._pause(max(pause, self._rest_factor * (time.monotonic() - began)))
+            await self._pause(max(pause, self._rest_factor * (clock() - began)))
 
     def _backoff_seconds(self, failures: int) -> float:
         grown: float = _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 16)

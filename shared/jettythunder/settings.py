@@ -17,8 +17,12 @@ class BrokerSettings(EnvironmentSettings):
     """The broker, and what all services declare there alike."""
 
     rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
-    event_log_max_age: str = "30D"
-    event_log_max_bytes: int = 20_000_000_000
+    event_log_max_age: str = Field(
+        default="30D", description="How long the event log keeps events, as RabbitMQ writes it: 30D, 12h"
+    )
+    event_log_max_bytes: int = Field(
+        default=20_000_000_000, description="How large the event log becomes before the oldest events go"
+    )
     retry_delays_seconds: tuple[PositiveFloat, ...] = Field(
         default=(1, 5, 30, 120, 600),
         description="Waits before the delayed attempts at a failed message, as JSON: [1, 5, 30]; "
@@ -51,10 +55,10 @@ class ListenerSettings(EnvironmentSettings):
         default=30, gt=0, description="Longest wait for the whole body of a call that takes JSON"
     )
     http_send_stall_seconds: float = Field(
-        default=30, gt=0, description="How often the progress of a slow reader is looked at"
+        default=30, gt=0, description="How often the progress of a slow reader is checked"
     )
     http_send_min_bytes_per_second: int = Field(
-        default=1024, ge=1, description="A reader that takes less on average is cut off"
+        default=1024, ge=1, description="A reader that takes less on average is disconnected"
     )
     http_keep_alive_seconds: int = Field(
         default=75,
@@ -71,8 +75,10 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
     """What every service needs. Each service's own settings class adds to it."""
 
     database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    sentry_dsn: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least severe log lines that are written"
+    )
+    sentry_dsn: SecretStr | None = Field(default=None, description="Where errors are reported as well")
     jettythunder_ops_token: SecretStr = Field(
         description="Bearer token of operators: metrics and administration"
     )
@@ -86,8 +92,10 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         description="Addresses and networks, separated by commas, whose X-Forwarded-For and "
         "X-Forwarded-Proto are believed; empty believes nobody",
     )
-    database_pool_size: int = Field(default=10, ge=1)
-    shutdown_timeout_seconds: float = Field(default=15, gt=0)
+    database_pool_size: int = Field(default=10, ge=1, description="Connections to the database at most")
+    shutdown_timeout_seconds: float = Field(
+        default=15, gt=0, description="How long handlers may take to finish when the service stops"
+    )
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -100,11 +108,15 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
 class StorageSettings(EnvironmentSettings):
     """Where the objects are: any S3 endpoint, Seagate Lyve Cloud by default."""
 
-    lyve_endpoint: str = "https://s3.lyvecloud.seagate.com"
-    lyve_region: str = "us-east-1"
+    lyve_endpoint: str = Field(
+        default="https://s3.lyvecloud.seagate.com", description="The object storage, any S3 endpoint"
+    )
+    lyve_region: str = Field(default="us-east-1", description="The region that requests are signed for")
     lyve_access_key_id: str = Field(description="Access key of the bucket's owner")
     lyve_secret_access_key: SecretStr = Field(description="Secret of the bucket's owner")
-    lyve_bucket_name: str = "agentcache-assets"
+    lyve_bucket_name: str = Field(
+        default="agentcache-assets", description="The bucket of all accounts; the same for all services"
+    )
     storage_read_connections: int = Field(
         default=256, ge=1, description="Connections to the object storage that bytes are read over at once"
     )

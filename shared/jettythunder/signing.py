@@ -1,4 +1,4 @@
-"""Credentials and signatures. Nothing here logs, and no comparison leaks how far it matched."""
+"""Credentials and signatures. Nothing here logs, and comparisons take constant time."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from jettythunder.errors import LinkExpired, LinkInvalid
 
 
 def secret_digest(secret: str) -> str:
-    """SHA-256, hexadecimal. A plain hash suffices for 256 random-quality bits: no dictionary has them."""
+    """SHA-256, hexadecimal. A plain hash suffices for 256 random-quality bits: they can't be guessed."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -41,14 +41,14 @@ def credentials(master_key: str, *, account_id: UUID, version: int, environment:
 
 
 def _text(raw: bytes) -> str:
-    # Base32 without padding: survives being read aloud, double-clicked and put in a URL.
+    # Base32 without padding: can be read aloud, selected by a double click, and put in a URL.
     return base64.b32encode(raw).decode().rstrip("=").lower()
 
 
 class Signer:
-    """Signs and checks expiring claims: URLs between services, edge tokens, links for players.
+    """Signs and checks expiring claims: URLs between services, and links to streams.
 
-    Each purpose has a key of its own, so a signature made for one door opens no other.
+    Each purpose has a key of its own, so a signature made for one is not valid for another.
     """
 
     def __init__(self, signing_key: str, *, purpose: str) -> None:

@@ -18,7 +18,7 @@ __all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"
 
 causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
-# Last line of defence: call sites don't log secrets, and a slip is still not written.
+# Call sites don't log secrets; where one does by mistake, it is still not written.
 _SECRET_KEYS = ("secret", "token", "password", "authorization", "signature", "api_key", "dsn", "url")
 
 
@@ -85,7 +85,25 @@ def configure(service: str, settings: ServiceSettings) -> None:
         cache_logger_on_first_use=True,
     )
     if settings.sentry_dsn is not None:
-        sentry_sdk.init(settings.sentry_dsn.get_secret_value(), send_default_pii=False, server_name=service)
+        sentry_sdk.init(
+            settings.sentry_dsn.get_secret_value(),
+            send_default_pii=False,
+            server_name=service,
+            # Variables of frames hold credentials, whatever they are called.
+            include_local_variables=False,
+            max_request_body_size="never",
+            before_send=_without_secrets,
+        )
+
+
+def _without_secrets(event: Any, _hint: Any) -> Any:
+    """An event for Sentry without the request's headers and query, which carry credentials and signatures."""
+    request = event.get("request", {})
+    for part in ("headers", "cookies", "query_string", "data", "env"):
+        request.pop(part, None)
+    if "url" in request:
+        request["url"] = str(request["url"]).partition("?")[0]
+    return event
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,4 +1,4 @@
-"""Load over the public doors, which keeps book of what was acknowledged."""
+"""Load over the public API, which records what was acknowledged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Account:
 
 @dataclass
 class Load:
-    """Signs up, uploads, downloads and deletes until it is told to stop, whatever fails.
+    """Signs up, uploads, downloads and deletes until it is stopped, whatever fails.
 
     A call that fails is no finding: servers are being killed. What was acknowledged is what counts.
     """

@@ -24,6 +24,7 @@ from tests.support.infrastructure import (
     running_infrastructure,
     start_services,
 )
+from tests.support.s3 import open_multiparts, opened_s3
 from tests.support.waiting import eventually
 
 from jettythunder.broker.connection import BrokerLink
@@ -39,6 +40,7 @@ SETTLE_SECONDS = 120.0
 ENVIRONMENT = {
     "JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000),
     "UPLOAD_LEASE_SECONDS": "10",
+    "LATE_WRITE_SECONDS": "10",
     "HOUSEKEEPING_INTERVAL_SECONDS": "2",
     "RETRY_DELAYS_SECONDS": "[1, 2, 5, 10, 30]",
     "RATE_LIMIT_MAX_REQUESTS": "1000000",
@@ -111,7 +113,7 @@ async def _kill_in_random_order(
     for _ in range(rounds):
         order = [*SERVERS, *services.names]
         random.shuffle(order)
-        for pair in zip(order[::2], order[1::2], strict=True):
+        for pair in (order[start : start + 2] for start in range(0, len(order), 2)):
             enough = load.uploads + UPLOADS_BETWEEN
             await asyncio.gather(
                 *(asyncio.to_thread(_kill_and_restart, infrastructure, services, name) for name in pair)
@@ -147,6 +149,8 @@ async def _account(
         pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
     )
     amounts = await count_bytes(pool, infrastructure.environment)
+    async with opened_s3(infrastructure.s3) as s3:
+        multiparts = await open_multiparts(s3, infrastructure.s3.bucket)
     users = {account.user: account.account_id for account in load.accounts}
     made = await pool.fetch(
         "SELECT agentcache_user_ref AS user, array_agg(id::text) AS ids FROM agentcache_accounts GROUP BY 1"
@@ -160,6 +164,7 @@ async def _account(
         "assets read back": checked,
         "messages": [asdict(account) for account in messages],
         "bytes": asdict(amounts),
+        "multipart uploads left": len(multiparts),
         "reconciled": await _reconcile(services),
     }
     assert checked > 0, figures
@@ -169,6 +174,7 @@ async def _account(
     assert all(account.is_settled for account in messages), figures
     assert sum(account.dead for account in messages) == 0, figures
     assert amounts.differing_accounts == 0, figures
+    assert multiparts == [], figures
     assert amounts.reservations == 0, figures
     assert amounts.reserved_bytes == 0, figures
     assert figures["reconciled"] == {"accounts": amounts.accounts, "drifting": []}, figures
@@ -186,12 +192,13 @@ async def _reconcile(services: Services) -> dict[str, Any]:
 
 
 async def _is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastructure) -> bool:
-    """Nothing is on its way: no upload open, no event unpublished or unprocessed, no object to delete."""
+    """Nothing is left to do: no upload open, no event unpublished or unprocessed, nothing to delete."""
     left = await pool.fetchrow(
         """
         SELECT (SELECT count(*) FROM outbox) AS outbox,
             (SELECT count(*) FROM uploads WHERE status IN ('created', 'receiving', 'completing')) AS uploads,
             (SELECT count(*) FROM object_deletions) AS deletions,
+            (SELECT count(*) FROM uploads WHERE s3_upload_id IS NOT NULL) AS multiparts,
             (SELECT count(*) FROM usage_reservations) AS reservations
         """
     )

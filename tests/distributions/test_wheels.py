@@ -159,5 +159,5 @@ def test_no_wheel_has_what_belongs_to_the_other(wheels: dict[str, Path]) -> None
 
 def test_the_server_s_wheel_has_the_migrations(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["jettythunder"]).namelist()
-    assert "jettythunder_operators/database/alembic.ini" in names
-    assert "jettythunder_operators/database/migrations/env.py" in names
+    assert "jettythunder_migrations/env.py" in names
+    assert "jettythunder_migrations/versions/provisioning/0001_accounts.sql" in names

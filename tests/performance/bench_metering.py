@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import aio_pika
@@ -34,13 +34,15 @@ from tests.support.infrastructure import (
     running_infrastructure,
     temporary_folder,
 )
+from tests.support.s3 import opened_s3
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.assets import AssetDeletedV1, AssetDownloadedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.uploads import UploadCompletedV1
-from jettythunder.database import Pool
 from usage_meter.messages import USAGE_METER_EVENTS
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LATE_SHARE = 0.10
 TWICE_SHARE = 0.05
@@ -48,6 +50,7 @@ PUBLISH_AT_ONCE = 2_000
 POLL_SECONDS = 0.5
 ROLL_UP_SECONDS = 1_800
 HOUR_US = 3_600_000_000
+QUOTA_BYTES = 100_000 * 10**9
 
 _NEW_ACCOUNTS = """
 INSERT INTO agentcache_accounts (agentcache_user_id, agentcache_user_ref, agentcache_email, agentcache_tier,
@@ -201,10 +204,8 @@ class Month:
 
 async def make_accounts(pool: Pool, count: int) -> list[UUID]:
     """Accounts with room for everything."""
-    rows = await pool.fetch(
-        _NEW_ACCOUNTS,
-        count,
-    )
+    rows = await pool.fetch(_NEW_ACCOUNTS, count)
+    await pool.execute("SELECT set_quotas_v1(id, $1, $1) FROM agentcache_accounts", QUOTA_BYTES)
     return [row["id"] for row in rows]
 
 
@@ -311,9 +312,10 @@ def table(figures: Figures) -> str:
 async def run(servers: Infrastructure, folder: Path, *, events: int, accounts: int, seed: int) -> Figures:
     """Everything, on servers that nobody else uses."""
     async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=2) as pool:
-        # A first start makes the queues.
+        async with opened_s3(servers.s3) as s3:
+            # The meter is ready where its bucket is.
+            await s3.create_bucket(Bucket=servers.s3.bucket)
         starter = ServiceStarter(servers, folder)
-        starter("usage-meter").terminate()
         month = Month(await make_accounts(pool, accounts), events, seed=seed)
         progress.print(f"Making {events:,} events …", highlight=False)
         messages = month.messages()

@@ -24,10 +24,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import aioboto3
 import aiohttp
 import psutil
-from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
 from tests.support.infrastructure import (
@@ -37,6 +35,7 @@ from tests.support.infrastructure import (
     start_services,
     temporary_folder,
 )
+from tests.support.s3 import opened_s3
 
 MEGABYTE = 1_000_000
 SMALL_BYTES = 10_000
@@ -142,7 +141,7 @@ class Bench:
         asyncio.run(self._single_put(path))
 
     async def _single_put(self, path: Path) -> None:
-        async with _client(self.s3) as s3:
+        async with opened_s3(self.s3) as s3:
             params = {"Bucket": self.s3.bucket, "Key": f"bench/{path.name}.put"}
             url = await s3.generate_presigned_url("put_object", Params=params)
         _run(["curl", "-sS", "--fail", "-T", str(path), url])
@@ -196,7 +195,7 @@ class Bench:
             return await _rate(put, count)
 
     async def _small_direct(self, count: int) -> float:
-        async with _client(self.s3) as s3:
+        async with opened_s3(self.s3) as s3:
 
             async def put(_: int) -> None:
                 await s3.put_object(
@@ -216,20 +215,6 @@ async def _rate(put: Callable[[int], Any], count: int) -> float:
     started = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(SMALL_CONCURRENCY)))
     return count / (time.perf_counter() - started)
-
-
-def _client(s3: S3Access) -> Any:
-    session = aioboto3.Session(
-        aws_access_key_id=s3.access_key_id,
-        aws_secret_access_key=s3.secret_access_key,
-        region_name=s3.region,
-    )
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        request_checksum_calculation="when_required",
-    )
-    return session.client("s3", endpoint_url=s3.endpoint, config=config)
 
 
 def _aws(s3: S3Access, *arguments: str) -> None:

@@ -12,7 +12,7 @@ LONG_FOLDERS = (
     "tests/chaos",
     "tests/integration/storage_gateway",
     "tests/e2e",
-    "tests/integration/backbone",
+    "tests/integration/messaging",
     "tests/integration/edges",
     "tests/integration/usage_meter",
     "tests/integration/operations",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import configparser
 import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -17,10 +15,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 from tests.support.infrastructure import Infrastructure, Services
+from tests.support.s3 import open_multiparts, opened_s3
 from tests.support.waiting import eventually
 
 from jettythunder.settings import StorageSettings
-from jettythunder.storage import Storage
+from jettythunder.storage import ListedPart, Storage
 
 BOUNDARY = "----jettythunder-test"
 ANSWER_SECONDS = 120.0
@@ -170,15 +169,11 @@ class Backstage:
         self,
         pool: asyncpg.Pool[asyncpg.Record],
         storage: Storage,
-        http: httpx.AsyncClient,
-        environment: Mapping[str, str],
-        s3_folder: Path,
+        s3: Any,
     ) -> None:
-        self._s3_folder = s3_folder
         self.pool = pool
         self.storage = storage
-        self._http = http
-        self._environment = environment
+        self._s3 = s3
 
     async def usage(self, tenant: Tenant) -> dict[str, int]:
         """The account's counters."""
@@ -218,25 +213,17 @@ class Backstage:
         assert row is not None
         return row
 
-    async def parts(self, tenant: Tenant) -> list[str]:
-        """The keys of the parts that the object storage holds for the account, whatever belongs to them.
+    async def multiparts(self, tenant: Tenant) -> list[tuple[str, str]]:
+        """Key and id of the account's multipart uploads that the object storage has open."""
+        return await open_multiparts(self._s3, self.storage.bucket, prefix=tenant.s3_prefix)
 
-        S3 lists the parts of known uploads only, so the container server underneath is asked: it finds a
-        container where its partition's folder is.
-        """
-        folder = self._s3_folder
-        port = _port(folder / "etc" / "container.conf")
-        account = self._environment["LYVE_ACCESS_KEY_ID"].partition(":")[0]
-        container = f"AUTH_{account}/{self.storage.bucket}+segments"
-        for partition in (folder / "node").glob("*/containers/*"):
-            place = f"{partition.parent.parent.name}/{partition.name}"
-            listing = await self._http.get(
-                f"http://127.0.0.1:{port}/{place}/{container}",
-                params={"prefix": tenant.s3_prefix, "format": "json"},
-            )
-            if listing.status_code == 200:
-                return [item["name"] for item in listing.json()]
-        return []
+    async def parts(self, tenant: Tenant) -> list[ListedPart]:
+        """The parts of those."""
+        return [
+            part
+            for key, upload_id in await self.multiparts(tenant)
+            for part in await self.storage.list_parts(key, upload_id)
+        ]
 
     async def holds_exactly(
         self, tenant: Tenant, *assets: Mapping[str, Any], timeout_seconds: float = SETTLE_SECONDS
@@ -280,16 +267,10 @@ class Backstage:
                 == 0
             )
             assert await self.objects(tenant) == sizes
-            assert [part for part in await self.parts(tenant) if not part.startswith(tuple(sizes))] == []
+            assert await self.multiparts(tenant) == []
             return True
 
         await eventually(settled, timeout_seconds=timeout_seconds, poll_seconds=0.1)
-
-
-def _port(configuration: Path) -> str:
-    parsed = configparser.ConfigParser(interpolation=None)
-    parsed.read(configuration)
-    return parsed["DEFAULT"]["bind_port"]
 
 
 @dataclass(frozen=True)
@@ -329,8 +310,9 @@ async def opened_world(infrastructure: Infrastructure, services: Services) -> As
         async with (
             httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=httpx.Limits(max_connections=200)) as http,
             asyncpg.create_pool(environment["DATABASE_URL"], min_size=1, max_size=4) as pool,
+            opened_s3(infrastructure.s3) as s3,
         ):
-            backstage = Backstage(pool, storage, http, environment, infrastructure.stack.layout.s3)
+            backstage = Backstage(pool, storage, s3)
             yield World(http, backstage, services.base_url, environment)
     finally:
         await storage.close()

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
-from python_multipart.multipart import parse_options_header
+from werkzeug.http import parse_options_header
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Gateway:
     async def _upload(self, request: web.Request) -> web.Response:
         async for part in await request.multipart():
             assert not isinstance(part, type(None))
-            _, options = parse_options_header(part.headers["Content-Disposition"].encode())
-            if options[b"name"] == b"file":
+            _, options = parse_options_header(part.headers["Content-Disposition"])
+            if options["name"] == "file":
                 content = bytes(await part.read())  # type: ignore[union-attr]
-                stored = self.assets[self.add(options[b"filename"].decode(), content)]
+                stored = self.assets[self.add(options["filename"], content)]
                 return web.json_response({"success": True, "asset": stored.record}, status=201)
         raise web.HTTPBadRequest
 

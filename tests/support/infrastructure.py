@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -127,16 +127,21 @@ class Infrastructure:
             self.containers[role].start()
         self.stack.start_role_programs(self.stack.roles[role])
 
-    @contextmanager
-    def empty_database(self) -> Iterator[str]:
+    def empty_database(self) -> AbstractContextManager[str]:
         """A database without tables, by its URL; it is dropped afterwards."""
-        name = f"test_{random.getrandbits(64):x}"
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            try:
-                yield f"{self.database_url.rpartition('/')[0]}/{name}"
-            finally:
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        return empty_database(self.database_url)
+
+
+@contextmanager
+def empty_database(database_url: str) -> Iterator[str]:
+    """A database without tables beside this one, by its URL; it is dropped afterwards."""
+    name = f"test_{random.getrandbits(64):x}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield f"{database_url.rpartition('/')[0]}/{name}"
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE|PATCH) (\S+) HTTP/1\.1\r\n")
+_ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _CHUNK = re.compile(r"/chunks/(\d+)$")
 _PART = re.compile(r"[?&]partNumber=(\d+)")
 _BUFFER_BYTES = 64 * 1024
@@ -60,6 +61,7 @@ class Link:
     ) -> None:
         self.target = target
         self.requests: list[str] = []
+        self.statuses: list[int] = []
         self.forwarded_bytes = 0
         self.flips_left = 0
         self.hang_ups_left = 0
@@ -98,6 +100,7 @@ class Link:
     def forget(self) -> None:
         """Forget what passed until now."""
         self.requests.clear()
+        self.statuses.clear()
         self.forwarded_bytes = 0
         self.span = None
 
@@ -186,6 +189,8 @@ class Link:
     async def _back(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await answers.read(_BUFFER_BYTES):
             await self._flowing.wait()
+            if match := _ANSWER.match(piece):
+                self.statuses.append(int(match.group(1)))
             await asyncio.sleep(self._rtt_seconds / 2)
             writer.write(piece)
             await writer.drain()

@@ -85,6 +85,6 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
     if yes:
         return
     if as_json:
-        raise typer.BadParameter("With --json nobody is asked: add --yes.")
+        raise typer.BadParameter("With --json no question is asked: add --yes.")
     if not typer.confirm(plain(question)):
         raise Declined

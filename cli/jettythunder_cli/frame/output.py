@@ -61,5 +61,5 @@ def print_document(value: Any) -> None:
 
 
 def progress(*columns: ProgressColumn, hidden: bool = False, console: Console = output) -> Progress:
-    """A progress display that vanishes at its end."""
+    """A progress display that is removed at its end."""
     return Progress(*columns, console=console, transient=True, disable=hidden)

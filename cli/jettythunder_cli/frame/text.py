@@ -45,7 +45,7 @@ def speed_text(bytes_per_second: float) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number with as many decimals as it deserves: 250, 25.3, 2.53, 0.03."""
+    """A number with about three significant digits: 250, 25.3, 2.53, 0.03."""
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -131,7 +131,7 @@ class ApiOperations:
         self._post(path, {"body": body, "consumer": consumer})
 
     def discard(self, selection: Selection, *, why: str, on_progress: Callable[[int], None]) -> int:
-        """Take dead letters away for good; the service answers at the end."""
+        """Remove dead letters; the service answers at the end."""
         body = {"selection": _selection_body(selection), "why": why}
         count = int(self._post("/dead-letters/discard", body)["discarded"])
         on_progress(count)

@@ -121,7 +121,7 @@ class DirectOperations:
         self._run(self._dead_letters.edit_and_retry(message_id, body, who=self._who, consumer=consumer))
 
     def discard(self, selection: Selection, *, why: str, on_progress: Callable[[int], None]) -> int:
-        """Take dead letters away for good."""
+        """Remove dead letters."""
         discarding = self._dead_letters.discard(selection, why=why, who=self._who, on_progress=on_progress)
         return self._run(discarding)
 

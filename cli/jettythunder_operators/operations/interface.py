@@ -47,7 +47,7 @@ class Operations(Protocol):
     def replay(
         self, to: str, wanted: EventFilter, *, rate: float | None, on_progress: Callable[[Replay], None]
     ) -> Replay:
-        """Replay events, and return when the last is delivered; progress is told from the beginning on."""
+        """Replay events, and return when the last is delivered; progress is reported from the start on."""
         ...
 
     def resume(self, replay_id: UUID, *, on_progress: Callable[[Replay], None]) -> Replay:
@@ -79,5 +79,5 @@ class Operations(Protocol):
         ...
 
     def discard(self, selection: Selection, *, why: str, on_progress: Callable[[int], None]) -> int:
-        """Take dead letters away for good; how many were."""
+        """Remove dead letters; how many were."""
         ...

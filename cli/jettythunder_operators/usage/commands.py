@@ -124,7 +124,7 @@ def _percent(taken: int, quota: int) -> str:
     """The share in per cent, rounded down: 100.0 is shown where nothing is left."""
     if quota == 0:
         return "100.0" if taken > 0 else "0.0"
-    return str(Decimal(taken * 1000 // quota) / 10)
+    return f"{taken * 1000 // quota / 10:.1f}"
 
 
 def _show_entries(entries: list[dict[str, Any]]) -> None:

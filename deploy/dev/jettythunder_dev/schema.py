@@ -13,7 +13,7 @@ from psycopg import sql
 from jettythunder_dev.errors import StackError
 from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.packages import find_postgres
-from jettythunder_migrations import MigrationError, migrate
+from jettythunder_migrations import FOLDER, MigrationError, migrate
 
 SCHEMA = REPOSITORY / "deploy" / "database" / "schema.sql"
 
@@ -25,21 +25,7 @@ _HEADER = """\
 -- Functions come before the tables they name.
 SET check_function_bodies = false;
 
--- Each service works as a role of its own; roles belong to the whole server, so they may be there already.
-DO $$
-DECLARE
-    role TEXT;
-BEGIN
-    FOREACH role IN ARRAY ARRAY['provisioning', 'storage_gateway', 'chunk_worker', 'usage_meter', 'operations'] LOOP
-        role := 'jettythunder_' || role;
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
-        END IF;
-        IF NOT pg_has_role(current_user, role, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO CURRENT_USER', role);
-        END IF;
-    END LOOP;
-END $$;
+-- Each service works as a role of its own.
 """
 _SEEDED = ("tier_configs", "usage_prices", "alembic_version")
 
@@ -75,7 +61,13 @@ def dump_schema(database_url: str) -> str:
     rows = subprocess.run(
         [*shared, "--data-only", "--column-inserts", *tables], capture_output=True, text=True, check=True
     ).stdout
-    return f"{_HEADER}\n{_comparable(structure)}\n\n{_comparable(rows)}\n"
+    return f"{_HEADER}{_roles()}\n\n{_comparable(structure)}\n\n{_comparable(rows)}\n"
+
+
+def _roles() -> str:
+    """The statement that makes the services' roles: a dump has their rights, and not the roles."""
+    migration = (FOLDER / "versions" / "messaging" / "0008_roles.sql").read_text(encoding="utf-8")
+    return migration[migration.index("DO $$") : migration.index("END $$;") + len("END $$;")]
 
 
 def _comparable(dumped: str) -> str:

@@ -7,9 +7,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from jettythunder_dev.layout import REPOSITORY, Layout, read_template
 from jettythunder_dev.programs import Program
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
 
 GATEWAY = "storage-gateway"
 SERVICE_PRIORITY = 50
@@ -26,10 +30,15 @@ class ServiceKind:
     url_variable: str | None = None
     scales: bool = False
 
-    def variables(self) -> frozenset[str]:
-        """The environment variables that the service reads: the fields of its settings class."""
+    def settings_class(self) -> type[BaseSettings]:
+        """The class whose fields are the environment variables that the service reads."""
         module, _, name = self.settings.partition(":")
-        return frozenset(field.upper() for field in getattr(import_module(module), name).model_fields)
+        settings: type[BaseSettings] = getattr(import_module(module), name)
+        return settings
+
+    def variables(self) -> frozenset[str]:
+        """The environment variables that the service reads."""
+        return frozenset(field.upper() for field in self.settings_class().model_fields)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class StackOptions:
 
     `environment` is the user's, `os.environ` by default. `gateway_port` and `workers` default to GATEWAY_PORT
     and to what ran before. With `first_port` all ports are taken from there upwards, the gateway's too.
-    `autorestart=False` leaves a program that died dead, for tests that kill.
+    `autorestart=False` does not start a program again that has ended, for tests that kill.
     """
 
     data_dir: Path | None = None

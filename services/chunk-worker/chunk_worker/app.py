@@ -45,7 +45,7 @@ def create_app() -> FastAPI:
         streamed_paths=("/edge/uploads/",),
     )
     app.include_router(router)
-    # Any origin may: no cookie admits anyone, a chunk's token does.
+    # Any origin may send chunks: a chunk's token gives access, never a cookie.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

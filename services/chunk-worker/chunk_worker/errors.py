@@ -4,7 +4,7 @@ from jettythunder.errors import JettyThunderError
 
 
 class EdgeBusy(JettyThunderError):
-    """All of the edge's room for chunks in flight is taken. Try again shortly, or another edge now."""
+    """The edge holds as many bytes of chunks as it may. Try again shortly, or another edge now."""
 
     code, status, retryable = "edge_busy", 503, True
 

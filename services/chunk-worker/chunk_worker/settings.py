@@ -15,11 +15,18 @@ def _own_name() -> str:
 class Settings(ServiceSettings, StorageSettings):
     """What a chunk-worker reads from the environment."""
 
-    jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and edge tokens")
-    edge_id: str = Field(
-        default_factory=_own_name, min_length=1, max_length=100, description="Name of this edge, unique"
+    jettythunder_signing_key: SecretStr = Field(
+        min_length=32, description="What the gateway signs edge tokens with; the same for both"
     )
-    edge_region: str = Field(default="local", min_length=1, max_length=100)
+    edge_id: str = Field(
+        default_factory=_own_name,
+        min_length=1,
+        max_length=100,
+        description="Name of this edge, unique; by default the host and the process id",
+    )
+    edge_region: str = Field(
+        default="local", min_length=1, max_length=100, description="The region that the list of edges shows"
+    )
     edge_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/]+",
@@ -35,7 +42,7 @@ class Settings(ServiceSettings, StorageSettings):
         default=64, ge=1, description="Chunks that one account may have in flight at this edge"
     )
     edge_min_bytes_per_second: int = Field(
-        default=1024, ge=0, description="A chunk that arrives slower than this is given up"
+        default=1024, ge=0, description="A chunk that arrives slower than this is ended"
     )
     edge_late_seconds: float = Field(
         default=60, ge=0, description="How long after its token's expiry a chunk may still arrive"

@@ -42,7 +42,7 @@ class Operations:
 
 
 class BrokerLog:
-    """The event log over a connection of its own for each use, so that a restarted broker is no matter."""
+    """The event log over a connection of its own for each use, so it works after the broker was restarted."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""The errors of operations."""
+"""Errors that only operations raises."""
 
 from jettythunder.errors import JettyThunderError, NotFound
 
@@ -28,7 +28,7 @@ class ReplayNotFound(NotFound):
 
 
 class ReplayNotResumable(JettyThunderError):
-    """The replay is completed, or runs. One whose process died can be resumed after a minute of silence."""
+    """The replay is completed, or runs. One that crashed can be resumed after a minute of silence."""
 
     code, status, retryable = "replay_not_resumable", 409, False
 

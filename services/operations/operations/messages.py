@@ -1,7 +1,5 @@
-"""The messages of operations."""
+"""The messages of operations: it publishes others' again and sends none of its own."""
 
 from jettythunder.broker.topology import ServiceMessages
-from jettythunder.contracts.accounts import RotateCredentialsV1
 
-# The command is for operators to send; no service of ours asks for it.
-MESSAGES = ServiceMessages(service="operations", sends=(RotateCredentialsV1,))
+MESSAGES = ServiceMessages(service="operations")

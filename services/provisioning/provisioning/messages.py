@@ -30,7 +30,5 @@ MESSAGES = ServiceMessages(
     sends=(AccountProvisionedV1, AccountTierChangedV1, AccountCredentialsRotatedV1),
     external={
         "agentcache": (UserSignedUpV1, UserTierChangedV1, MultimodalCacheEnabledV1),
-        # Whoever operates the system; no service of ours asks for these.
-        "operators": (RotateCredentialsV1, SuspendAccountV1, ResumeAccountV1),
     },
 )

@@ -1,4 +1,4 @@
-"""The gateway's own errors: stable code, sentence, HTTP status, and whether a repetition may succeed."""
+"""Errors that only the gateway raises: the sentence, stable code, HTTP status, and whether to repeat."""
 
 from jettythunder.errors import JettyThunderError, NotFound
 
@@ -112,7 +112,7 @@ class TooManyStreams(JettyThunderError):
 
 
 class GatewayBusy(JettyThunderError):
-    """All of the gateway's room for uploads in flight is taken. Nothing was stored; try again shortly."""
+    """The gateway holds as many bytes of uploads as it may. Nothing was stored; try again shortly."""
 
     code, status, retryable = "gateway_busy", 503, True
 

@@ -1,4 +1,4 @@
-"""What nobody else finishes: uploads whose gateway died, assets whose time is over, objects left behind.
+"""Periodic clean-up: uploads whose gateway stopped, assets that have expired, objects that are left over.
 
 Any number of gateways run it at once: each row is locked or claimed by the one that works on it.
 """

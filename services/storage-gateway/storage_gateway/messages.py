@@ -1,4 +1,4 @@
-"""What the storage-gateway sends and takes over the broker."""
+"""What the storage-gateway receives and sends."""
 
 from jettythunder.broker import topology
 from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
@@ -17,6 +17,9 @@ MESSAGES = ServiceMessages(
     sends=(
         accounts.ProvisionAccountV1,
         accounts.ChangeTierV1,
+        accounts.RotateCredentialsV1,
+        accounts.SuspendAccountV1,
+        accounts.ResumeAccountV1,
         uploads.UploadChunkV1,
         assets.VerifyAssetV1,
         uploads.UploadCreatedV1,

@@ -12,70 +12,94 @@ from jettythunder.settings import ServiceSettings, StorageSettings
 class Settings(ServiceSettings, StorageSettings):
     """What the storage-gateway reads from the environment."""
 
-    jettythunder_signing_key: SecretStr = Field(min_length=32, description="Signs links and internal URLs")
+    jettythunder_signing_key: SecretStr = Field(
+        min_length=32, description="Signs links, edge tokens and internal URLs"
+    )
     agentcache_webhook_secret: SecretStr = Field(description="Bearer token AgentCache calls with")
-    jettythunder_api_url: str = "http://localhost:3000/api/agentcache"
+    jettythunder_api_url: str = Field(
+        default="http://localhost:3000/api/agentcache",
+        description="Where callers reach the gateway, with AgentCache's path; links are made with it",
+    )
     gateway_internal_url: str = Field(
         default="http://127.0.0.1:3000", description="Where chunk-workers reach this very instance"
     )
-    spool_dir: Path = Path(tempfile.gettempdir())
+    spool_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()),
+        description="Where chunks wait for workers; by default the system's folder for temporary files",
+    )
     spool_budget_bytes: int = Field(
-        default=1_000_000_000, ge=20_000_000, description="Bytes of uploads held at once; two chunks at least"
+        default=1_000_000_000,
+        ge=20_000_000,
+        description="Bytes of chunks that arrive or wait for workers at most; two chunks at least",
     )
     spool_account_share: float = Field(
-        default=0.5, gt=0, le=1, description="Most of the spool that one account's uploads hold"
+        default=0.5, gt=0, le=1, description="The share of those bytes that one account may hold at most"
     )
-    uploads_at_once: int = Field(default=500, ge=1, description="Form uploads under way at once")
+    uploads_at_once: int = Field(default=500, ge=1, description="Form uploads under way at once at most")
     uploads_per_account: int = Field(
-        default=100, ge=1, description="Form uploads that one account may have under way at once"
+        default=100, ge=1, description="Form uploads of one account under way at once at most"
     )
     upload_admission_seconds: float = Field(
         default=10, gt=0, description="Longest wait of a new upload for room in the spool"
     )
     upload_min_bytes_per_second: int = Field(
-        default=1024, ge=0, description="An upload that arrives slower than this is given up"
+        default=1024, ge=0, description="A form upload that arrives slower than this is ended"
     )
     upload_max_seconds: float = Field(
-        default=43_200, gt=0, description="Longest that a form upload may take to arrive"
+        default=43_200, gt=0, description="Longest time that a form upload may take to arrive"
     )
     max_session_chunk: int = Field(
         default=64 * 1024 * 1024,
         ge=5 * 1024 * 1024,
-        description="Most bytes that clients may wish for as chunk size; files of many TB get what keeps "
-        "10,000 chunks",
+        description="Largest chunk size in bytes that a client may ask for; larger files than 10,000 of "
+        "these get larger chunks",
     )
     streams_per_account: int = Field(
-        default=100, ge=1, description="Streams that one account may have under way at once"
+        default=100, ge=1, description="Streams of one account under way at once at most"
     )
     streams_per_link: int = Field(
-        default=50, ge=1, description="Streams that one signed link may have under way at once"
+        default=50, ge=1, description="Streams by one signed link under way at once at most"
     )
-    chunks_in_flight_per_upload: int = Field(default=6, ge=1)
-    jettyspeed_enabled: bool = True
+    chunks_in_flight_per_upload: int = Field(
+        default=6, ge=1, description="Chunks of one form upload that are held at once"
+    )
+    jettyspeed_enabled: bool = Field(default=True, description="Whether upload sessions are offered at all")
     jettyspeed_direct: bool = Field(
         default=False, description="Whether clients may send chunks straight to the object storage"
     )
     session_seconds: int = Field(
-        default=86_400, ge=60, description="An idle upload session is given up after"
+        default=86_400, ge=60, description="How long after tokens were last asked for a session expires"
     )
-    edge_token_seconds: int = Field(default=900, ge=10)
+    edge_token_seconds: int = Field(
+        default=900, ge=10, description="How long a chunk's token and its direct URL are valid"
+    )
     agentcache_api_url: str = Field(
         default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
     )
-    jettyspeed_chunk_size_mb: int = Field(default=10, ge=6, le=5000)
-    rate_limit_window_ms: int = Field(default=60_000, ge=1)
-    rate_limit_max_requests: int = Field(default=1_000, ge=1)
-    provision_timeout_seconds: float = 10
+    jettyspeed_chunk_size_mb: int = Field(
+        default=10, ge=6, le=5000, description="Chunk size in MB, where a client asks for none"
+    )
+    rate_limit_window_ms: int = Field(
+        default=60_000, ge=1, description="Window of the rate limit by address, for requests of no account"
+    )
+    rate_limit_max_requests: int = Field(
+        default=1_000, ge=1, description="Requests of one address in that window at most"
+    )
+    provision_timeout_seconds: float = Field(
+        default=10, description="Longest wait for provisioning's answer to a command"
+    )
     chunk_timeout_seconds: float = Field(default=180, description="Longest wait for one chunk to be stored")
     receive_timeout_seconds: float = Field(default=30, description="Longest silence of an uploading client")
     upload_lease_seconds: int = Field(
-        default=300, description="An upload whose gateway died is given up after"
+        default=300, description="How long after its gateway stopped a form upload expires"
     )
-    housekeeping_interval_seconds: float = 15
+    housekeeping_interval_seconds: float = Field(
+        default=15, description="How often expired uploads, expired assets and leftovers are removed"
+    )
     late_write_seconds: int = Field(
         default=300,
         ge=0,
-        description="How long after the end of an upload a write that was under way may still land",
+        description="How long after an upload's end the object storage may still finish a write of it",
     )
     verify_seconds: float = Field(
         default=10, gt=0, description="How often the claimed hash of one asset is verified"
@@ -83,7 +107,9 @@ class Settings(ServiceSettings, StorageSettings):
     verify_timeout_seconds: float = Field(
         default=120, gt=0, description="Longest wait for one asset's hash to be computed"
     )
-    download_link_seconds: int = Field(default=300, ge=1, le=604_800)
+    download_link_seconds: int = Field(
+        default=300, ge=1, le=604_800, description="How long a download link is valid at most, and by default"
+    )
     jettyspeed_cdn_url: str | None = Field(
         default=None, pattern=r"^https?://[^\s/]+", description="The desktop CDN that links lead to as well"
     )

@@ -1,4 +1,4 @@
-"""The usage-meter's own errors."""
+"""Errors that only the usage-meter raises."""
 
 from jettythunder.errors import JettyThunderError
 

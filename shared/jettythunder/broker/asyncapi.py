@@ -103,7 +103,7 @@ def _describe_sending(
 
 
 def _replies(broker: RabbitBroker) -> Iterator[tuple[str, list[type[BaseModel]]]]:
-    """What each queue's handlers answer with; a command's caller is told of failures, too."""
+    """What each queue's handlers answer with; a command is answered with its failure, too."""
     for subscriber in _subscribers(broker):
         returned = {
             get_type_hints(call.dependant.call).get("return") for call in subscriber.calls if call.dependant

@@ -216,7 +216,7 @@ class BatchConsumer(Generic[Item]):
                 raise UnknownEventType(f"{self._queue.name} has no parser for {event.type[:100]!r}.")
             return _Decoded(message, event, parse(event))
         except Exception as error:
-            # Whatever it was: a message without a trace here would be acknowledged with those around it.
+            # Whatever failed: a message that is not kept here would be acknowledged with those around it.
             return _Failed(message, error, event)
 
     async def _process(
@@ -231,7 +231,7 @@ class BatchConsumer(Generic[Item]):
         if not failed and not failures.unsettled:
             await channel.basic_ack(_tag(batch[-1].message), multiple=True)
             return
-        # A tag that stands for all before it would take the failed ones along.
+        # An acknowledgement of all up to a tag would include the failed ones.
         kept = {_tag(each.message) for each in failed}
         for arrived in batch:
             if _tag(arrived.message) not in kept:

@@ -27,8 +27,8 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
 Opened = Callable[[AbstractChannel], Awaitable[None]]
 
 
-# The broker writes down which quorum queues and streams it has up to a second after it made them. Killed
-# before, it comes back without them.
+# The broker writes down which quorum queues and streams it has up to a second after it made them. If it
+# crashes before, it comes back without them.
 _REGISTER_SECONDS = 2.0
 
 
@@ -73,7 +73,7 @@ class BrokerLink:
         except BrokerUnavailable as error:
             raise type(error) from error
         except asyncio.CancelledError:
-            # The link was closed under a caller who is not cancelled himself.
+            # The link was closed while this caller waited, who was not cancelled.
             if attempt.cancelled():
                 raise BrokerUnavailable from None
             raise

@@ -3,14 +3,14 @@
 A quorum queue delivers from its oldest message on, and can't skip one: what is to stay goes back, or is held.
 So a queue that fits into one window is held, and goes back to its places if nothing was removed. Else the
 messages that stay move behind the others, window by window and in their order, until the fence that was
-written at the beginning comes by: then all are where they were, with what has newly arrived among them.
+written at the beginning arrives: then all are where they were, with what has newly arrived among them.
 
 Guarantees given here:
 
 * A dead letter leaves its queue only when it is removed, or after the queue has confirmed its copy. Should
   this process die, nothing is lost, and one window at most is there twice.
 * No more than a window is held, here and in the broker.
-* One at a time works on a queue, so nobody sees half of it.
+* One at a time works on a queue, and the others are refused.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class DeadLetterQueue:
             await _wait_until_unused(self._publishing, self._name)
 
     async def _take_window(self) -> None:
-        """Take messages until the window is full, or the fence comes by."""
+        """Take messages until the window is full, or the fence arrives."""
         while len(self._window) < self._window_size and not self._is_at_end:
             with _translated():
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -150,7 +150,7 @@ class DeadLetterQueue:
                 if message.type != topology.DEAD_LETTER_FENCE:
                     self._window.append(_Held(message, _read(message)))
                     continue
-                # One with another id was left by somebody whose process died.
+                # One with another id was left by a process that crashed.
                 await message.ack()
                 self._is_at_end = message.message_id == self._fence
 

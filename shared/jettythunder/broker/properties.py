@@ -74,7 +74,7 @@ def _text(value: bytes) -> tuple[int, str]:
 def _table(value: bytes) -> tuple[int, FieldTable]:
     try:
         return decode.field_table(value)
-    except Exception:  # RecursionError, OverflowError: the publisher chooses
+    except Exception:  # RecursionError, OverflowError: whatever a publisher can cause
         (length,) = _LENGTH.unpack_from(value)
         end = length + 4
         return end, {**dict(_readable(value[4:end])), UNDECODABLE: "headers"}
@@ -96,7 +96,7 @@ def _readable(entries: bytes) -> Iterator[tuple[str, FieldValue]]:
 def _size(kind: bytes, value: bytes) -> int:
     if kind in _SIZES:
         return _SIZES[kind]
-    # Strings, arrays and tables begin with their length. Behind a kind that nobody knows all is unknown.
+    # Strings, arrays and tables begin with their length; after an unknown kind the rest can't be decoded.
     return 4 + int(_LENGTH.unpack_from(value)[0]) if kind in (b"S", b"A", b"F", b"x") else len(value)
 
 

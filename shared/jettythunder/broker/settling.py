@@ -154,7 +154,7 @@ class Settler:
         if isinstance(error, UnknownEventType):
             return delays[-1] if waits else None
         if waits:
-            # About as long again as it has waited already, so that an outage does not keep us busy.
+            # About as long again as it has waited already, so that a long outage costs few attempts.
             elapsed_ms = failing_for / timedelta(milliseconds=1)
             return max((delay for delay in delays if delay <= elapsed_ms), default=delays[0])
         return delays[attempts - 1] if is_retryable(error) and attempts <= len(delays) else None

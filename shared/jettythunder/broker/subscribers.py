@@ -195,7 +195,7 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
     ) -> bool:
-        """Settle the message; True: whatever was raised is dealt with."""
+        """Settle the message; True, since what was raised has been handled."""
         if exc_val is not None and not isinstance(exc_val, Exception):
             # The process stops: nothing is waited for.
             await self._hand_back()
@@ -267,7 +267,7 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         return small_count(self._message.headers.get("x-delivery-count"))
 
     async def _hand_back(self) -> None:
-        # On a channel that is closed the message is on its way back already.
+        # A channel that is closed has given the message back already.
         with contextlib.suppress(Exception):
             await self._message.nack(requeue=True)
 

@@ -27,7 +27,7 @@ class Payload(BaseModel):
 
     @property
     def about(self) -> str:
-        """The subject: what the message is about. Messages of one subject keep their order."""
+        """The subject: what the message is about. Events of one subject are published in their order."""
         raise TypeError(f"{type(self).__name__} names no subject")
 
 

@@ -17,6 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
+from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -27,7 +28,7 @@ _MAX_BODY_BYTES = 1024 * 1024
 _READINESS_SECONDS = 1.0
 
 # What readiness calls the things that services register, where that is not the name of their class.
-_CHECK_NAMES = {"Messaging": "broker", "BatchConsumer": "consumer"}
+_CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
 
 
 def create_app(
@@ -70,6 +71,7 @@ def create_app(
         seconds=read.http_body_seconds,
         streamed_paths=streamed_paths,
     )
+    app.add_middleware(DefaultHeaders)
     app.add_middleware(EarlyAnswers)
     app.add_middleware(
         CorrelationIdMiddleware,
@@ -133,10 +135,10 @@ async def metrics() -> Response:
 _bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_OPS_TOKEN)")
 
 
-def ops_only(
+async def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:
-    """Let operators in, by bearer token.
+    """Admit operators, by bearer token.
 
     Raises:
         Unauthenticated: the token is missing or wrong.

@@ -85,6 +85,9 @@ class EarlyAnswers:
             await self._app(scope, receive, send)
             return
         body = _Body(receive, scope)
+        if body.is_complete:
+            await self._app(scope, receive, send)
+            return
 
         async def send_then_drain(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -105,22 +108,22 @@ class _Body:
         headers = dict(scope["headers"])
         self._receive = receive
         self._waits_for_continue = b"100-continue" in headers.get(b"expect", b"").lower()
-        self._is_complete = b"content-length" not in headers and b"transfer-encoding" not in headers
+        self.is_complete = b"content-length" not in headers and b"transfer-encoding" not in headers
 
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is left to read, or none of it will come before somebody asks."""
-        return self._is_complete or self._waits_for_continue
+        return self.is_complete or self._waits_for_continue
 
     async def receive(self) -> Message:
         self._waits_for_continue = False
         message = await self._receive()
-        self._is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        self.is_complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
     async def drain(self) -> None:
         left = _DRAIN_BYTES
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while not self._is_complete and left > 0:
+                while not self.is_complete and left > 0:
                     left -= len((await self.receive()).get("body", b""))

@@ -1,6 +1,6 @@
 """Handlers get what they need from the service's registry."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import svcs
@@ -9,13 +9,14 @@ from fastapi import Request
 Kind = TypeVar("Kind")
 
 
-def provided(kind: type[Kind]) -> Callable[[Request], Kind]:
+def provided(kind: type[Kind]) -> Callable[[Request], Awaitable[Kind]]:
     """A FastAPI dependency that gives what the service has registered as ``kind``.
 
     >>> AnyUploads = Annotated[Uploads, Depends(provided(Uploads))]
     """
 
-    def provide(request: Request) -> Kind:
+    # A plain function would be sent to a thread for every call.
+    async def provide(request: Request) -> Kind:
         return find(request, kind)
 
     return provide

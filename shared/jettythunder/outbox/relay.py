@@ -80,15 +80,20 @@ class Relay:
     """
 
     def __init__(
-        self, database: Database, publisher: Publisher, *, poll_seconds: float = _POLL_SECONDS
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        poll_seconds: float = _POLL_SECONDS,
+        measure_seconds: float = _MEASURE_SECONDS,
     ) -> None:
         self._database = database
         self._publisher = publisher
         self._publishing = Periodic(
             "outbox-relay", self._publish_all, interval_seconds=poll_seconds, max_backoff_seconds=2
         )
-        # On its own, for its figures matter most while nothing can be published.
-        self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=_MEASURE_SECONDS)
+        # Apart from publishing, since its figures matter most while nothing can be published.
+        self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=measure_seconds)
 
     def start(self) -> None:
         """Run in the background."""

@@ -1,4 +1,4 @@
-"""The object storage: an S3 client that asks the endpoint what it can, and streams bytes unheld."""
+"""The object storage: an S3 client that probes what the endpoint supports, and streams bodies."""
 
 from jettythunder.storage.answers import ObjectMissing, PartsMissing, StoredPart
 from jettythunder.storage.client import Capabilities, ListedPart, Storage, open_storage

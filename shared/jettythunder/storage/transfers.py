@@ -1,4 +1,4 @@
-"""Streaming bytes to and from the object storage, unheld, over presigned URLs.
+"""Streaming bytes to and from the object storage over presigned URLs; no body is held in memory.
 
 Guarantees given here: every body is sent with its length and Content-MD5, so the endpoint refuses bytes that
 were cut or changed on the way; an endpoint that stalls is given up after STORAGE_STALL_SECONDS, wherever in
@@ -130,7 +130,7 @@ def _session(settings: StorageSettings, *, connections: int) -> aiohttp.ClientSe
 
 
 class _Outgoing:
-    """A body on its way out. Keeps the body's own error, which aiohttp would hide behind one of its own."""
+    """A body that is being sent. Keeps the body's own error, which aiohttp would replace by its own."""
 
     def __init__(self, body: Body, size_bytes: int) -> None:
         self._body = body

@@ -61,7 +61,7 @@ class Site:
             await link.open()
             link.flow()
             link.flips_left = link.hang_ups_left = 0
-            link.requests.clear()
+            link.forget()
         self.set_rate(LINK_BYTES_PER_SECOND)
 
     def set_rate(self, bytes_per_second: float) -> None:
@@ -297,8 +297,8 @@ async def direct_link(site: Site, account: Account, tmp_path: Path) -> AsyncIter
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def short_lived_link(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[Link]:
-    """The way to a gateway whose tokens are good for ten seconds; the account uses it."""
-    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "10"}) as url:
+    """The way to a gateway whose tokens are good for twelve seconds; the account uses it."""
+    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "12"}) as url:
         link = await Link(url).open()
         account.use(link.url)
         yield link

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,14 @@ async def test_after_kill_9_what_the_storage_itself_took_is_not_sent_again(
 async def test_tokens_are_renewed_before_they_expire(
     site: Site, account: Account, short_lived_link: Link
 ) -> None:
-    file = account.file(30 * CHUNK_BYTES)
+    # Over links of this rate the last of these chunks, three at once, can't begin before the first tokens
+    # must be renewed. Where all begin together, they all begin with the first tokens.
+    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
+    file = account.file(22 * CHUNK_BYTES)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     asked = [line for line in short_lived_link.requests if line.endswith("/tokens")]
     assert len(asked) >= 2
-    assert result["retries"] == 0
+    assert HTTPStatus.FORBIDDEN not in [status for link in site.links for status in link.statuses]
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
 
 
@@ -222,7 +226,6 @@ async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: 
 async def test_bytes_that_are_stored_already_are_not_sent(site: Site, account: Account) -> None:
     file = account.file(3 * CHUNK_BYTES)
     await account.done("upload", "--file", str(file), "--accelerate")
-    site.links[0].requests.clear()
     passed = len(site.chunk_numbers)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert result["route"] == "already_stored"

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
-from storage_gateway.assets.names import content_disposition
 
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
+from storage_gateway.assets.names import content_disposition
 
 from .conftest import Opener, misbehaving
 

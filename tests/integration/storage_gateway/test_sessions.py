@@ -65,7 +65,12 @@ class Session:
 
     async def send(self, number: int, *, edge: int = 0, content: bytes | None = None) -> httpx.Response:
         """Send a chunk to an edge."""
-        ticket = await self.ticket(number)
+        return await self.send_with(await self.ticket(number), number, edge=edge, content=content)
+
+    async def send_with(
+        self, ticket: dict[str, Any], number: int, *, edge: int = 0, content: bytes | None = None
+    ) -> httpx.Response:
+        """Send a chunk to an edge with a ticket that was given before."""
         url = f"{self.edges[edge]['url']}/edge/uploads/{self.upload['id']}/chunks/{number}"
         return await put(url, self.chunk(number) if content is None else content, ticket["token"])
 

@@ -113,6 +113,22 @@ async def test_a_signed_link_opens_without_headers_and_seeks(world: World, tenan
     assert answer.headers["ratelimit-limit"] == "10000"
 
 
+async def test_a_signed_link_is_open_to_pages_of_any_origin(world: World, tenant: Tenant) -> None:
+    asset, path = await stored(tenant)
+    link, page = await signed_link(tenant, asset), {"Origin": "https://player.example"}
+    preflight = await world.http.options(
+        link,
+        headers={**page, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"},
+    )
+    read = await world.http.get(link, headers={**page, "Range": "bytes=0-9"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
+    assert "range" in preflight.headers["access-control-allow-headers"].lower()
+    assert read.headers["access-control-allow-origin"] == "*"
+    assert "content-range" in read.headers["access-control-expose-headers"].lower()
+    with_credentials = await tenant.get(path, headers=page)
+    assert "access-control-allow-origin" not in with_credentials.headers
+
+
 async def test_a_changed_link_opens_nothing(world: World, tenant: Tenant) -> None:
     asset, _ = await stored(tenant)
     other = await tenant.store()

@@ -1,30 +1,55 @@
 """A service without its settings stops with a sentence for each, and says nothing else."""
 
+import importlib
+import os
 import subprocess
 import sys
 
 import pytest
 
-SERVICES = ("provisioning", "storage_gateway", "chunk_worker", "usage_meter")
+from jettythunder.settings import load
+
+SERVICES = ("provisioning", "storage_gateway", "chunk_worker", "usage_meter", "operations")
 
 
-def start_without(service: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    # svcs imports Starlette's test client where httpx is installed, and that warns about httpx's version.
-    serve = ["-m", "jettythunder.http.serve", f"{service}.main:app", "--port", "0"]
-    command = [sys.executable, "-W", "ignore", *serve]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any settings."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    return monkeypatch
 
 
+def refusal(service: str) -> list[str]:
+    """What a service says of its settings when it refuses to start."""
+    with pytest.raises(SystemExit) as caught:
+        load(importlib.import_module(f"{service}.settings").Settings)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_missing_setting_is_named(service: str) -> None:
-    stopped = start_without(service, {})
-    assert stopped.returncode != 0
-    lines = stopped.stderr.strip().splitlines()
+    lines = refusal(service)
     assert any(line.startswith("DATABASE_URL is not set") for line in lines)
     assert all(" is not set" in line for line in lines)
 
 
-def test_a_wrong_setting_is_named_without_its_value() -> None:
-    stopped = start_without("usage_meter", {"DATABASE_URL": "mysql://user:hunter2@nowhere/"})
-    assert "DATABASE_URL has a value that is not allowed" in stopped.stderr
-    assert "hunter2" not in stopped.stderr
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_wrong_setting_is_named_without_its_value(environment: pytest.MonkeyPatch, service: str) -> None:
+    environment.setenv("DATABASE_URL", "mysql://user:hunter2@nowhere/")
+    lines = refusal(service)
+    assert any(line.startswith("DATABASE_URL has a value that is not allowed") for line in lines)
+    assert not any("hunter2" in line for line in lines)
+
+
+def test_a_service_says_it_on_stderr_and_nothing_else() -> None:
+    # svcs imports Starlette's test client where httpx is installed, and that warns about httpx's version.
+    serve = ["-m", "jettythunder.http.serve", "storage_gateway.main:app", "--port", "0"]
+    command = [sys.executable, "-W", "ignore", *serve]
+    stopped = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert stopped.returncode != 0
+    assert stopped.stdout == ""
+    lines = stopped.stderr.strip().splitlines()
+    assert any(line.startswith("DATABASE_URL is not set") for line in lines)
+    assert all(" is not set" in line for line in lines)

@@ -9,16 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
-from storage_gateway.form import Form
 
-from jettythunder.errors import (
-    InvalidField,
-    JettyThunderError,
-    MalformedForm,
-    TruncatedBody,
-    UnsupportedMediaType,
-    UploadTimedOut,
-)
+from jettythunder.errors import InvalidField, JettyThunderError, TruncatedBody, UploadTimedOut
+from storage_gateway.errors import MalformedForm, UnsupportedMediaType
+from storage_gateway.uploads.form import Form
 
 BOUNDARY = "b0undary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -96,7 +90,7 @@ def test_any_slicing_gives_the_same_parts(parts: list[PartSeen], cuts: list[floa
 
 @settings(max_examples=100, deadline=None)
 @given(parts=bodies, data=st.data())
-def test_a_body_cut_anywhere_is_told_from_a_whole_one(parts: list[PartSeen], data: st.DataObject) -> None:
+def test_a_body_cut_anywhere_is_refused(parts: list[PartSeen], data: st.DataObject) -> None:
     body = encoded(parts)
     # The closing boundary is complete without its line end.
     cut = data.draw(st.integers(0, len(body) - len("\r\n") - 1))
@@ -165,6 +159,44 @@ def test_what_is_malformed_is_refused(body: bytes) -> None:
     assert isinstance(refusal([body]), MalformedForm)
 
 
+def seen_part(disposition: str) -> PartSeen:
+    """The part that a form with this Content-Disposition has."""
+    body = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\nx\r\n--{BOUNDARY}--\r\n"
+    (seen,) = asyncio.run(read(Form(request([body.encode()]), timeout_seconds=5)))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name", "filename"),
+    [
+        ('form-data; name="file"; filename="a b.txt"', "file", "a b.txt"),
+        ("form-data; name=file; filename=a.txt", "file", "a.txt"),
+        ('FORM-DATA; Name="file"; FileName="a.txt"', "file", "a.txt"),
+        ('form-data; name="file"; filename="ü.txt"', "file", "ü.txt"),
+        ('form-data; name="file"; filename="a\\"b.txt"', "file", 'a"b.txt'),
+        ('form-data; name="file"; filename="a%22b.txt"', "file", 'a"b.txt'),
+        ('form-data; name="file"; filename="a;b.txt"', "file", "a;b.txt"),
+        ('form-data; name="file"; filename=""', "file", ""),
+        ("form-data; name=\"file\"; filename*=UTF-8''%e2%82%ac.txt", "file", "€.txt"),
+        ('form-data; name="file"; filename="x.txt"; filename*=utf-8\'\'%C3%BC.txt', "file", "ü.txt"),
+        ('form-data; name="filename"', "filename", None),
+        ('form-data; name="the filename of it"', "the filename of it", None),
+        ("form-data", "", None),
+        ("", "", None),
+    ],
+)
+def test_a_part_has_the_names_of_its_disposition(disposition: str, name: str, filename: str | None) -> None:
+    assert seen_part(disposition) == (name, filename, b"x")
+
+
+@pytest.mark.parametrize(
+    "disposition", ['form-data; name="file"; filename="a.txt', 'form-data; name="file"; filename=']
+)
+def test_a_file_name_that_can_not_be_read_is_refused(disposition: str) -> None:
+    with pytest.raises(MalformedForm, match="file name"):
+        seen_part(disposition)
+
+
 def test_a_field_that_is_too_long_is_refused() -> None:
     async def texts() -> None:
         form = Form(request([encoded([("cache_key", None, b"k" * 9000)])]), timeout_seconds=5)
@@ -175,7 +207,7 @@ def test_a_field_that_is_too_long_is_refused() -> None:
         asyncio.run(texts())
 
 
-def test_a_client_that_falls_silent_is_given_up() -> None:
+def test_a_client_that_sends_nothing_for_too_long_is_refused() -> None:
     body = encoded([("file", "a.bin", b"abc")])
     with pytest.raises(UploadTimedOut):
         asyncio.run(read(Form(request([body[:70]], hangs=True), timeout_seconds=0.01)))

@@ -38,7 +38,7 @@ class Upload:
     """An upload, as far as one of its chunks depends on it.
 
     Attributes:
-        takes_chunks: whether it is open, and nobody joins its chunks.
+        takes_chunks: whether it is open, and its chunks are not being joined.
         keeps_chunks: whether its chunks are of use: it is open or completed.
         s3_upload_id: the multipart upload, None where there is none any more.
         recorded: what is recorded of the chunk.

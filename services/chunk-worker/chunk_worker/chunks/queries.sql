@@ -1,9 +1,10 @@
 -- name: fetch_upload(upload_id, account_id, number)^
--- An account's upload with what is recorded of one chunk; the chunk's columns are null where nothing is.
-SELECT upload_takes_chunks(u.status) AS takes_chunks,
+-- An account's upload, which takes no chunks while the account is suspended, with what is recorded of one chunk; the chunk's columns are null where nothing is.
+SELECT upload_takes_chunks(u.status) AND a.suspended_at IS NULL AS takes_chunks,
     upload_is_open(u.status) OR u.status = 'completed' AS keeps_chunks,
     u.s3_key, u.s3_upload_id, c.size_bytes, c.md5, c.etag, c.edge
 FROM uploads u
+JOIN agentcache_accounts a ON a.id = u.account_id
 LEFT JOIN upload_chunks c ON c.upload_id = u.id AND c.number = :number
 WHERE u.id = :upload_id AND u.account_id = :account_id;
 

@@ -64,8 +64,8 @@ class InFlight:
         """Hold what a chunk of ``size_bytes`` takes while inside.
 
         Raises:
-            EdgeBusy: there is no room, or the account has as many chunks in flight as it may have. Nobody
-                waits in a queue here: another edge may have room now.
+            EdgeBusy: there is no room, or the account has as many chunks in flight as it may have. There is
+                no queue: another edge may have room now.
         """
         held_bytes = min(size_bytes, BUFFERED_BYTES)
         if self.bytes and self.bytes + held_bytes > self.capacity_bytes:

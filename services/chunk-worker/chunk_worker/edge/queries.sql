@@ -1,5 +1,5 @@
 -- name: note_edge(edge_id, region, url, in_flight_bytes, capacity_bytes, started_at)!
--- Notes that an edge serves and how busy it is. Rows of edges that died long ago are cleared away with it.
+-- Notes that an edge serves and how busy it is. Rows of edges that were silent for an hour are deleted with it.
 WITH dead AS (
     DELETE FROM edges WHERE last_seen_at < now() - interval '1 hour' AND id <> :edge_id
 )

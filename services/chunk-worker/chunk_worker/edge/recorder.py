@@ -1,4 +1,4 @@
-"""Recording chunks in AgentCache's cache, as far as it takes them: nothing waits for it or fails with it."""
+"""Recording chunks in AgentCache's cache in the background: no upload waits for it, or fails with it."""
 
 import asyncio
 from typing import Any

@@ -38,7 +38,7 @@ class Registration:
         self._heartbeat.start()
 
     async def close(self) -> None:
-        """Take the edge off the list; where the database can't be reached, its row grows old by itself."""
+        """Take the edge off the list; where the database can't be reached, its row expires by its age."""
         await self._heartbeat.close()
         with contextlib.suppress(JettyThunderError):
             await store.remove_edge(self._database, edge_id=self._edge_id, started_at=self._started_at)

@@ -18,7 +18,7 @@ _token = HTTPBearer(auto_error=False, description="The chunk's token, from the u
 _BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 
 
-def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
+async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
     """The token of a request.
 
     Raises:

@@ -77,5 +77,5 @@ async def edit_and_retry(
 
 @router.post("/discard")
 async def discard(wanted: DiscardWanted, dead_letters: AnyDeadLetters, who: Who) -> dict[str, int]:
-    """Take dead letters away for good; the answer comes when all are."""
+    """Remove dead letters; the answer comes when all are."""
     return {"discarded": await dead_letters.discard(wanted.selection, why=wanted.why, who=who)}

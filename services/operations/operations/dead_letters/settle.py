@@ -66,7 +66,7 @@ class DeadLetters(LookAtDeadLetters):
     async def discard(
         self, selection: Selection, *, why: str, who: str, on_progress: Progress = lambda _: None
     ) -> int:
-        """Take dead letters away for good; how many were.
+        """Remove dead letters; how many were.
 
         Raises:
             DeadLettersBusy: somebody else works on one of the queues.

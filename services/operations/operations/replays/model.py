@@ -54,7 +54,7 @@ class Replay(BaseModel):
 
 @dataclass(frozen=True)
 class HeldReplay:
-    """A replay in the hands of whoever began or resumed it last, which the audit entry stands for."""
+    """A replay that was begun or resumed; the audit entry tells who carries it out now."""
 
     replay: Replay
     audit_id: int

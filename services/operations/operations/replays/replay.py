@@ -1,6 +1,6 @@
 """Replay: events of the log, delivered again to one consumer alone.
 
-Guarantees given here: nobody but the named consumer gets anything; every event keeps its id, so what the
+Guarantees given here: only the named consumer gets anything; every event keeps its id, so what the
 consumer has processed it passes over; progress is noted after the broker has confirmed, so a replay that was
 cut off goes on without a gap, and repeats one batch at most. One process at a time carries out a replay.
 """

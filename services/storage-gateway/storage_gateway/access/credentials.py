@@ -81,7 +81,7 @@ class Access:
         )
 
     async def agentcache(self, request: Request) -> None:
-        """Let AgentCache in, however many wrong secrets come from its address.
+        """Admit AgentCache, however many wrong secrets come from its address.
 
         Raises:
             Unauthenticated: the secret is wrong, which counts against the address.
@@ -128,7 +128,7 @@ async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
 
-def _tenant(request: Request) -> Tenant:
+async def _tenant(request: Request) -> Tenant:
     tenant: Tenant = request.state.tenant
     return tenant
 

@@ -32,7 +32,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Taken:
-    """A request counted against a limit; ``reset_seconds`` is until the limit is whole again."""
+    """A request counted against a limit; ``reset_seconds`` is until all of the limit is available again."""
 
     allowed: bool
     remaining: int

@@ -5,7 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import AliasChoices, BaseModel, Field
 
-from jettythunder.contracts.accounts import AccountReply, ChangeTierV1, ProvisionAccountV1
+from jettythunder.contracts.accounts import (
+    AccountReply,
+    ChangeTierV1,
+    ProvisionAccountV1,
+    ResumeAccountV1,
+    RotateCredentialsV1,
+    SuspendAccountV1,
+)
 from jettythunder.http import provided
 from storage_gateway.access.credentials import (
     AGENTCACHE_SECURITY,
@@ -43,6 +50,19 @@ class UpgradeRequest(BaseModel):
     new_tier: str = Field(validation_alias=AliasChoices("new_tier", "tier"), examples=["business"])
 
 
+class AccountRequest(BaseModel):
+    agentcache_user_id: UserId
+
+
+class RotateRequest(AccountRequest):
+    grace_seconds: int = Field(
+        default=86_400,
+        ge=0,
+        le=30 * 86_400,
+        description="How long the pair before stays valid; 0 where it has leaked",
+    )
+
+
 @router.post("/provision", status_code=201)
 async def provision(body: ProvisionRequest, accounts: AnyAccounts, response: Response) -> dict[str, Any]:
     """Make a user's account with its credentials and folder; the same call again gives the same (200)."""
@@ -55,8 +75,26 @@ async def provision(body: ProvisionRequest, accounts: AnyAccounts, response: Res
 async def upgrade(body: UpgradeRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Move an account to another tier, up or down, at once."""
     command = ChangeTierV1(agentcache_user_id=body.agentcache_user_id, tier=body.new_tier)
-    account = _account(await accounts.ask(command))
-    return {"success": True, "account": {k: v for k, v in account.items() if k != "api_secret"}}
+    return _without_secret(await accounts.ask(command))
+
+
+@router.post("/rotate")
+async def rotate(body: RotateRequest, accounts: AnyAccounts) -> dict[str, Any]:
+    """Give an account its next pair of credentials; the pair before stays valid for the grace time."""
+    reply = await accounts.ask(RotateCredentialsV1(**body.model_dump()))
+    return {"success": True, "account": _account(reply)}
+
+
+@router.post("/suspend")
+async def suspend(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
+    """Suspend an account: its credentials, links and upload sessions do nothing until it is resumed."""
+    return _without_secret(await accounts.ask(SuspendAccountV1(**body.model_dump())))
+
+
+@router.post("/resume")
+async def resume(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
+    """End an account's suspension."""
+    return _without_secret(await accounts.ask(ResumeAccountV1(**body.model_dump())))
 
 
 @tenant_router.get("/quota")
@@ -65,6 +103,11 @@ async def quota(
 ) -> dict[str, Any]:
     """Storage and bandwidth: used, reserved and quota, with warnings from 80 % on."""
     return quota_answer(await quotas.of(tenant.account_id))
+
+
+def _without_secret(reply: AccountReply) -> dict[str, Any]:
+    account = {name: value for name, value in _account(reply).items() if name != "api_secret"}
+    return {"success": True, "account": account}
 
 
 def _account(reply: AccountReply) -> dict[str, Any]:

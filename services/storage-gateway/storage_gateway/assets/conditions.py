@@ -48,4 +48,8 @@ class Conditions:
         return given == self._etag and not is_weak
 
     def _date(self, name: str) -> datetime | None:
-        return parse_date(self._headers.get(name))
+        try:
+            return parse_date(self._headers.get(name))
+        except OverflowError:
+            # werkzeug lets this one through: the date has a number that fits no date.
+            return None

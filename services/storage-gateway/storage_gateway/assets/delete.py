@@ -1,7 +1,7 @@
 """Deleting assets, whoever asks and why, and then the bytes of their objects.
 
-Guarantee given here: an asset's row, the event that credits its storage and the note of its object go or come
-in one transaction; the object follows, at once where it can, else by housekeeping.
+Guarantee given here: an asset's row, the event that credits its storage and the note that its object must go
+are one transaction; the object is deleted after it, at once or by housekeeping.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ log = telemetry.logger(__name__)
 _BATCH_SIZE = 50
 _RETRY_SECONDS = 60
 _AT_ONCE = 8
-# A caller waits for so many objects to go; the others of a bulk deletion are housekeeping's.
+# A caller waits for the deletion of so many objects; the rest of a bulk deletion is left to housekeeping.
 _WAITED_FOR = 16
 
 
@@ -39,6 +39,7 @@ class Deleter:
         """Delete assets of an account and credit their storage; returns those that were there."""
         async with self._database.transaction() as connection:
             gone = await self.delete_in(connection, account_id, asset_ids, reason=reason)
+        log.info("assets deleted", account_id=str(account_id), count=len(gone), reason=reason)
         await self.remove([UnwantedObject(asset.s3_bucket, asset.s3_key) for asset in gone[:_WAITED_FOR]])
         return [asset.id for asset in gone]
 
@@ -58,7 +59,7 @@ class Deleter:
         return gone
 
     async def expire(self) -> float | None:
-        """Delete assets whose time is over."""
+        """Delete assets that have expired."""
         async with self._database.transaction() as connection:
             expired = await self._store.find_expired(connection, batch_size=_BATCH_SIZE)
             ordered = sorted(expired, key=lambda asset: asset.account_id)

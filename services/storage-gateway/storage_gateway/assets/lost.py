@@ -1,7 +1,7 @@
-"""Assets whose object has vanished from the object storage.
+"""Assets whose object is no longer in the object storage.
 
-Such an asset can't be read, is billed for, and stands in the way of its own bytes: an upload of them would be
-taken for a duplicate. So it is deleted, and its storage credited.
+Such an asset can't be read, is billed for, and keeps its bytes from being stored again, since an upload of
+them would be taken for a duplicate. So it is deleted, and its storage credited.
 """
 
 from uuid import UUID

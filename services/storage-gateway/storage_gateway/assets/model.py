@@ -37,7 +37,7 @@ class Asset:
 
     @property
     def etag(self) -> str:
-        """A strong entity tag, without quotes: of a hash that is only claimed it must not be made."""
+        """A strong entity tag, without quotes. A hash that is only claimed is none."""
         return self.content_hash if self.content_hash_verified else f"asset-{self.id}"
 
 
@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class DeletedAsset:
-    """What is left to say of an asset that is gone."""
+    """An asset that was deleted."""
 
     id: UUID
     account_id: UUID

@@ -11,7 +11,9 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _MAX_FILENAME_BYTES = 255
 _MAX_KEY_NAME_LENGTH = 100
 _LONGEST_EXTENSION = 20
-_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+([ \t]*;[ \t]*[\w.-]+=(\"[^\"\r\n]*\"|[\w.-]+))*", re.ASCII)
+_CONTENT_TYPE = re.compile(
+    r"""[\w.+-]+/[\w.+-]+([ \t]*;[ \t]*[\w.-]+=("([\t !#-\[\]-~]|\\[\t -~])*"|[\w.-]+))*""", re.ASCII
+)
 
 # What turns the reading direction of text around, so that a name shows as another.
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -19,16 +21,13 @@ _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2
 
 def safe_filename(given: str | None) -> str:
     """The last component of a name, without control characters, at most 255 bytes, its extension kept."""
-    name = normal_form(given or "")
-    name = re.split(r"[/\\]", name)[-1]
-    name = "".join(c for c in name if _is_harmless(c)).strip()
+    name = re.split(r"[/\\]", given or "")[-1]
+    name = normal_form("".join(c for c in name if _is_harmless(c))).strip()
     if name in ("", ".", ".."):
         return "file"
-    stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > _LONGEST_EXTENSION:
-        stem, dot, extension = name, "", ""
-    room = _MAX_FILENAME_BYTES - len((dot + extension).encode())
-    return stem.encode()[:room].decode(errors="ignore") + dot + extension
+    stem, extension = _split(name)
+    room = _MAX_FILENAME_BYTES - len(extension.encode())
+    return (stem.encode()[:room].decode(errors="ignore") + extension).strip()
 
 
 def normal_form(text: str) -> str:
@@ -44,10 +43,14 @@ def _is_harmless(character: str) -> bool:
 def object_key(prefix: str, upload_id: UUID, filename: str) -> str:
     """A unique key under the account's prefix, within Lyve's 255 characters; overwriting leaks parts."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", filename)
+    stem, extension = _split(name)
+    return f"{prefix}{upload_id}/{stem[: _MAX_KEY_NAME_LENGTH - len(extension)]}{extension}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A name's stem, and its extension with the dot; what is too long for an extension is of the stem."""
     stem, dot, extension = name.rpartition(".")
-    if not stem:
-        stem, dot, extension = name, "", ""
-    return f"{prefix}{upload_id}/{stem[: _MAX_KEY_NAME_LENGTH - len(extension)]}{dot}{extension}"
+    return (stem, dot + extension) if stem and len(extension) <= _LONGEST_EXTENSION else (name, "")
 
 
 def content_type_of(given: str | None, filename: str) -> str:
@@ -60,11 +63,6 @@ def content_type_of(given: str | None, filename: str) -> str:
     ):
         return given.strip(" \t")
     return mimetypes.guess_type(filename, strict=False)[0] or DEFAULT_CONTENT_TYPE
-
-
-def is_content_type(given: str) -> bool:
-    """Whether it can be a Content-Type header's value."""
-    return _CONTENT_TYPE.fullmatch(given) is not None
 
 
 def content_disposition(kind: str, filename: str) -> str:

@@ -35,11 +35,17 @@ AnyVerifier = Annotated[Verifier, Depends(provided(Verifier))]
 _NO_NUL = r"^[^\x00]*$"
 CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)]
 
-# A tenant's file is never run as part of this origin, whatever content type it claims.
+# A browser must not run a tenant's file as part of this origin, whatever its content type.
 _INERT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+# A signed link gives access by itself, never a cookie, so pages of any origin may use it.
+_OPEN_TO_PAGES = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified",
 }
 
 
@@ -181,7 +187,21 @@ async def stream(
     else:
         account_id = (await access.tenant(request)).account_id
     asset = await finder.find(account_id, asset_id=asset_id)
-    return await _answer(request, asset, streams, link=signature)
+    answer = await _answer(request, asset, streams, link=signature)
+    if signature is not None:
+        answer.headers.update(_OPEN_TO_PAGES)
+    return answer
+
+
+@stream_router.options("/stream/{asset_id}", include_in_schema=False)
+async def stream_preflight(asset_id: UUID) -> Response:
+    """Let pages of any origin read by signed links (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    allowed = {
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Allow-Headers": "Range, If-Range, If-Match, If-None-Match, If-Modified-Since",
+        "Access-Control-Max-Age": "7200",
+    }
+    return Response(status_code=204, headers=_OPEN_TO_PAGES | allowed)
 
 
 async def _answer(request: Request, asset: Asset, streams: Streams, *, link: str | None) -> Response:

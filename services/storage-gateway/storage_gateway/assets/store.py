@@ -22,7 +22,7 @@ class Room:
 
 @dataclass(frozen=True)
 class ExpiredAsset:
-    """An asset whose time is over."""
+    """An asset that has expired."""
 
     id: UUID
     account_id: UUID
@@ -30,7 +30,7 @@ class ExpiredAsset:
 
 @dataclass(frozen=True)
 class UnwantedObject:
-    """An object whose bytes must go."""
+    """An object that is to be deleted."""
 
     s3_bucket: str
     s3_key: str
@@ -139,13 +139,13 @@ class AssetStore:
         return await _delete_assets(on, account_id=account_id, asset_ids=asset_ids)
 
     async def find_expired(self, on: Connection, *, batch_size: int) -> list[ExpiredAsset]:
-        """Assets whose time is over, locked."""
+        """Assets that have expired, locked."""
         return await _find_expired(on, batch_size=batch_size)
 
     async def find_expired_duplicate(
         self, on: Connection, *, account_id: UUID, content_hash: str
     ) -> UUID | None:
-        """An expired asset that still stands for bytes with this hash, locked."""
+        """An expired asset that still serves uploads of these bytes, locked."""
         return await _find_expired_duplicate(on, account_id=account_id, content_hash=content_hash)
 
     async def rename(

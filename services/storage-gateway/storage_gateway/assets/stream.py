@@ -1,11 +1,11 @@
 """Sending an asset's bytes, and counting what was sent.
 
 Guarantee given here: bandwidth is held before the first byte is sent, so an account can't send more than its
-quota, and what was really sent is counted, also when the reader goes away.
+quota, and what was really sent is counted, also when the reader disconnects.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from uuid import UUID, uuid4
 
 from jettythunder import outbox, telemetry
@@ -39,7 +39,7 @@ class Bandwidth:
         """Hold bandwidth for one read of an asset, and count the hit.
 
         Args:
-            events: what is told in the same statement, where the bandwidth is granted.
+            events: are written in the same statement, where the bandwidth is granted.
 
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.
@@ -99,7 +99,9 @@ class Streams:
         self._slots = slots
         self._counting: set[asyncio.Task[None]] = set()
 
-    async def open(self, asset: Asset, wanted: ByteRange, *, link: str | None = None) -> AsyncIterator[bytes]:
+    async def open(
+        self, asset: Asset, wanted: ByteRange, *, link: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of a range.
 
         Bandwidth is held, and the object opened, before this returns the iterator.

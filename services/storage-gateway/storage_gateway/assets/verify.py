@@ -1,6 +1,6 @@
 """Verifying claimed hashes: a chunk-worker reads the object once and computes what the client claims.
 
-A claim serves nothing until then: only a hash that we computed finds duplicates and makes an entity tag.
+A claim is used for nothing until then: only a hash that we computed finds duplicates and is an entity tag.
 """
 
 import random
@@ -41,7 +41,7 @@ class Verifier:
         self._timeout_seconds = timeout_seconds
 
     async def verified(self, received: Received) -> Received:
-        """An upload whose object is there, with the hash of its bytes where that can be had in time."""
+        """An upload whose object is there, with the hash of its bytes where a worker computes it in time."""
         try:
             computed = await self._compute(
                 VerifyAssetV1(

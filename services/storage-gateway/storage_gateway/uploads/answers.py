@@ -11,7 +11,7 @@ from storage_gateway.uploads.sessions import Session
 
 
 def result_answer(result: Result, links: Links) -> JSONResponse:
-    """What an upload came to: 201 for a new asset, 200 for one the account already had."""
+    """The result of an upload: 201 for a new asset, 200 for one that the account had already."""
     answer = {
         "success": True,
         "upload_id": str(result.upload_id),

@@ -71,7 +71,7 @@ class ChunkDispatcher:
 
         Raises:
             ChunkUploadFailed: no worker could, in time.
-            BrokerUnavailable: the broker stayed away.
+            BrokerUnavailable: the broker could not be reached in all that time.
         """
         deadline = time.monotonic() + self._timeout_seconds
         command = UploadChunkV1(
@@ -114,7 +114,7 @@ class ChunkDispatcher:
                 command, exchange=topology.COMMANDS, source=SOURCE, timeout_seconds=max(0.1, timeout_seconds)
             )
         except (BrokerUnavailable, TimeoutError):
-            # The worker's answer may be lost though its work was done: its row tells.
+            # The worker's answer may be lost though the chunk was stored: then its row is there.
             if (recorded := await self._recorded(command)) is not None:
                 return recorded
             raise

@@ -1,4 +1,4 @@
-"""How an upload ends: as an asset, as one the account had already, or as nothing.
+"""How an upload ends: as a new asset, as one that the account had already, or without one.
 
 Guarantee given here: the upload's row, its result and the event that settles or releases its reservation
 are changed in one transaction, so an upload ends once, and the ledger learns of it.
@@ -110,7 +110,7 @@ class Finisher:
         return True
 
     async def expire(self) -> float | None:
-        """Close open uploads that nobody works on any more; housekeeping removes what is left of them."""
+        """Close open uploads that have expired; housekeeping removes what is left of them."""
         async with self._database.transaction() as connection:
             expired = await self._uploads.find_expired(connection, batch_size=_BATCH_SIZE)
             for upload in expired:

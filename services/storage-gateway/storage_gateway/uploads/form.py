@@ -1,5 +1,6 @@
 """multipart/form-data (RFC 7578), parsed as it arrives: no part is ever held whole."""
 
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _MAX_FIELD_BYTES = 8_192
 _MAX_PARTS = 50
 _MAX_PREAMBLE_BYTES = 65_536
 _MAX_BOUNDARY_LENGTH = 256
+_NO_BOUNDARY = "The body has no boundary as its Content-Type names it."
+_FILENAME = re.compile(r";[ \t]*filename\*?[ \t]*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class MultipartParser:
             TruncatedBody: it ended before its last boundary.
         """
         if self._state is _State.PREAMBLE and self._held != b"\r\n":
-            raise MalformedForm("The body has no boundary as its Content-Type names it.")
+            raise MalformedForm(_NO_BOUNDARY)
         if not self.is_over:
             raise TruncatedBody
 
@@ -115,26 +118,24 @@ class MultipartParser:
                 return len(data) - at
 
     def _read_preamble(self, data: bytes, at: int) -> int:
-        found = data.find(self._delimiter, at)
+        left = _MAX_PREAMBLE_BYTES - (self._position + at)
+        found = _find(data, self._delimiter, at, left, _NO_BOUNDARY)
         if found >= 0:
             self._state = _State.BOUNDARY
             return found + len(self._delimiter) - at
-        kept = len(self._delimiter) - 1
-        if self._position + len(data) > _MAX_PREAMBLE_BYTES:
-            raise MalformedForm("The body does not begin with the boundary that its Content-Type names.")
-        return -1 if len(data) - at <= kept else len(data) - at - kept
+        passed_over = len(data) - at - (len(self._delimiter) - 1)
+        return passed_over if passed_over > 0 else -1
 
     def _read_boundary(self, data: bytes, at: int) -> int:
-        end = data.find(b"\r\n", at)
         if data.startswith(b"--", at):
             self._state = _State.EPILOGUE
             return 2
+        malformed = "A boundary is followed by something else than the end of its line."
+        end = _find(data, b"\r\n", at, _MAX_HEADER_BYTES, malformed)
         if end < 0:
-            if len(data) - at > _MAX_HEADER_BYTES:
-                raise MalformedForm("A boundary is followed by something else than the end of its line.")
             return -1
         if data[at:end].strip(b" \t"):
-            raise MalformedForm("A boundary is followed by something else than the end of its line.")
+            raise MalformedForm(malformed)
         self._parts += 1
         if self._parts > _MAX_PARTS:
             raise MalformedForm(f"The form has more than {_MAX_PARTS} parts.")
@@ -143,18 +144,15 @@ class MultipartParser:
 
     def _read_headers(self, data: bytes, at: int, tokens: list[Token]) -> int:
         if data.startswith(b"\r\n", at):
-            head, end = b"", at + 2
-        elif (blank := data.find(b"\r\n\r\n", at)) >= 0:
-            head, end = data[at:blank], blank + 4
-        elif len(data) - at > _MAX_HEADER_BYTES:
-            raise MalformedForm("The headers of a part are too long.")
-        else:
+            tokens.append(PartHeaders({}))
+            self._state = _State.DATA
+            return 2
+        end = _find(data, b"\r\n\r\n", at, _MAX_HEADER_BYTES, "The headers of a part are too long.")
+        if end < 0:
             return -1
-        if len(head) > _MAX_HEADER_BYTES:
-            raise MalformedForm("The headers of a part are too long.")
-        tokens.append(PartHeaders(dict(map(_header, head.split(b"\r\n"))) if head else {}))
+        tokens.append(PartHeaders(dict(map(_header, data[at:end].split(b"\r\n")))))
         self._state = _State.DATA
-        return end - at
+        return end + 4 - at
 
     def _read_data(self, data: bytes, at: int, tokens: list[Token]) -> int:
         found = data.find(self._delimiter, at)
@@ -174,6 +172,19 @@ class MultipartParser:
             tokens.append(PartData(memoryview(data)[begin:end], self._position + begin))
 
 
+def _find(data: bytes, wanted: bytes, at: int, limit_bytes: int, too_far: str) -> int:
+    """Where ``wanted`` begins, or -1 where it is still to come.
+
+    Raises:
+        MalformedForm: with this sentence, where more than ``limit_bytes`` stand before it.
+    """
+    found = data.find(wanted, at)
+    before = (found if found >= 0 else len(data) - len(wanted) + 1) - at
+    if before > limit_bytes:
+        raise MalformedForm(too_far)
+    return found
+
+
 def _header(line: bytes) -> tuple[str, str]:
     name, colon, value = line.partition(b":")
     if not colon:
@@ -189,7 +200,7 @@ class Part:
         # Also knows `filename*`, in which several HTTP libraries send names that are not ASCII (RFC 5987).
         disposition = headers.get("content-disposition", "")
         _, options = parse_options_header(disposition)
-        if "filename" in disposition and "filename" not in options:
+        if _FILENAME.search(disposition) and "filename" not in options:
             raise MalformedForm("A part has a Content-Disposition whose file name can't be read.")
         self.name = options.get("name", "")
         self.filename = options.get("filename")

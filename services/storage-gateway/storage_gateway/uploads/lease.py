@@ -1,6 +1,7 @@
 """Leases: an upload stays open for as long as somebody works on it, and expires soon after."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -19,7 +20,8 @@ class Leases:
     def __init__(self, store: UploadStore, *, lease_seconds: int) -> None:
         self._store = store
         self.lease_seconds = lease_seconds
-        self._held: set[UUID] = set()
+        # How many work on each: completions of one session may come several at once.
+        self._held: Counter[UUID] = Counter()
         self._lost: set[UUID] = set()
         self._renewing = Periodic(
             "upload-leases",
@@ -40,12 +42,14 @@ class Leases:
     @contextlib.contextmanager
     def held(self, upload_id: UUID) -> Iterator[None]:
         """Keep an upload open while inside."""
-        self._held.add(upload_id)
+        self._held[upload_id] += 1
         try:
             yield
         finally:
-            self._held.discard(upload_id)
-            self._lost.discard(upload_id)
+            self._held[upload_id] -= 1
+            if not self._held[upload_id]:
+                del self._held[upload_id]
+                self._lost.discard(upload_id)
 
     def check(self, upload_id: UUID) -> None:
         """Raise UploadNotOpen where somebody closed the upload that is worked on."""
@@ -56,4 +60,4 @@ class Leases:
         asked = list(self._held)
         if asked:
             still_open = await self._store.renew_leases(asked, lease_seconds=self.lease_seconds)
-            self._lost |= self._held & (set(asked) - set(still_open))
+            self._lost |= self._held.keys() & (set(asked) - set(still_open))

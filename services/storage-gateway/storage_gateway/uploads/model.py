@@ -1,4 +1,4 @@
-"""What an upload is: its states and the ways between them, its plan of chunks, and what it comes to.
+"""What an upload is: its states and their transitions, its plan of chunks, and its result.
 
 created → receiving → completing → completed | aborted | expired. The database knows the same states in its
 function ``upload_is_open``; a test compares the two.
@@ -21,7 +21,7 @@ from storage_gateway.errors import FileTooLarge, StorageNotIncluded
 
 
 class Status(StrEnum):
-    """Where an upload is on its way."""
+    """The state of an upload."""
 
     CREATED = "created"
     RECEIVING = "receiving"
@@ -32,12 +32,12 @@ class Status(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the upload can still come to something; what it reserved is held until it can't."""
+        """Whether the upload has not ended; what it reserved is held until then."""
         return self in (Status.CREATED, Status.RECEIVING, Status.COMPLETING)
 
     @property
     def takes_chunks(self) -> bool:
-        """Whether chunks may be stored: nobody joins them yet."""
+        """Whether chunks may be stored: they are not being joined yet."""
         return self.is_open and self is not Status.COMPLETING
 
 
@@ -126,7 +126,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Result:
-    """The asset an upload came to; ``deduplicated`` where the account had its bytes already."""
+    """The asset of a completed upload; ``deduplicated`` where the account had its bytes already."""
 
     asset: Asset
     deduplicated: bool

@@ -1,4 +1,4 @@
-"""Multipart uploads in the object storage: begun so that none is forgotten, and dropped to the last part.
+"""Multipart uploads in the object storage: begun so that none is forgotten, and aborted with all their parts.
 
 An upload's row keeps the id of its multipart upload, since Lyve does not list active ones.
 """
@@ -41,7 +41,7 @@ class Multipart:
         try:
             await self._store.set_multipart(upload_id=upload_id, s3_upload_id=begun)
         except BaseException:
-            # Without its id in the row nobody would find it again.
+            # Without its id in the row it could not be found again.
             with suppress(StorageUnavailable):
                 await asyncio.shield(self._storage.abort_multipart(s3_key, begun))
             raise

@@ -141,7 +141,7 @@ WITH closed AS (
 SELECT * FROM closed;
 
 -- name: find_expired(batch_size)
--- Open uploads nobody works on any more; locked, so that one housekeeper closes each.
+-- Open uploads that have expired; locked, so that one housekeeper closes each.
 SELECT id, account_id, correlation_id FROM uploads
 WHERE upload_is_open(status) AND expires_at < now()
 ORDER BY expires_at LIMIT :batch_size FOR UPDATE SKIP LOCKED;

@@ -186,7 +186,7 @@ class FormUploads:
             pieces = part.blocks()
             first = await anext(pieces, None)
             if first is None and not part.filename:
-                # What a browser sends for a file input that nobody touched.
+                # What a browser sends for a file input that was left empty.
                 continue
             if upload.receiving is not None:
                 raise MultipleFiles

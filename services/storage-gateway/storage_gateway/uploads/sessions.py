@@ -286,17 +286,21 @@ class Sessions:
         if not await self._store.begin_completing(
             upload_id=upload_id, lease_seconds=self._leases.lease_seconds
         ):
-            return await self._closed_meanwhile(account_id, upload_id)
+            return await self._completed_meanwhile(account_id, upload_id)
         with self._leases.held(upload_id):
             # Read now: no chunk is recorded any more from here on.
             session = await self.find(account_id, upload_id)
             try:
                 return await self._join(session, whole_hash, parts_md5)
-            except (UploadIncomplete, ContentHashMismatch):
-                await self._store.reopen(upload_id)
+            except (UploadIncomplete, ContentHashMismatch, UploadNotOpen) as error:
+                # Another completion may have joined the chunks, and even dropped them as bytes known before.
+                with suppress(UploadNotOpen):
+                    return await self._completed_meanwhile(account_id, upload_id)
+                if not isinstance(error, UploadNotOpen):
+                    await self._store.reopen(upload_id)
                 raise
 
-    async def _closed_meanwhile(self, account_id: UUID, upload_id: UUID) -> Result:
+    async def _completed_meanwhile(self, account_id: UUID, upload_id: UUID) -> Result:
         upload = await self._fetch(account_id, upload_id)
         if upload.status is not Status.COMPLETED:
             raise UploadNotOpen(upload_status=upload.status)
@@ -304,11 +308,12 @@ class Sessions:
 
     async def _join(self, session: Session, content_hash: str, parts_md5: str | None) -> Result:
         upload = session.upload
-        if session.missing:
+        if not session.missing:
+            _check_parts(session.chunks, parts_md5)
+            await self._make_object(session)
+        # Chunks that only the object storage knew of are not listed any more once they are joined.
+        elif not (self._settings.direct and await self._is_joined(upload)):
             raise UploadIncomplete(missing=session.missing)
-        is_provable = all(chunk.md5 for chunk in session.chunks)
-        if parts_md5 is not None and is_provable and parts_md5.lower() != model.joined_md5(session.chunks):
-            raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
         received = Received(
             upload_id=upload.id,
             account_id=upload.account_id,
@@ -320,12 +325,11 @@ class Sessions:
             size_bytes=upload.size_bytes or 0,
             content_hash=content_hash,
             hash_verified=False,
-            chunk_count=len(session.chunks),
+            chunk_count=upload.plan.count,
             duration_seconds=(datetime.now(UTC) - upload.created_at).total_seconds(),
             uploaded_via="jettyspeed",
         )
-        await self._make_object(session)
-        # The claim is believed until it matters: here, where it would make one file stand for another.
+        # Here a wrong claim would have another file answered as this one, so it is verified.
         if await self._verifier.is_known(upload.account_id, content_hash):
             received = await self._verifier.verified(received)
         options = UploadOptions(
@@ -342,7 +346,8 @@ class Sessions:
             await self._storage.complete_multipart(upload.s3_key, upload.multipart_id, parts)
         except ObjectMissing:
             # A completion that was cut off may have joined the parts already.
-            await self._check_joined(upload)
+            if not await self._is_joined(upload):
+                raise UploadNotOpen from None
         except PartsMissing:
             raise UploadIncomplete(missing=await self._forget_lost(session)) from None
 
@@ -360,13 +365,11 @@ class Sessions:
         await self._store.forget_chunks(upload_id=upload.id, numbers=lost)
         return replace(session, chunks=kept).missing
 
-    async def _check_joined(self, upload: Upload) -> None:
+    async def _is_joined(self, upload: Upload) -> bool:
         try:
-            size_bytes = await self._storage.size_of(upload.s3_key)
+            return await self._storage.size_of(upload.s3_key) == upload.size_bytes
         except ObjectMissing:
-            raise UploadNotOpen from None
-        if size_bytes != upload.size_bytes:
-            raise UploadNotOpen
+            return False
 
     async def abort(self, account_id: UUID, upload_id: UUID) -> None:
         """Give a session up; one that was given up before is fine.
@@ -379,6 +382,12 @@ class Sessions:
         if upload.status is Status.COMPLETED:
             raise UploadNotOpen("The upload is completed: delete its asset instead.")
         await self._finisher.abort(upload_id, code="aborted_by_client")
+
+
+def _check_parts(chunks: Sequence[StoredChunk], parts_md5: str | None) -> None:
+    is_provable = all(chunk.md5 for chunk in chunks)
+    if parts_md5 is not None and is_provable and parts_md5.lower() != model.joined_md5(chunks):
+        raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
 
 
 async def _nothing_to_store() -> None:

@@ -213,7 +213,7 @@ class SpooledChunk:
             self._close_if_unread()
 
     def drop(self) -> None:
-        """Let go of the bytes, once nobody reads them any more."""
+        """Drop the bytes, once all who read them have finished."""
         self._dropped = True
         self._close_if_unread()
 
@@ -268,13 +268,13 @@ class Spool:
         return chunk
 
     def drop(self, upload_id: UUID, number: int) -> None:
-        """Let go of a chunk; one that is gone is fine."""
+        """Drop a chunk; one that is gone is fine."""
         chunk = self._chunks.pop((upload_id, number), None)
         if chunk is not None:
             chunk.drop()
             self._budget.release(chunk.holding)
 
     def drop_all(self, upload_id: UUID) -> None:
-        """Let go of all chunks of an upload."""
+        """Drop all chunks of an upload."""
         for held_id, number in [key for key in self._chunks if key[0] == upload_id]:
             self.drop(held_id, number)

@@ -47,7 +47,7 @@ class NewUpload:
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedUpload:
-    """What an upload came to."""
+    """What a completed upload has received."""
 
     upload_id: UUID
     size_bytes: int
@@ -74,7 +74,7 @@ class ClosedUpload:
 
 @dataclass(frozen=True)
 class ExpiredUpload:
-    """An open upload nobody works on any more."""
+    """An open upload that has expired."""
 
     id: UUID
     account_id: UUID
@@ -236,7 +236,7 @@ class UploadStore:
         )
 
     async def find_expired(self, on: Connection, *, batch_size: int) -> list[ExpiredUpload]:
-        """Open uploads nobody works on any more, locked."""
+        """Open uploads that have expired, locked."""
         return await _find_expired(on, batch_size=batch_size)
 
     async def claim_leftovers(self, *, batch_size: int, retry_seconds: int) -> list[LeftoverMultipart]:

@@ -46,7 +46,7 @@ def on_asset_streamed(event: Event[AssetStreamedV1]) -> Fact:
 
 
 def on_asset_deleted(event: Event[AssetDeletedV1]) -> Fact:
-    """The asset's bytes are no longer used. Its expiry is nobody's request."""
+    """The asset's bytes are no longer used. An expiry counts as no request."""
     return Fact(
         event_id=event.id,
         account_id=event.data.account_id,

@@ -227,7 +227,7 @@ def is_about_stored_bytes(fact: Fact) -> bool:
 
 
 def expired_release(hold: Hold, *, now: datetime, source_id: UUID) -> Entry:
-    """The entry of a reservation that nobody settled in its time."""
+    """The entry of a reservation that was not settled in its time."""
     return _release(hold, now=now, source_event_id=f"expired:{source_id}", reason="expired")
 
 

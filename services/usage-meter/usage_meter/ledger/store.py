@@ -116,7 +116,7 @@ class LedgerStore:
     async def find_expired_holds(
         self, on: Runner, *, booked_until: datetime, batch_size: int
     ) -> list[HoldKey]:
-        """Reservations that nobody will settle any more.
+        """Reservations that no event will settle any more.
 
         Args:
             booked_until: events up to this time are booked; those after it may still settle a reservation.

@@ -1,4 +1,4 @@
-"""Sweeping: reservations that nobody will settle any more are released."""
+"""Sweeping: reservations that no event will settle any more are released."""
 
 from datetime import datetime
 from uuid import uuid4
@@ -23,7 +23,7 @@ _swept = Counter(
 
 
 class Sweep:
-    """Releases expired reservations, but none whose event may still be on its way."""
+    """Releases expired reservations, but none whose event may still come."""
 
     def __init__(self, database: Database, store: LedgerStore, ledger: Ledger, backlog: Backlog) -> None:
         self._database = database

@@ -1,8 +1,8 @@
 """Mending: what is done about findings that two looks have seen.
 
-What is mended belongs to others in part: an object that nothing accounts for is handed to the
-storage-gateway's housekeeping, of an asset without its object the gateway hears by an event, the ledger gets
-an adjustment, counters are set to what the ledger adds up to, and hours are computed again.
+Objects that nothing accounts for and assets without their object are the storage-gateway's: the former are
+handed to its housekeeping, the latter are published as events for it. The ledger gets an adjustment, counters
+are set to what the ledger adds up to, and hours are computed again.
 """
 
 from dataclasses import replace

@@ -133,7 +133,7 @@ class Findings:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing disagrees; an empty object nobody knows weighs nothing and is a finding still."""
+        """Whether nothing disagrees; an empty orphan has no bytes and is a finding all the same."""
         return not (
             self.orphans
             or self.missing

@@ -49,7 +49,7 @@ COMMENT ON COLUMN agentcache_accounts.api_secret IS 'SHA-256 of the secret, hexa
 COMMENT ON COLUMN agentcache_accounts.storage_used_gb IS 'Shown only. The truth is account_usage.storage_used_bytes.';
 
 -- Requests seen per subject in this window and the one before: a sliding window of two counters.
--- Unlogged: after a crash of the database every limit starts afresh, which harms nobody.
+-- Unlogged: after a crash of the database every limit starts anew, which does no harm.
 CREATE UNLOGGED TABLE rate_limits (
     subject       TEXT PRIMARY KEY,
     window_start  TIMESTAMPTZ NOT NULL,
@@ -59,7 +59,7 @@ CREATE UNLOGGED TABLE rate_limits (
 COMMENT ON TABLE rate_limits IS 'Sliding-window counters by account or address, shared by all gateways. Owner: storage-gateway.';
 
 -- Counts one request of a subject against its limit. A refused request is not counted,
--- so a client that keeps knocking is let in as soon as the window has moved on.
+-- so a client that keeps asking is served as soon as the window has moved on.
 CREATE FUNCTION take_request(p_subject TEXT, p_limit INTEGER, p_window_seconds DOUBLE PRECISION,
                              OUT allowed BOOLEAN, OUT remaining INTEGER, OUT reset_seconds DOUBLE PRECISION)
 LANGUAGE plpgsql AS $$

@@ -33,19 +33,22 @@ GRANT SELECT (id, agentcache_user_id, agentcache_user_ref, agentcache_email, age
     ON agentcache_accounts TO jettythunder_storage_gateway, jettythunder_usage_meter;
 
 -- The account that an API key belongs to, with the digest of its secret and its limits; no row for an unknown key.
+-- In PL/pgSQL, which keeps its plan: PostgreSQL before 18 plans an SQL function anew in each statement.
 CREATE FUNCTION account_of_key_v1(p_api_key TEXT)
 RETURNS TABLE (
     account_id UUID, agentcache_user_ref TEXT, tier TEXT, status TEXT, secret_digest TEXT, s3_prefix TEXT,
     jetty_speed_enabled BOOLEAN, storage_quota_gb INTEGER, bandwidth_quota_gb INTEGER, max_file_size_mb INTEGER,
     rate_limit_per_minute INTEGER)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     SELECT a.id, a.agentcache_user_ref, a.agentcache_tier, a.status,
         CASE WHEN a.api_key = p_api_key THEN a.api_secret ELSE a.previous_api_secret END,
         a.s3_prefix, a.jetty_speed_enabled, a.storage_quota_gb, a.bandwidth_quota_gb, t.max_file_size_mb,
         t.rate_limit_per_minute
     FROM agentcache_accounts a JOIN tier_configs t ON t.tier = a.agentcache_tier
-    WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now())
-$$;
+    WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now());
+END $$;
 COMMENT ON FUNCTION account_of_key_v1 IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
 REVOKE EXECUTE ON FUNCTION account_of_key_v1 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION account_of_key_v1 TO jettythunder_storage_gateway;

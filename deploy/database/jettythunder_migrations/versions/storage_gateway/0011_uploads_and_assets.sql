@@ -67,10 +67,12 @@ $$;
 COMMENT ON FUNCTION request_object_deletions_v1 IS 'Owner: storage-gateway. Called by the usage-meter''s reconciliation.';
 
 -- Keeps an upload that takes chunks from being closed until the transaction ends; false where it takes none.
+-- In PL/pgSQL, which keeps its plan: PostgreSQL before 18 plans an SQL function anew in each statement.
 CREATE FUNCTION hold_receiving_upload_v1(p_upload_id UUID) RETURNS BOOLEAN
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM uploads WHERE id = p_upload_id AND upload_takes_chunks(status) FOR SHARE)
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM uploads WHERE id = p_upload_id AND upload_takes_chunks(status) FOR SHARE);
+END $$;
 COMMENT ON FUNCTION hold_receiving_upload_v1 IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
 REVOKE EXECUTE ON FUNCTION request_object_deletions_v1, hold_receiving_upload_v1 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION request_object_deletions_v1 TO jettythunder_usage_meter;

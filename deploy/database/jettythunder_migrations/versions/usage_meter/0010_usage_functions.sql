@@ -110,13 +110,16 @@ END $$;
 
 -- What an account has, uses and holds, in one round trip; no row for an account that is not there.
 -- Reads only: a period that is over and not yet rolled is shown as the new one, with nothing used.
+-- In PL/pgSQL, which keeps its plan: PostgreSQL before 18 plans an SQL function anew in each statement.
 CREATE FUNCTION quota_of_v1(p_account_id UUID)
 RETURNS TABLE (
     tier TEXT, status TEXT,
     storage_used_bytes BIGINT, storage_reserved_bytes BIGINT, storage_quota_bytes BIGINT,
     bandwidth_used_bytes BIGINT, bandwidth_reserved_bytes BIGINT, bandwidth_quota_bytes BIGINT,
     request_count BIGINT, period_start TIMESTAMPTZ, period_end TIMESTAMPTZ)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     SELECT a.agentcache_tier, a.status,
         u.storage_used_bytes, u.storage_reserved_bytes, u.storage_quota_bytes,
         CASE WHEN p.is_over THEN 0 ELSE u.bandwidth_used_bytes END,
@@ -127,8 +130,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     FROM account_usage u
     JOIN agentcache_accounts a ON a.id = u.account_id
     CROSS JOIN LATERAL (SELECT u.period_end <= now() AS is_over, date_trunc('month', now(), 'UTC') AS month) p
-    WHERE u.account_id = p_account_id
-$$;
+    WHERE u.account_id = p_account_id;
+END $$;
 
 COMMENT ON FUNCTION reserve_storage_v1 IS 'Owner: usage-meter. Called by the storage-gateway, in the transaction that creates an upload.';
 COMMENT ON FUNCTION reserve_bandwidth_v1 IS 'Owner: usage-meter. Called by the storage-gateway before it sends bytes.';

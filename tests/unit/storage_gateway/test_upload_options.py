@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from storage_gateway.domain import UploadOptions
 
 from jettythunder.errors import InvalidField
-from storage_gateway import domain
+from storage_gateway.uploads.model import UploadOptions, parse_options
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HASH = "ab" * 32
@@ -32,7 +31,7 @@ PIPELINE = "6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10"
     ],
 )
 def test_fields_are_read(fields: dict[str, str], expected: UploadOptions) -> None:
-    assert domain.parse_options(fields, now=NOW) == expected
+    assert parse_options(fields, now=NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,5 +57,5 @@ def test_fields_are_read(fields: dict[str, str], expected: UploadOptions) -> Non
 )
 def test_a_bad_field_is_refused_by_its_name(fields: dict[str, str], named: str) -> None:
     with pytest.raises(InvalidField, match=named) as caught:
-        domain.parse_options(fields, now=NOW)
+        parse_options(fields, now=NOW)
     assert caught.value.extra["field"] == named

@@ -7,8 +7,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
-from jettythunder.operations import DeadLetter, Selection
-from tests.integration.backbone.conftest import QUEUE, RETRY_DELAYS_SECONDS, Bench, deleted
+from tests.integration.messaging.conftest import QUEUE, RETRY_DELAYS_SECONDS, Bench, deleted
 from tests.support.waiting import eventually
 
 from jettythunder.broker.settling import JITTER
@@ -16,21 +15,9 @@ from jettythunder.broker.subscribers import IMMEDIATE_ATTEMPTS
 from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.errors import AccountNotFound, JettyThunderError, StorageUnavailable
+from operations.dead_letters import Selection
 
 POISON_BYTES = 666
-
-
-async def dead_letters(bench: Bench, count: int) -> list[DeadLetter]:
-    """Wait for this many dead letters."""
-    letters: list[DeadLetter] = []
-
-    async def found() -> bool:
-        letters[:] = await bench.operations.dead_letters.all(QUEUE.name)
-        assert len(letters) == count, letters
-        return True
-
-    await eventually(found, timeout_seconds=60, poll_seconds=0.2)
-    return letters
 
 
 async def test_a_failure_worth_retrying_is_tried_again_after_growing_waits(bench: Bench) -> None:
@@ -42,7 +29,7 @@ async def test_a_failure_worth_retrying_is_tried_again_after_growing_waits(bench
 
     bench.handler = fail
     await bench.commit(deleted())
-    [letter] = await dead_letters(bench, 1)
+    [letter] = await bench.dead_letters(1)
     assert len(attempts) == IMMEDIATE_ATTEMPTS * (len(RETRY_DELAYS_SECONDS) + 1)
     waits = [attempts[i] - attempts[i - 1] for i in range(2, len(attempts), IMMEDIATE_ATTEMPTS)]
     for wait, delay in zip(waits, RETRY_DELAYS_SECONDS, strict=True):
@@ -60,7 +47,7 @@ async def test_a_failure_that_mends_itself_leaves_no_dead_letter(bench: Bench) -
     bench.handler = fail_at_first
     committed = await bench.commit(deleted())
     await eventually(lambda: bench.ids() == committed)
-    await dead_letters(bench, 0)
+    await bench.dead_letters(0)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +80,7 @@ async def test_an_undecodable_message_is_a_dead_letter_at_once(
     bench: Bench, body: object, reason: str
 ) -> None:
     message_id = await bench.publish(body)
-    [letter] = await dead_letters(bench, 1)
+    [letter] = await bench.dead_letters(1)
     assert (letter.message_id, letter.error_code, letter.attempts) == (message_id, "malformed_event", 1)
     assert reason in letter.error_message
 
@@ -110,7 +97,7 @@ async def test_the_error_says_whether_it_is_worth_retrying(
 
     bench.handler = fail
     await bench.commit(deleted())
-    [letter] = await dead_letters(bench, 1)
+    [letter] = await bench.dead_letters(1)
     assert letter.attempts == attempts
 
 
@@ -120,7 +107,7 @@ async def test_a_dead_letter_says_all_about_its_failure(bench: Bench) -> None:
 
     bench.handler = fail
     [event_id] = await bench.commit(deleted())
-    [letter] = await dead_letters(bench, 1)
+    [letter] = await bench.dead_letters(1)
     assert letter.message_id == str(event_id)
     assert letter.type == AssetDeletedV1.TYPE
     assert letter.error_type == "jettythunder.errors.JettyThunderError"
@@ -141,7 +128,7 @@ async def test_failures_at_one_place_share_a_fingerprint(bench: Bench) -> None:
 
     bench.handler = fail
     await bench.commit(*(deleted(size_bytes=n) for n in (1, 3, 2)))
-    await dead_letters(bench, 3)
+    await bench.dead_letters(3)
     groups = await bench.operations.dead_letters.groups(QUEUE.name)
     # The traceback's functions make the fingerprint, not its lines: an edit elsewhere keeps groups together.
     assert [(group.count, group.error_code) for group in groups] == [(3, "account_not_found")]
@@ -162,9 +149,9 @@ async def test_one_poisoned_event_among_a_thousand(bench: Bench) -> None:
         good += await bench.commit(*(deleted() for _ in range(100)))
     await eventually(lambda: len(bench.seen) == len(good), timeout_seconds=60)
     assert set(bench.ids()) == set(good)
-    [letter] = await dead_letters(bench, 1)
+    [letter] = await bench.dead_letters(1)
     assert (letter.message_id, letter.error_code) == (str(poisoned), "account_not_found")
     fixed = True
     assert await bench.operations.dead_letters.retry(Selection(ids=(str(poisoned),)), who="test") == 1
     await eventually(lambda: poisoned in bench.ids())
-    await dead_letters(bench, 0)
+    await bench.dead_letters(0)

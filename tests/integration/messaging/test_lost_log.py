@@ -12,14 +12,12 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from jettythunder.backbone import open_backbone
-from tests.integration.backbone.conftest import settings_for
+from tests.integration.messaging.conftest import logged, opened_messaging, settings_for
 from tests.support.infrastructure import Infrastructure, running_infrastructure
 from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
 from jettythunder.broker.connection import EventLogLost, declare_topology
-from jettythunder.broker.event_log import open_event_log
 from jettythunder.errors import BrokerUnavailable
 from jettythunder_dev.layout import REPOSITORY
 
@@ -54,11 +52,10 @@ def rabbitmqctl(infrastructure: Infrastructure, arguments: list[str]) -> None:
 
 
 async def test_a_log_that_was_declared_outlives_the_broker(new_infrastructure: Infrastructure) -> None:
-    url = new_infrastructure.rabbitmq_url
-    async with open_backbone(settings_for(new_infrastructure), name="first"):
+    async with opened_messaging(new_infrastructure):
         await kill_broker(new_infrastructure)
-    async with open_backbone(settings_for(new_infrastructure), name="second"), open_event_log(url) as log:
-        assert [logged async for logged in log.read()] == []
+    async with opened_messaging(new_infrastructure):
+        assert await logged(new_infrastructure) == []
 
 
 async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructure: Infrastructure) -> None:
@@ -79,5 +76,4 @@ async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructur
     await eventually(is_lost, timeout_seconds=30)
     await asyncio.to_thread(rabbitmqctl, new_infrastructure, documented_command())
     await declare_topology(settings, ())
-    async with open_event_log(url) as log:
-        assert [logged async for logged in log.read()] == []
+    assert await logged(new_infrastructure) == []

@@ -13,7 +13,7 @@ import aio_pika
 import aiormq
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from tests.integration.backbone.conftest import RETRY_DELAYS_SECONDS, settings_for
+from tests.integration.messaging.conftest import RETRY_DELAYS_SECONDS, settings_for
 from tests.support.infrastructure import Infrastructure
 from tests.support.raw_amqp import BAD_PROPERTIES
 from tests.support.waiting import eventually
@@ -92,8 +92,8 @@ class Batches:
 
 
 @pytest_asyncio.fixture
-async def batches(backbone_infrastructure: Infrastructure) -> AsyncIterator[Batches]:
-    async with opened_batches(backbone_infrastructure) as opened:
+async def batches(servers: Infrastructure) -> AsyncIterator[Batches]:
+    async with opened_batches(servers) as opened:
         yield opened
 
 
@@ -162,7 +162,7 @@ async def test_good_messages_go_on_while_failed_ones_wait_for_the_broker(batches
 
 
 async def test_failed_ones_are_not_acknowledged_with_those_after_them(
-    batches: Batches, backbone_infrastructure: Infrastructure
+    batches: Batches, servers: Infrastructure
 ) -> None:
     batches.publisher.is_blocked = True
     [unlucky] = await batches.send(-UNLUCKY)
@@ -180,18 +180,16 @@ async def test_failed_ones_are_not_acknowledged_with_those_after_them(
     assert message.message_id == unlucky
 
 
-async def test_a_queue_that_is_made_anew_is_consumed_anew(
-    batches: Batches, backbone_infrastructure: Infrastructure
-) -> None:
+async def test_a_queue_that_is_made_anew_is_consumed_anew(batches: Batches, servers: Infrastructure) -> None:
     await batches.send(1)
     await eventually(lambda: batches.applied == [1])
     await batches.channel.queue_delete(batches.queue.name)
 
-    async def is_told() -> bool:
+    async def is_cancelled() -> bool:
         return not await batches.consumes()
 
-    await eventually(is_told)
-    await declare_topology(settings_for(backbone_infrastructure), [batches.queue])
+    await eventually(is_cancelled)
+    await declare_topology(settings_for(servers), [batches.queue])
     await eventually(batches.consumes, timeout_seconds=20)
     await batches.send(2)
     await eventually(lambda: batches.applied == [1, 2])

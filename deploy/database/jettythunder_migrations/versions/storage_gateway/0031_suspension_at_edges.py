@@ -1,0 +1,12 @@
+"""Suspension at edges."""
+
+from jettythunder_migrations.migration_sql import run_beside
+
+revision = "0031"
+down_revision = "0030"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_beside(__file__)

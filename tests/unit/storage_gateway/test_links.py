@@ -1,0 +1,102 @@
+"""Links: presigned ones to the object storage, and signed ones to the stream."""
+
+import time
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+
+from jettythunder.contracts.assets import AssetDownloadedV1
+from jettythunder.errors import LinkExpired, LinkInvalid
+from jettythunder.signing import Signer
+from storage_gateway.assets.links import Links
+from storage_gateway.assets.stream import Bandwidth
+from storage_gateway.errors import BandwidthQuotaExceeded
+
+from .fakes import ACCOUNT_ID, QUOTA_BYTES, SIGNING_KEY, Gateway, made_asset
+
+ASSET = made_asset(size_bytes=1000)
+
+
+def links(gateway: Gateway, *, cdn_url: str | None = None, purpose: str = "stream-link") -> Links:
+    return Links(
+        gateway.storage,
+        Bandwidth(gateway.assets),
+        Signer(SIGNING_KEY, purpose=purpose),
+        public_url="https://gateway",
+        cdn_url=cdn_url,
+        link_seconds=300,
+    )
+
+
+def signed(url: str) -> tuple[int, str]:
+    """The expiry and the signature in a link."""
+    query = parse_qs(urlsplit(url).query)
+    return int(query["expires_at"][0]), query["signature"][0]
+
+
+async def test_a_download_is_counted_when_its_link_is_signed() -> None:
+    gateway = Gateway()
+    link = await links(gateway).download(ASSET)
+    assert link.url.startswith(f"https://storage/{ASSET.s3_key}?")
+    assert link.cdn_url is None
+    assert gateway.state.free_bandwidth == QUOTA_BYTES - 1000
+    (event,) = gateway.state.events
+    assert isinstance(event, AssetDownloadedV1)
+    assert (event.account_id, event.asset_id, event.size_bytes) == (ACCOUNT_ID, ASSET.id, 1000)
+
+
+async def test_without_room_there_is_no_link() -> None:
+    gateway = Gateway()
+    gateway.state.free_bandwidth = 999
+    with pytest.raises(BandwidthQuotaExceeded):
+        await links(gateway).download(ASSET)
+    assert gateway.state.events == []
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 300), (10, 10), (300, 300), (604_800, 300)])
+async def test_a_link_is_good_for_no_longer_than_the_installation_allows(
+    asked: int | None, given: int
+) -> None:
+    before = time.time()
+    link = await links(Gateway()).download(ASSET, expires_in=asked)
+    assert f"seconds={given}" in link.url
+    assert before + given <= link.expires_at.timestamp() <= time.time() + given
+    assert signed(link.stream_url)[0] == int(link.expires_at.timestamp())
+
+
+async def test_the_stream_and_the_desktop_cdn_have_the_same_signature() -> None:
+    link = await links(Gateway(), cdn_url="http://127.0.0.1:4000").download(ASSET)
+    assert link.cdn_url is not None
+    assert link.stream_url.startswith(f"https://gateway/api/storage/stream/{ASSET.id}?")
+    assert link.cdn_url.startswith(f"http://127.0.0.1:4000/api/storage/stream/{ASSET.id}?")
+    assert signed(link.cdn_url) == signed(link.stream_url)
+
+
+async def test_a_signature_holds_for_its_asset_and_expiry_alone() -> None:
+    made = links(Gateway())
+    expires_at, signature = signed((await made.download(ASSET)).stream_url)
+    made.check(ASSET.id, expires_at=expires_at, signature=signature)
+    others: list[tuple[UUID, int, str]] = [
+        (uuid4(), expires_at, signature),
+        (ASSET.id, expires_at + 1, signature),
+        (ASSET.id, expires_at, signature[:-1]),
+        (ASSET.id, expires_at, ""),
+        (ASSET.id, expires_at, "é"),
+    ]
+    for asset_id, moment, given in others:
+        with pytest.raises(LinkInvalid):
+            made.check(asset_id, expires_at=moment, signature=given)
+
+
+async def test_a_signature_for_another_purpose_is_none() -> None:
+    expires_at, signature = signed((await links(Gateway(), purpose="other").download(ASSET)).stream_url)
+    with pytest.raises(LinkInvalid):
+        links(Gateway()).check(ASSET.id, expires_at=expires_at, signature=signature)
+
+
+async def test_an_expired_link_says_so() -> None:
+    expires_at = int(time.time()) - 1
+    signature = Signer(SIGNING_KEY, purpose="stream-link").sign(ASSET.id, expires_at=expires_at)
+    with pytest.raises(LinkExpired):
+        links(Gateway()).check(ASSET.id, expires_at=expires_at, signature=signature)

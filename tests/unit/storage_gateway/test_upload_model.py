@@ -1,0 +1,88 @@
+"""What an upload is: its states, its plan of chunks, its size against the tier."""
+
+from decimal import Decimal
+from itertools import chain, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jettythunder.errors import InvalidField
+from jettythunder.units import MEGABYTE
+from storage_gateway.errors import FileTooLarge, StorageNotIncluded
+from storage_gateway.uploads.model import (
+    MAX_CHUNK_BYTES,
+    MAX_CHUNKS,
+    MIN_CHUNK_BYTES,
+    ChunkPlan,
+    Status,
+    StoredChunk,
+    check_size,
+    joined_md5,
+    plan_chunks,
+)
+
+from .fakes import made_tenant, received_upload
+
+sizes = st.integers(1, 5_000 * MEGABYTE)
+
+
+def test_an_upload_is_open_until_it_comes_to_an_end() -> None:
+    assert {status for status in Status if status.is_open} == {"created", "receiving", "completing"}
+    assert {status for status in Status if status.takes_chunks} == {"created", "receiving"}
+
+
+@given(size_bytes=st.integers(1, MAX_CHUNKS * MAX_CHUNK_BYTES), wanted_bytes=st.integers(1, 10**13))
+def test_any_file_is_cut_into_chunks_that_s3_takes(size_bytes: int, wanted_bytes: int) -> None:
+    plan = plan_chunks(size_bytes, wanted_bytes)
+    assert 1 <= plan.count <= MAX_CHUNKS
+    assert MIN_CHUNK_BYTES <= plan.chunk_size_bytes <= MAX_CHUNK_BYTES
+    assert plan.size_of(1) * (plan.count - 1) + plan.size_of(plan.count) == size_bytes
+    assert 0 < plan.size_of(plan.count) <= plan.chunk_size_bytes
+
+
+@pytest.mark.parametrize("number", [0, -1, 4])
+def test_there_are_no_chunks_but_those_of_the_plan(number: int) -> None:
+    with pytest.raises(InvalidField, match="has 3"):
+        ChunkPlan(25, 10).size_of(number)
+
+
+@given(count=st.integers(1, 40), have=st.sets(st.integers(1, 40)))
+def test_missing_chunks_are_listed_as_ranges(count: int, have: set[int]) -> None:
+    plan = ChunkPlan(count * 10 - 3, 10)
+    have = {number for number in have if number <= count}
+    ranges = plan.missing({number: plan.size_of(number) for number in have})
+    listed = list(chain.from_iterable(range(first, last + 1) for first, last in ranges))
+    assert listed == sorted(set(range(1, count + 1)) - have)
+    assert all(after - before > 1 for (_, before), (after, _) in pairwise(ranges))
+
+
+def test_a_chunk_of_another_size_is_missing() -> None:
+    assert ChunkPlan(25, 10).missing({1: 10, 2: 9, 3: 5}) == [[2, 2]]
+
+
+def test_a_tier_without_storage_takes_nothing() -> None:
+    with pytest.raises(StorageNotIncluded):
+        check_size(made_tenant(storage_quota_gb=0), None)
+
+
+def test_a_file_may_have_the_size_that_the_tier_allows_and_no_more() -> None:
+    tenant = made_tenant(max_file_size_mb=50)
+    check_size(tenant, None)
+    check_size(tenant, 50 * MEGABYTE)
+    with pytest.raises(FileTooLarge, match="50 MB"):
+        check_size(tenant, 50 * MEGABYTE + 1)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "seconds", "mbps"),
+    [(0, 1.0, None), (1_000_000, 1.0, Decimal("8.00")), (5_000_000_000, 0.0, Decimal("99999999.00"))],
+)
+def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps: Decimal | None) -> None:
+    assert received_upload(size_bytes=size_bytes, duration_seconds=seconds).speed_mbps == mbps
+
+
+def test_the_joined_md5_is_that_of_the_chunks_binary_md5s() -> None:
+    md5s = ("0cc175b9c0f1b6a831c399e269772661", "92eb5ffee6ae2fec3ad71c777531578f")
+    chunks = [StoredChunk(number, 1, md5, "etag") for number, md5 in enumerate(md5s, 1)]
+    assert joined_md5(chunks) == "96e024ba2074fe77e8e965ba43a704be"
