@@ -152,6 +152,23 @@ async def test_who_goes_away_while_waiting_takes_nothing() -> None:
     assert (gone.held_bytes, budget.free_bytes) == (0, 12)
 
 
+async def test_room_that_becomes_free_just_as_who_waits_goes_away_is_left_for_others() -> None:
+    budget = budget_of(20)
+    first, second, gone, last = Holding(A), Holding(B), Holding(C), Holding(C)
+    await budget.take(first, 10)
+    await budget.take(second, 8)
+    waiting = asyncio.create_task(budget.take(gone, 8))
+    await settle()
+    waiting.cancel()
+    # It has not noticed yet.
+    budget.release(first)
+    budget.release(second)
+    await settle()
+    assert (waiting.cancelled(), gone.held_bytes, budget.free_bytes) == (True, 0, 20)
+    async with asyncio.timeout(1):
+        await budget.take(last, 8)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     uploads=st.lists(

@@ -109,6 +109,9 @@ class SpoolBudget:
     def _grant_waiting(self) -> None:
         is_full = False
         for wait in list(self._waiting):
+            if wait.turn.done():
+                # Its task was cancelled, or waited too long, and has not run since.
+                continue
             holding, count = wait.holding, wait.count
             goes_beyond = self._beyond_total is holding
             if is_full and not goes_beyond:
