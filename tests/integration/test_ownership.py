@@ -224,9 +224,11 @@ def test_other_services_read_of_an_account_everything_but_its_secrets(
     assert is_refused(connection, role, read)
 
 
-@pytest.mark.parametrize("role", [CHUNK_WORKER, OPERATIONS])
-def test_services_that_need_no_accounts_read_none(connection: Connection, role: str) -> None:
-    assert columns_with(connection, role, "SELECT") == set()
+@pytest.mark.parametrize(("role", "columns"), [(CHUNK_WORKER, {"id", "suspended_at"}), (OPERATIONS, set())])
+def test_services_read_of_accounts_what_they_need(
+    connection: Connection, role: str, columns: set[str]
+) -> None:
+    assert columns_with(connection, role, "SELECT") == columns
 
 
 def test_functions_with_their_owner_s_rights_have_a_version_and_named_callers(connection: Connection) -> None:

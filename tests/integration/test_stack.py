@@ -36,7 +36,7 @@ class Commands:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         settings = {"JETTYTHUNDER_DATA_DIR": str(self.data_dir), "GATEWAY_PORT": str(self.gateway_port)}
         return subprocess.run(
-            [sys.executable, "-m", "jettythunder_dev", *arguments],
+            [sys.executable, "-m", "jettythunder_cli.main", "stack", *arguments],
             env={**kept, **settings, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -106,12 +106,13 @@ def test_the_env_file_leads_a_shell_to_the_three_servers(started: Commands) -> N
     assert shell.stdout.split() == ["jettythunder", "amqp"], shell.stderr
 
 
-def test_up_leaves_four_ready_services_and_as_many_workers_as_asked_for(commands: Commands) -> None:
+def test_up_leaves_every_service_ready_and_as_many_workers_as_asked_for(commands: Commands) -> None:
     summary = commands.json("up", "--workers", "3")
     assert set(summary["services"]) == {
         "storage-gateway",
         "provisioning",
         "usage-meter",
+        "operations",
         "chunk-worker-1",
         "chunk-worker-2",
         "chunk-worker-3",

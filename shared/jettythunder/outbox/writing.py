@@ -39,4 +39,9 @@ def rows(*payloads: Payload, source: str) -> Rows:
 
 async def write(on: Runner, *payloads: Payload, source: str) -> None:
     """Add events to the outbox. They are published if, and only if, the caller's transaction commits."""
-    await _insert_outbox(on, **vars(rows(*payloads, source=source)))
+    await write_rows(on, rows(*payloads, source=source))
+
+
+async def write_rows(on: Runner, rows: Rows) -> None:
+    """Add rows that were made before."""
+    await _insert_outbox(on, **vars(rows))

@@ -21,7 +21,7 @@ from tests.integration.messaging.conftest import (
     settings_for,
 )
 from tests.support.infrastructure import Infrastructure
-from tests.support.outbox import write, write_rows
+from tests.support.outbox import write
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
@@ -191,7 +191,7 @@ async def test_an_event_that_no_queue_takes_is_set_aside_and_holds_up_nothing(be
     lost = outbox.rows(deleted(), source="/test")
     lost.exchanges[0] = COMMANDS
     async with bench.database.transaction() as connection:
-        await write_rows(connection, lost)
+        await outbox.write_rows(connection, lost)
         good = await write(connection, deleted(), deleted())
     await eventually(lambda: set(bench.ids()) == set(good))
     rows = await bench.sql.fetch("SELECT event_id, reason FROM outbox_quarantine")
@@ -206,7 +206,7 @@ async def test_a_duplicate_is_passed_over_and_counted(bench: Bench) -> None:
     before = duplicates()
     event = outbox.rows(deleted(), source="/test")
     for _ in range(3):
-        await write_rows(bench.database, event)
+        await outbox.write_rows(bench.database, event)
     await eventually(lambda: duplicates() == before + 2)
     assert bench.ids() == event.event_ids
 
