@@ -1,8 +1,9 @@
 """Settings from the environment. A missing required one stops the service with a sentence that names it."""
 
+from ipaddress import ip_network
 from typing import Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationError
+from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,7 +34,44 @@ class BrokerSettings(EnvironmentSettings):
         return tuple(round(seconds * 1000) for seconds in self.retry_delays_seconds)
 
 
-class ServiceSettings(BrokerSettings):
+class ListenerSettings(EnvironmentSettings):
+    """What a service's listener takes from its clients."""
+
+    http_max_connections: int = Field(default=2_000, ge=1, description="Connections at once")
+    http_max_idle_connections: int = Field(
+        default=1_000,
+        ge=1,
+        description="Connections without a request; the longest idle are closed for new ones",
+    )
+    http_header_seconds: float = Field(
+        default=10,
+        gt=0,
+        description="Longest wait for the first bytes of a connection and for a whole header",
+    )
+    http_max_header_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Longest request line and header"
+    )
+    http_body_seconds: float = Field(
+        default=30, gt=0, description="Longest wait for the whole body of a call that takes JSON"
+    )
+    http_send_stall_seconds: float = Field(
+        default=30, gt=0, description="How often the progress of a slow reader is checked"
+    )
+    http_send_min_bytes_per_second: int = Field(
+        default=1024, ge=1, description="A reader that takes less on average is disconnected"
+    )
+    http_keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        # A server that closes first may do so just when the next request is on its way, which is then lost.
+        description="How long an idle connection is kept: longer than clients and load balancers do",
+    )
+    http_graceful_seconds: int = Field(
+        default=20, ge=1, description="How long requests under way may take when the service ends"
+    )
+
+
+class ServiceSettings(BrokerSettings, ListenerSettings):
     """What every service needs. Each service's own settings class adds to it."""
 
     database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
@@ -44,10 +82,27 @@ class ServiceSettings(BrokerSettings):
     jettythunder_ops_token: SecretStr = Field(
         description="Bearer token of operators: metrics and administration"
     )
+    jettythunder_environment: Literal["live", "test"] = Field(
+        default="live",
+        description="The kind of credentials that new accounts get, jt_live_… or jt_test_…; a live service "
+        "does not show the description of its API",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks, separated by commas, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed; empty believes nobody",
+    )
     database_pool_size: int = Field(default=10, ge=1, description="Connections to the database at most")
     shutdown_timeout_seconds: float = Field(
         default=15, gt=0, description="How long handlers may take to finish when the service stops"
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for network in value.split(",") if value else ():
+            ip_network(network.strip(), strict=False)
+        return value
 
 
 class StorageSettings(EnvironmentSettings):
@@ -66,7 +121,7 @@ class StorageSettings(EnvironmentSettings):
         default=256, ge=1, description="Connections to the object storage that bytes are read over at once"
     )
     storage_write_connections: int = Field(
-        default=64, ge=1, description="Connections to the object storage that bytes are written over at once"
+        default=128, ge=1, description="Connections to the object storage that bytes are written over at once"
     )
     storage_stall_seconds: float = Field(
         default=60, gt=0, description="Longest silence of the object storage before a call is given up"

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
 
 GATEWAY = "storage-gateway"
-GRACEFUL_SHUTDOWN_SECONDS = 20
-
-# Longer than clients and load balancers keep an idle connection: a server that closes first may do so just
-# when the next request is on its way, which is then lost.
-KEEP_ALIVE_SECONDS = 75
 SERVICE_PRIORITY = 50
 
 
@@ -70,17 +65,7 @@ def service_kinds() -> list[ServiceKind]:
 
 def service_command(kind: ServiceKind, port: int) -> list[str]:
     """The command that serves the application on loopback."""
-    options = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--loop": "uvloop",
-        "--http": "httptools",
-        "--log-level": "warning",
-        "--timeout-graceful-shutdown": str(GRACEFUL_SHUTDOWN_SECONDS),
-        "--timeout-keep-alive": str(KEEP_ALIVE_SECONDS),
-    }
-    flat = [part for option in options.items() for part in option]
-    return [sys.executable, "-m", "uvicorn", kind.application, "--no-access-log", *flat]
+    return [sys.executable, "-m", "jettythunder.http.serve", kind.application, "--port", str(port)]
 
 
 def service_environment(

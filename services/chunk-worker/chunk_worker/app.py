@@ -13,7 +13,7 @@ from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.chunks.store import Store
 from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.ingest import EdgeIngest
-from chunk_worker.edge.model import InFlightBytes
+from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
 from chunk_worker.edge.registration import Registration
 from chunk_worker.edge.routes import router
@@ -26,6 +26,7 @@ from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.lifecycle import open_database
+from jettythunder.slots import Slots
 from jettythunder.storage import open_storage
 
 _NAME = "chunk-worker"
@@ -41,6 +42,7 @@ def create_app() -> FastAPI:
         " and those that clients send to this edge.",
         settings=Settings,
         lifespan=lifespan,
+        streamed_paths=("/edge/uploads/",),
     )
     app.include_router(router)
     # Any origin may send chunks: a chunk's token gives access, never a cookie.
@@ -68,7 +70,10 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
 
     chunks = Store(database)
     store = ChunkStore(chunks, storage, edge=settings.edge_id)
-    in_flight = InFlightBytes(settings.edge_budget_bytes)
+    in_flight = InFlight(
+        settings.edge_budget_bytes,
+        Slots(settings.edge_chunks, per_holder=settings.edge_chunks_per_account),
+    )
     registry.register_value(EdgeIngest, _ingest(registry, settings, store, in_flight))
 
     chunk_handlers.set_prefetch(settings.chunk_worker_prefetch)
@@ -90,17 +95,25 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
 
 
 def _ingest(
-    registry: svcs.Registry, settings: Settings, store: ChunkStore, in_flight: InFlightBytes
+    registry: svcs.Registry, settings: Settings, store: ChunkStore, in_flight: InFlight
 ) -> EdgeIngest:
     recorder = Recorder(settings.recorder_url, api_key=_secret(settings.agentcache_api_key))
     recorder.start()
     registry.register_value(Recorder, recorder, on_registry_close=recorder.close)
     tokens = EdgeTokens(settings.jettythunder_signing_key.get_secret_value())
-    return EdgeIngest(store, tokens, in_flight, recorder, stall_seconds=settings.edge_stall_seconds)
+    return EdgeIngest(
+        store,
+        tokens,
+        in_flight,
+        recorder,
+        stall_seconds=settings.edge_stall_seconds,
+        least_bytes_per_second=settings.edge_min_bytes_per_second,
+        late_seconds=settings.edge_late_seconds,
+    )
 
 
 def _register(
-    registry: svcs.Registry, settings: Settings, database: Database, in_flight: InFlightBytes, *, url: str
+    registry: svcs.Registry, settings: Settings, database: Database, in_flight: InFlight, *, url: str
 ) -> None:
     registration = Registration(
         database,

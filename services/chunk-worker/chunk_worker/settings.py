@@ -42,6 +42,15 @@ class Settings(ServiceSettings, StorageSettings):
     edge_stall_seconds: float = Field(
         default=30, gt=0, description="Longest silence of a client before its chunk is given up"
     )
+    edge_chunks_per_account: int = Field(
+        default=64, ge=1, description="Chunks that one account may have in flight at this edge"
+    )
+    edge_min_bytes_per_second: int = Field(
+        default=1024, ge=0, description="A chunk that arrives slower than this is ended"
+    )
+    edge_late_seconds: float = Field(
+        default=60, ge=0, description="How long after its token's expiry a chunk may still arrive"
+    )
     agentcache_api_url: str | None = Field(
         default=None,
         description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing",
@@ -57,6 +66,11 @@ class Settings(ServiceSettings, StorageSettings):
     chunk_source_stall_seconds: float = Field(
         default=30, gt=0, description="Longest silence of a gateway before its chunk is given up"
     )
+
+    @property
+    def edge_chunks(self) -> int:
+        """Chunks of clients in flight at once: each has a connection to the object storage for itself."""
+        return max(1, self.storage_write_connections - self.chunk_worker_prefetch)
 
     @property
     def recorder_url(self) -> str | None:

@@ -1,7 +1,5 @@
 """Provisioning's settings."""
 
-from typing import Literal
-
 from pydantic import Field, SecretStr
 
 from jettythunder.settings import ServiceSettings, StorageSettings
@@ -14,7 +12,4 @@ class Settings(ServiceSettings, StorageSettings):
         min_length=32,
         description="All credentials are derived from it, at least 32 characters; "
         "keep it safe and never change it",
-    )
-    jettythunder_environment: Literal["live", "test"] = Field(
-        default="live", description="The kind of credentials new accounts get: jt_live_… or jt_test_…"
     )

@@ -10,9 +10,9 @@ from jettythunder.broker.rpc import RpcClient
 from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
-from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.lifecycle import open_database
 from jettythunder.signing import Signer
+from jettythunder.slots import Slots
 from jettythunder.storage import Storage, open_storage
 from storage_gateway.access.credentials import Access
 from storage_gateway.access.limits import Limits, RateLimitHeaders
@@ -27,7 +27,7 @@ from storage_gateway.assets.find import Finder
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.lost import LostObjects
 from storage_gateway.assets.store import AssetStore
-from storage_gateway.assets.stream import Bandwidth, Streams
+from storage_gateway.assets.stream import Bandwidth, Streams, StreamSlots
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.edges import routes as edge_routes
 from storage_gateway.edges.known import Edges
@@ -42,12 +42,11 @@ from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
-from storage_gateway.uploads.receive import FormUploads
+from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
 from storage_gateway.uploads.sessions import Sessions, SessionSettings
-from storage_gateway.uploads.spool import Spool
+from storage_gateway.uploads.spool import Spool, SpoolBudget
 from storage_gateway.uploads.store import UploadStore
 
-_MAX_JSON_BYTES = 1024 * 1024
 _ROUTERS = (
     account_routes.router,
     account_routes.tenant_router,
@@ -66,10 +65,9 @@ def create_app() -> FastAPI:
         description="Uploads, downloads and streams for AgentCache's tenants.",
         settings=Settings,
         lifespan=svcs.fastapi.lifespan(lifespan),
+        streamed_paths=("/api/storage/upload",),
     )
     app.add_middleware(RateLimitHeaders)
-    app.add_middleware(BodyLimit, max_bytes=_MAX_JSON_BYTES, streamed_paths=("/api/storage/upload",))
-    app.add_middleware(EarlyAnswers)
     for router in _ROUTERS:
         app.include_router(router)
     return app
@@ -126,7 +124,12 @@ def _build(
     finder = Finder(database, asset_store)
     registry.register_value(Finder, finder)
     bandwidth = Bandwidth(asset_store)
-    streams = Streams(database, storage, bandwidth)
+    stream_slots = StreamSlots(
+        settings.storage_read_connections,
+        per_account=settings.streams_per_account,
+        per_link=settings.streams_per_link,
+    )
+    streams = Streams(database, storage, bandwidth, stream_slots)
     registry.register_value(Streams, streams, on_registry_close=streams.close)
     links = Links(
         storage,
@@ -162,11 +165,12 @@ def _build(
     registry.register_value(Leases, leases, on_registry_close=leases.close)
     leases.start()
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    spool = Spool(
-        settings.spool_dir,
-        budget_bytes=settings.spool_budget_bytes,
-        timeout_seconds=settings.receive_timeout_seconds,
+    budget = SpoolBudget(
+        settings.spool_budget_bytes,
+        chunk_bytes=settings.chunk_size_bytes,
+        account_share=settings.spool_account_share,
     )
+    spool = Spool(settings.spool_dir, budget)
     registry.register_value(Spool, spool)
     chunk_signer = ChunkSigner(signing_key)
     registry.register_value(ChunkSigner, chunk_signer)
@@ -185,6 +189,10 @@ def _build(
             timeout_seconds=settings.chunk_timeout_seconds,
         ),
         leases=leases,
+        slots=Slots(settings.uploads_at_once, per_holder=settings.uploads_per_account),
+        limits=ReceiveLimits(
+            admission_seconds=settings.upload_admission_seconds, upload_seconds=settings.upload_max_seconds
+        ),
         chunk_size_bytes=settings.chunk_size_bytes,
         chunks_in_flight=settings.chunks_in_flight_per_upload,
     )
@@ -203,6 +211,7 @@ def _build(
             enabled=settings.jettyspeed_enabled,
             direct=settings.jettyspeed_direct,
             chunk_size_bytes=settings.chunk_size_bytes,
+            max_chunk_bytes=settings.max_session_chunk,
             session_seconds=settings.session_seconds,
             token_seconds=settings.edge_token_seconds,
         ),
@@ -213,6 +222,7 @@ def _build(
         deleter=deleter,
         multipart=multipart,
         verifier=verifier,
+        limits=limits,
         interval_seconds=settings.housekeeping_interval_seconds,
         verify_seconds=settings.verify_seconds,
     )

@@ -99,8 +99,20 @@ class RateLimited(JettyThunderError):
     code, status, retryable = "rate_limited", 429, True
 
 
+class TooManyUploads(JettyThunderError):
+    """The account has too many uploads under way at once. Send this one when another is done."""
+
+    code, status, retryable = "too_many_uploads", 429, True
+
+
+class TooManyStreams(JettyThunderError):
+    """The account, or this link, has too many streams under way at once. Try again when one is done."""
+
+    code, status, retryable = "too_many_streams", 429, True
+
+
 class GatewayBusy(JettyThunderError):
-    """The gateway holds as many bytes of uploads as it may. Try again shortly."""
+    """The gateway holds as many bytes of uploads as it may. Nothing was stored; try again shortly."""
 
     code, status, retryable = "gateway_busy", 503, True
 

@@ -4,6 +4,7 @@ Any number of gateways run it at once: each row is locked or claimed by the one 
 """
 
 from jettythunder.lifecycle import Periodic
+from storage_gateway.access.limits import Limits
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.uploads.finish import Finisher
@@ -25,6 +26,7 @@ class Housekeeping:
         deleter: Deleter,
         multipart: Multipart,
         verifier: Verifier,
+        limits: Limits,
         interval_seconds: float,
         verify_seconds: float,
     ) -> None:
@@ -35,6 +37,7 @@ class Housekeeping:
                 ("expire-assets", deleter.expire),
                 ("abort-leftover-multiparts", multipart.abort_leftovers),
                 ("delete-objects", deleter.delete_objects),
+                ("forget-rate-limits", limits.forget_old),
             )
         ]
         self._work.append(

@@ -1,4 +1,4 @@
-"""The ASGI application: `uvicorn storage_gateway.main:app`."""
+"""The ASGI application: `python -m jettythunder.http.serve storage_gateway.main:app`."""
 
 from storage_gateway.app import create_app
 

@@ -2,8 +2,9 @@
 
 import tempfile
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from jettythunder.settings import ServiceSettings, StorageSettings
 
@@ -27,7 +28,37 @@ class Settings(ServiceSettings, StorageSettings):
         description="Where chunks wait for workers; by default the system's folder for temporary files",
     )
     spool_budget_bytes: int = Field(
-        default=1_000_000_000, ge=20_000_000, description="Bytes of chunks that wait for workers at most"
+        default=1_000_000_000,
+        ge=20_000_000,
+        description="Bytes of chunks that arrive or wait for workers at most; two chunks at least",
+    )
+    spool_account_share: float = Field(
+        default=0.5, gt=0, le=1, description="The share of those bytes that one account may hold at most"
+    )
+    uploads_at_once: int = Field(default=500, ge=1, description="Form uploads under way at once at most")
+    uploads_per_account: int = Field(
+        default=100, ge=1, description="Form uploads of one account under way at once at most"
+    )
+    upload_admission_seconds: float = Field(
+        default=10, gt=0, description="Longest wait of a new upload for room in the spool"
+    )
+    upload_min_bytes_per_second: int = Field(
+        default=1024, ge=0, description="A form upload that arrives slower than this is ended"
+    )
+    upload_max_seconds: float = Field(
+        default=43_200, gt=0, description="Longest time that a form upload may take to arrive"
+    )
+    max_session_chunk: int = Field(
+        default=64 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Largest chunk size in bytes that a client may ask for; larger files than 10,000 of "
+        "these get larger chunks",
+    )
+    streams_per_account: int = Field(
+        default=100, ge=1, description="Streams of one account under way at once at most"
+    )
+    streams_per_link: int = Field(
+        default=50, ge=1, description="Streams by one signed link under way at once at most"
     )
     chunks_in_flight_per_upload: int = Field(
         default=6, ge=1, description="Chunks of one form upload that are held at once"
@@ -94,6 +125,12 @@ class Settings(ServiceSettings, StorageSettings):
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         return None if value is None else value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _spool_holds_two_chunks(self) -> Self:
+        if self.spool_budget_bytes < 2 * self.chunk_size_bytes:
+            raise ValueError("SPOOL_BUDGET_BYTES must be at least twice as large as JETTYSPEED_CHUNK_SIZE_MB")
+        return self
 
     @property
     def public_url(self) -> str:

@@ -1,6 +1,7 @@
 """An application as every service has it: problem+json, correlation, health, readiness and metrics."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import uuid4
 
@@ -11,9 +12,11 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
+from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
@@ -21,20 +24,33 @@ from jettythunder.memory import keep_freed_memory
 from jettythunder.settings import ServiceSettings, load
 
 _LONGEST_CORRELATION_ID = 128
+_MAX_BODY_BYTES = 1024 * 1024
+_READINESS_SECONDS = 1.0
 
 # What readiness calls the things that services register, where that is not the name of their class.
 _CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
 
 
 def create_app(
-    title: str, *, description: str, settings: type[ServiceSettings], lifespan: SvcsLifespan
+    title: str,
+    *,
+    description: str,
+    settings: type[ServiceSettings],
+    lifespan: SvcsLifespan,
+    streamed_paths: Sequence[str] = (),
 ) -> FastAPI:
     """An application with OpenAPI at /docs, problem+json errors, /healthz, /readyz and /metrics.
 
     The settings are read here, before anything is started, into ``app.state.settings``: a missing one stops
-    the service with its sentence and nothing else.
+    the service with its sentence and nothing else. A live service has no /docs and no /openapi.json.
+
+    Args:
+        streamed_paths: paths whose handlers limit and stream their bodies themselves, as
+            :class:`jettythunder.http.bodies.BodyLimit` takes them.
     """
     keep_freed_memory()
+    read = load(settings)
+    is_live = read.jettythunder_environment == "live"
     app = FastAPI(
         title=title,
         description=description,
@@ -42,10 +58,21 @@ def create_app(
         lifespan=lifespan,
         # A redirect would send credentials to whatever host the request names.
         redirect_slashes=False,
+        docs_url=None if is_live else "/docs",
+        redoc_url=None if is_live else "/redoc",
+        openapi_url=None if is_live else "/openapi.json",
     )
-    app.state.settings = load(settings)
+    app.state.settings = read
+    app.state.readiness = _Readiness()
     answer_problems(app)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=_MAX_BODY_BYTES,
+        seconds=read.http_body_seconds,
+        streamed_paths=streamed_paths,
+    )
     app.add_middleware(DefaultHeaders)
+    app.add_middleware(EarlyAnswers)
     app.add_middleware(
         CorrelationIdMiddleware,
         header_name="X-Correlation-ID",
@@ -53,6 +80,8 @@ def create_app(
         generator=lambda: uuid4().hex,
         validator=_is_plain,
     )
+    if read.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
     app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"])
     app.add_api_route(
@@ -67,14 +96,35 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """Every server this service needs answers; 503 names those that don't."""
-    pings = svcs.Container(registry_of(request)).get_pings()
-    results = await asyncio.gather(*(ping.aping() for ping in pings), return_exceptions=True)
-    checks = {_check_name(ping): _state(result) for ping, result in zip(pings, results, strict=True)}
+    """Every server this service needs answers; 503 names those that don't. They are asked once a second."""
+    readiness: _Readiness = request.app.state.readiness
+    checks = await readiness.checks(registry_of(request))
     ready = all(state == "ok" for state in checks.values())
     return JSONResponse(
         {"status": "ready" if ready else "not_ready", "checks": checks}, 200 if ready else 503
     )
+
+
+class _Readiness:
+    """What the pings of a service's registry came to, kept for a moment: anybody may ask for it."""
+
+    def __init__(self) -> None:
+        self._pinging = asyncio.Lock()
+        self._checks: dict[str, str] = {}
+        self._good_until = float("-inf")
+
+    async def checks(self, registry: svcs.Registry) -> dict[str, str]:
+        """The state of each server."""
+        loop = asyncio.get_running_loop()
+        async with self._pinging:
+            if loop.time() >= self._good_until:
+                pings = svcs.Container(registry).get_pings()
+                results = await asyncio.gather(*(ping.aping() for ping in pings), return_exceptions=True)
+                self._checks = {
+                    _check_name(ping): _state(result) for ping, result in zip(pings, results, strict=True)
+                }
+                self._good_until = loop.time() + _READINESS_SECONDS
+        return self._checks
 
 
 async def metrics() -> Response:

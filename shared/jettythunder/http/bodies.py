@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jettythunder.errors import PayloadTooLarge
+from jettythunder.errors import PayloadTooLarge, UploadTimedOut
 from jettythunder.http.problems import problem
 
 # What a client may still send after an early answer before the connection is closed. A connection that is
@@ -19,16 +19,22 @@ class BodyLimit:
     """Middleware that refuses bodies over ``max_bytes``, by their announced length or when they pass it.
 
     Args:
-        streamed_paths: beginnings of paths whose handlers limit and stream their bodies themselves.
+        seconds: how long a body may take from its first byte asked for to its last.
+        streamed_paths: paths whose handlers limit and stream their bodies themselves; one that ends with a
+            slash stands for all that begin with it.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, streamed_paths: Sequence[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, seconds: float = 30, streamed_paths: Sequence[str] = ()
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._streamed_paths = tuple(streamed_paths)
+        self._seconds = seconds
+        self._streamed_paths = frozenset(path for path in streamed_paths if not path.endswith("/"))
+        self._streamed_folders = tuple(path for path in streamed_paths if path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(self._streamed_paths or ("\0",)):
+        if scope["type"] != "http" or self._is_streamed(scope["path"]):
             await self._app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -36,16 +42,30 @@ class BodyLimit:
             await problem(self._refusal())(scope, receive, send)
             return
         received = 0
+        is_complete = False
+        deadline: float | None = None
 
         async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_complete, deadline
+            if is_complete:
+                return await receive()
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + self._seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise UploadTimedOut(f"The body did not arrive within {self._seconds:g} seconds.") from None
+            is_complete = message["type"] != "http.request" or not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 raise self._refusal()
             return message
 
         await self._app(scope, receive_limited, send)
+
+    def _is_streamed(self, path: str) -> bool:
+        return path in self._streamed_paths or path.startswith(self._streamed_folders or ("\0",))
 
     def _refusal(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body is larger than the {self._max_bytes} bytes this call takes.")

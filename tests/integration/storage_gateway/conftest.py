@@ -40,6 +40,7 @@ def impatient_gateway(
             "HOUSEKEEPING_INTERVAL_SECONDS": "0.2",
             "RATE_LIMIT_MAX_REQUESTS": "20",
             "DOWNLOAD_LINK_SECONDS": "1",
+            "TRUSTED_PROXIES": "127.0.0.1",
         },
     )
     starter.end()

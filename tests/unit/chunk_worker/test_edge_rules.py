@@ -5,9 +5,16 @@ import contextlib
 
 import pytest
 
-from chunk_worker.edge.model import InFlightBytes, parse_content_md5
+from chunk_worker.edge.model import InFlight, parse_content_md5
 from chunk_worker.errors import EdgeBusy
 from jettythunder.errors import BadRequest, InvalidField
+from jettythunder.slots import Slots
+
+from .fakes import ACCOUNT_ID
+
+
+def in_flight_of(capacity_bytes: int) -> InFlight:
+    return InFlight(capacity_bytes, Slots(100, per_holder=100))
 
 
 def test_a_checksum_header_is_read() -> None:
@@ -26,26 +33,26 @@ def test_a_malformed_checksum_header_is_refused(header: str) -> None:
 
 
 def test_what_fits_is_admitted() -> None:
-    in_flight = InFlightBytes(10)
-    with in_flight.taken(6), in_flight.taken(4):
+    in_flight = in_flight_of(10)
+    with in_flight.taken(ACCOUNT_ID, 6), in_flight.taken(ACCOUNT_ID, 4):
         assert in_flight.bytes == 10
     assert in_flight.bytes == 0
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    in_flight = InFlightBytes(10)
-    with in_flight.taken(6), pytest.raises(EdgeBusy), in_flight.taken(5):
+    in_flight = in_flight_of(10)
+    with in_flight.taken(ACCOUNT_ID, 6), pytest.raises(EdgeBusy), in_flight.taken(ACCOUNT_ID, 5):
         raise AssertionError("admitted")
 
 
 def test_a_chunk_larger_than_all_the_room_is_admitted_alone() -> None:
-    in_flight = InFlightBytes(10)
-    with in_flight.taken(11):
+    in_flight = in_flight_of(10)
+    with in_flight.taken(ACCOUNT_ID, 11):
         assert in_flight.bytes == 11
 
 
 def test_a_failed_chunk_gives_its_bytes_back() -> None:
-    in_flight = InFlightBytes(10)
-    with contextlib.suppress(ValueError), in_flight.taken(6):
+    in_flight = in_flight_of(10)
+    with contextlib.suppress(ValueError), in_flight.taken(ACCOUNT_ID, 6):
         raise ValueError
     assert in_flight.bytes == 0

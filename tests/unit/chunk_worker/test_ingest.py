@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 from starlette.requests import ClientDisconnect
+from tests.support.virtual_time import now, run_virtually
 
 from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.ingest import EdgeIngest
-from chunk_worker.edge.model import InFlightBytes
+from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
 from chunk_worker.errors import EdgeBusy
 from jettythunder.edge_tokens import EdgeToken, EdgeTokens
@@ -24,9 +25,11 @@ from jettythunder.errors import (
     TruncatedBody,
     UploadTimedOut,
 )
+from jettythunder.slots import Slots
 
 from .fakes import ACCOUNT_ID, BUCKET, UPLOAD_ID, FakeChunks, FakeStorage, blocks_of, md5_of
 
+OTHER_ID = UUID(int=99)
 DATA = b"the bytes of a chunk"
 TOKENS = EdgeTokens("a signing key of at least thirty-two characters")
 TOKEN = EdgeToken(
@@ -44,16 +47,20 @@ TOKEN = EdgeToken(
 class Edge:
     """The use-case with its fakes."""
 
-    def __init__(self, *, capacity_bytes: int = 1000, stall_seconds: float = 60) -> None:
+    def __init__(
+        self, *, capacity_bytes: int = 1000, stall_seconds: float = 60, chunks_per_account: int = 10
+    ) -> None:
         self.chunks = FakeChunks()
         self.storage = FakeStorage()
-        self.in_flight = InFlightBytes(capacity_bytes)
+        self.in_flight = InFlight(capacity_bytes, Slots(100, per_holder=chunks_per_account))
         self.ingest = EdgeIngest(
             ChunkStore(self.chunks, self.storage, edge="edge"),
             TOKENS,
             self.in_flight,
             Recorder(None, api_key=None),
             stall_seconds=stall_seconds,
+            least_bytes_per_second=100,
+            late_seconds=60,
         )
 
     async def take(
@@ -125,7 +132,7 @@ async def test_a_full_edge_reads_nothing() -> None:
         raise AssertionError("read")
         yield b""
 
-    with edge.in_flight.taken(1), pytest.raises(EdgeBusy):
+    with edge.in_flight.taken(OTHER_ID, 1), pytest.raises(EdgeBusy):
         await edge.take(unread())
     await edge.take()
 
@@ -152,3 +159,52 @@ async def test_a_client_that_disconnects_leaves_nothing() -> None:
     with pytest.raises(TruncatedBody):
         await edge.take(cut())
     assert (edge.chunks.recorded, edge.in_flight.bytes) == ({}, 0)
+
+
+def test_a_trickle_is_given_up_though_it_never_pauses() -> None:
+    async def run() -> None:
+        edge = Edge()
+
+        async def trickle() -> AsyncIterator[bytes]:
+            for index in range(len(DATA)):
+                await asyncio.sleep(20)
+                yield DATA[index : index + 1]
+
+        with pytest.raises(UploadTimedOut, match="100 bytes"):
+            await edge.take(trickle())
+        assert now() == 40
+        assert (edge.storage.parts, edge.in_flight.bytes) == ({}, 0)
+
+    run_virtually(run())
+
+
+def test_a_chunk_ends_soon_after_its_token() -> None:
+    async def run() -> None:
+        edge = Edge(stall_seconds=10_000)
+
+        async def pausing() -> AsyncIterator[bytes]:
+            yield DATA[:5]
+            await asyncio.sleep(9_000)
+            yield DATA[5:]
+
+        with pytest.raises(UploadTimedOut, match="token expired"):
+            await edge.take(pausing(), token=replace(TOKEN, expires_at=int(time.time()) + 100))
+        assert 158 <= now() <= 160
+
+    run_virtually(run())
+
+
+def test_a_chunk_holds_no_more_than_its_buffers() -> None:
+    in_flight = InFlight(10 << 20, Slots(100, per_holder=10))
+    with in_flight.taken(ACCOUNT_ID, 5_000_000_000), in_flight.taken(OTHER_ID, 5_000_000_000):
+        assert in_flight.bytes == 2 << 20
+    assert in_flight.bytes == 0
+
+
+def test_an_account_has_so_many_chunks_in_flight_and_others_have_theirs() -> None:
+    in_flight = InFlight(1 << 30, Slots(100, per_holder=2))
+    with in_flight.taken(ACCOUNT_ID, 1), in_flight.taken(ACCOUNT_ID, 1):
+        with pytest.raises(EdgeBusy), in_flight.taken(ACCOUNT_ID, 1):
+            pass
+        with in_flight.taken(OTHER_ID, 1):
+            assert in_flight.bytes == 3

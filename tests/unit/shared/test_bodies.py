@@ -96,7 +96,7 @@ async def reads_nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def limited(app: ASGIApp) -> BodyLimit:
-    return BodyLimit(app, max_bytes=10, streamed_paths=("/streamed",))
+    return BodyLimit(app, max_bytes=10, streamed_paths=("/streamed/",))
 
 
 async def test_a_body_of_the_largest_size_is_taken() -> None:

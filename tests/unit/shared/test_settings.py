@@ -45,7 +45,8 @@ def test_a_wrong_setting_is_named_without_its_value(environment: pytest.MonkeyPa
 
 def test_a_service_says_it_on_stderr_and_nothing_else() -> None:
     # svcs imports Starlette's test client where httpx is installed, and that warns about httpx's version.
-    command = [sys.executable, "-W", "ignore", "-m", "uvicorn", "storage_gateway.main:app", "--port", "0"]
+    serve = ["-m", "jettythunder.http.serve", "storage_gateway.main:app", "--port", "0"]
+    command = [sys.executable, "-W", "ignore", *serve]
     stopped = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert stopped.returncode != 0
     assert stopped.stdout == ""

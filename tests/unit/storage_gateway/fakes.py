@@ -713,6 +713,7 @@ class Gateway:
                 enabled=True,
                 direct=direct,
                 chunk_size_bytes=10_000_000,
+                max_chunk_bytes=64 * 1024 * 1024,
                 session_seconds=3600,
                 token_seconds=900,
             ),

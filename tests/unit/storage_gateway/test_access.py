@@ -63,6 +63,9 @@ class FakeAccess:
         left = request_limit - self.counted[subject]
         return Taken(left >= 0, max(0, left), window_seconds)
 
+    async def forget_counters(self, *, older_than_seconds: float) -> None:
+        self.counted.clear()
+
 
 def request(**headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
@@ -131,15 +134,15 @@ async def test_missing_and_wrong_credentials_are_refused_alike_and_count_against
 
 
 async def test_an_address_that_guesses_is_refused_for_a_while() -> None:
-    accounts = FakeAccess()
-    tried = access(accounts)
+    tried = access(FakeAccess())
+    await tried.tenant(with_credentials())
     for _ in range(3):
         with pytest.raises(Unauthenticated):
             await tried.tenant(with_credentials(secret="guess"))
     with pytest.raises(RateLimited) as caught:
         await tried.tenant(with_credentials(secret="guess"))
     assert caught.value.retry_after_seconds == 60
-    # It was not the account's doing.
+    # Who has shown the right pair is not kept out.
     await tried.tenant(with_credentials())
 
 
@@ -182,9 +185,12 @@ async def test_agentcache_calls_with_its_own_secret() -> None:
 async def test_agentcache_s_address_has_a_limit() -> None:
     called = access(FakeAccess())
     for _ in range(3):
-        await called.agentcache(request(authorization="Bearer webhook"))
+        with pytest.raises(Unauthenticated):
+            await called.agentcache(request(authorization="Bearer wrong"))
     with pytest.raises(RateLimited):
-        await called.agentcache(request(authorization="Bearer webhook"))
+        await called.agentcache(request(authorization="Bearer wrong"))
+    # It is for wrong secrets alone.
+    await called.agentcache(request(authorization="Bearer webhook"))
 
 
 async def test_the_use_of_a_link_counts_as_a_request_of_its_owner() -> None:

@@ -8,8 +8,8 @@ from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.errors import StorageUnavailable
 from storage_gateway.assets.model import Asset
 from storage_gateway.assets.ranges import ByteRange
-from storage_gateway.assets.stream import Bandwidth, Streams
-from storage_gateway.errors import BandwidthQuotaExceeded
+from storage_gateway.assets.stream import Bandwidth, Streams, StreamSlots
+from storage_gateway.errors import BandwidthQuotaExceeded, TooManyStreams
 
 from .fakes import ACCOUNT_ID, QUOTA_BYTES, Gateway, made_asset, others_run
 
@@ -21,7 +21,12 @@ class Player:
 
     def __init__(self) -> None:
         self.gateway = Gateway()
-        self.streams = Streams(self.gateway.database, self.gateway.storage, Bandwidth(self.gateway.assets))
+        self.streams = Streams(
+            self.gateway.database,
+            self.gateway.storage,
+            Bandwidth(self.gateway.assets),
+            StreamSlots(10, per_account=3, per_link=2),
+        )
         self.asset: Asset = self.gateway.state.add_asset(made_asset(size_bytes=len(CONTENT)))
         self.gateway.storage.objects[self.asset.s3_key] = CONTENT
 
@@ -110,3 +115,42 @@ async def test_a_stream_that_nobody_reads_is_counted_too() -> None:
         await others_run()
     # What was read ahead counts as sent: it may be in a socket's buffer.
     assert await player.counted() == [3]
+
+
+async def test_an_account_has_so_many_streams_at_once() -> None:
+    player = Player()
+    whole = ByteRange.whole(len(CONTENT))
+    under_way = [await player.streams.open(player.asset, whole) for _ in range(3)]
+    with pytest.raises(TooManyStreams):
+        await player.play()
+    async for _ in under_way[0]:
+        pass
+    assert await player.play() == CONTENT
+
+
+async def test_a_link_has_so_many_streams_at_once() -> None:
+    player = Player()
+    whole = ByteRange.whole(len(CONTENT))
+    under_way = [await player.streams.open(player.asset, whole, link="signature") for _ in range(2)]
+    with pytest.raises(TooManyStreams):
+        await player.streams.open(player.asset, whole, link="signature")
+    # Its owner may have more, and the link too once one of its streams is over.
+    assert await player.play() == CONTENT
+    async for _ in under_way[0]:
+        pass
+    await player.streams.open(player.asset, whole, link="signature")
+
+
+async def test_a_stream_that_is_refused_or_fails_takes_no_slot() -> None:
+    player = Player()
+    player.gateway.state.free_bandwidth = 0
+    for _ in range(4):
+        with pytest.raises(BandwidthQuotaExceeded):
+            await player.play()
+    player.gateway.state.free_bandwidth = QUOTA_BYTES
+    player.gateway.storage.is_down = True
+    for _ in range(4):
+        with pytest.raises(StorageUnavailable):
+            await player.play()
+    player.gateway.storage.is_down = False
+    assert await player.play() == CONTENT

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -10,10 +11,11 @@ from starlette.requests import ClientDisconnect
 
 from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
-from chunk_worker.edge.model import InFlightBytes, check_token, parse_content_md5
+from chunk_worker.edge.model import InFlight, check_token, parse_content_md5
 from chunk_worker.edge.recorder import Recorder
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.errors import TruncatedBody, UploadTimedOut
+from jettythunder.http.pace import Pace
 
 _in_flight = Gauge("jettythunder_edge_in_flight_bytes", "Bytes of chunks that clients are sending")
 
@@ -23,22 +25,28 @@ class EdgeIngest:
 
     Args:
         stall_seconds: the longest silence of a client before its chunk is given up.
+        least_bytes_per_second: what a client must send on average.
+        late_seconds: how long after its token's expiry a chunk may still arrive.
     """
 
     def __init__(
         self,
         store: ChunkStore,
         tokens: EdgeTokens,
-        in_flight: InFlightBytes,
+        in_flight: InFlight,
         recorder: Recorder,
         *,
         stall_seconds: float,
+        least_bytes_per_second: int,
+        late_seconds: float,
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._in_flight = in_flight
         self._recorder = recorder
         self._stall_seconds = stall_seconds
+        self._least_bytes_per_second = least_bytes_per_second
+        self._late_seconds = late_seconds
         _in_flight.set_function(lambda: in_flight.bytes)
 
     async def take(
@@ -70,20 +78,22 @@ class EdgeIngest:
             s3_key=allowed.s3_key,
             s3_upload_id=allowed.s3_upload_id,
         )
-        with self._in_flight.taken(chunk.size_bytes):
-            blocks = _arriving(body, stall_seconds=self._stall_seconds)
+        pace = Pace(stall_seconds=self._stall_seconds, least_bytes_per_second=self._least_bytes_per_second)
+        deadline = asyncio.get_running_loop().time() + allowed.expires_at - time.time() + self._late_seconds
+        blocks = _arriving(body, pace, deadline=deadline)
+        with self._in_flight.taken(chunk.account_id, chunk.size_bytes):
             stored = await self._store.store(chunk, lambda: contextlib.nullcontext(blocks))
         self._recorder.note(upload_id, number, edge=stored.edge)
         return stored
 
 
-async def _arriving(body: AsyncIterator[bytes], *, stall_seconds: float) -> AsyncIterator[bytes]:
+async def _arriving(body: AsyncIterator[bytes], pace: Pace, *, deadline: float) -> AsyncIterator[bytes]:
     while True:
         try:
-            async with asyncio.timeout(stall_seconds):
-                block = await anext(body, None)
+            async with asyncio.timeout_at(deadline):
+                block = await pace.receive(body)
         except TimeoutError:
-            raise UploadTimedOut from None
+            raise UploadTimedOut("The chunk's token expired before the chunk had arrived.") from None
         except ClientDisconnect:
             raise TruncatedBody from None
         if block is None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from chunk_worker.errors import EdgeBusy
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import BadRequest, InvalidField, LinkInvalid
+from jettythunder.slots import Slots
 
 
 def check_token(token: EdgeToken, *, upload_id: UUID, number: int, length_bytes: int | None) -> None:
@@ -41,24 +42,39 @@ def parse_content_md5(header: str | None) -> str:
     return digest.hex()
 
 
-class InFlightBytes:
-    """The bytes of chunks that an edge takes at once. One chunk is always admitted, however large."""
+# A chunk passes through: what an edge holds of it is in the buffers of two sockets.
+BUFFERED_BYTES = 1 << 20
 
-    def __init__(self, capacity_bytes: int) -> None:
+
+class InFlight:
+    """The chunks that an edge takes at once. One chunk is always admitted, however large.
+
+    Args:
+        capacity_bytes: bytes of chunks that the edge holds at once; a chunk holds its buffers.
+        slots: how many chunks each account may have in flight.
+    """
+
+    def __init__(self, capacity_bytes: int, slots: Slots) -> None:
         self.capacity_bytes = capacity_bytes
         self.bytes = 0
+        self._slots = slots
 
     @contextlib.contextmanager
-    def taken(self, size_bytes: int) -> Iterator[None]:
-        """Hold ``size_bytes`` while inside.
+    def taken(self, account_id: UUID, size_bytes: int) -> Iterator[None]:
+        """Hold what a chunk of ``size_bytes`` takes while inside.
 
         Raises:
-            EdgeBusy: there is no room. There is no queue: another edge may have room now.
+            EdgeBusy: there is no room, or the account has as many chunks in flight as it may have. There is
+                no queue: another edge may have room now.
         """
-        if self.bytes and self.bytes + size_bytes > self.capacity_bytes:
+        held_bytes = min(size_bytes, BUFFERED_BYTES)
+        if self.bytes and self.bytes + held_bytes > self.capacity_bytes:
             raise EdgeBusy(retry_after_seconds=1)
-        self.bytes += size_bytes
+        if not self._slots.take(account_id):
+            raise EdgeBusy(retry_after_seconds=1)
+        self.bytes += held_bytes
         try:
             yield
         finally:
-            self.bytes -= size_bytes
+            self.bytes -= held_bytes
+            self._slots.give_back(account_id)

@@ -4,7 +4,7 @@ import contextlib
 from datetime import UTC, datetime
 
 from chunk_worker.edge import store
-from chunk_worker.edge.model import InFlightBytes
+from chunk_worker.edge.model import InFlight
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError
 from jettythunder.lifecycle import Periodic
@@ -16,7 +16,7 @@ class Registration:
     def __init__(
         self,
         database: Database,
-        in_flight: InFlightBytes,
+        in_flight: InFlight,
         *,
         edge_id: str,
         region: str,

@@ -17,6 +17,7 @@ from storage_gateway.access.store import Found
 from storage_gateway.errors import AccountSuspended, AssetNotFound
 
 _LONGEST_CREDENTIAL = 512
+_MOST_REMEMBERED = 10_000
 
 _bearer = HTTPBearer(auto_error=False, description="A tenant's API key (jt_…), or AgentCache's secret")
 _secret = APIKeyHeader(name="X-API-Secret", auto_error=False, description="A tenant's API secret (jts_…)")
@@ -37,6 +38,8 @@ class Access:
         self._accounts = accounts
         self._limits = limits
         self._webhook_secret = webhook_secret
+        # An address that others misuse stays open to who has shown the right pair.
+        self._lately_right: dict[tuple[str, str], None] = {}
 
     async def tenant(self, request: Request) -> Tenant:
         """The account whose credentials came with the request.
@@ -51,11 +54,15 @@ class Access:
         if not api_key or not api_secret or max(len(api_key), len(api_secret)) > _LONGEST_CREDENTIAL:
             await self._refuse(request)
         digest = signing.secret_digest(api_secret)
+        if (api_key, digest) not in self._lately_right:
+            self._limits.check_address(request)
         found = await self._accounts.authenticate(api_key=api_key, secret_digest=digest)
         # An unknown key is compared as well, so that its answer takes no other time.
         expected = found.secret_digest if found is not None else signing.secret_digest("")
         if not signing.matches(digest, expected) or found is None:
+            self._lately_right.pop((api_key, digest), None)
             await self._refuse(request)
+        self._remember(api_key, digest)
         if found.status == "suspended":
             raise AccountSuspended
         taken = Taken(bool(found.allowed), found.remaining or 0, found.reset_seconds or 0.0)
@@ -74,14 +81,14 @@ class Access:
         )
 
     async def agentcache(self, request: Request) -> None:
-        """Admit AgentCache, within the limit of its address.
+        """Admit AgentCache, however many wrong secrets come from its address.
 
         Raises:
-            RateLimited, Unauthenticated: as their names say.
+            Unauthenticated: the secret is wrong, which counts against the address.
+            RateLimited: the address has used up its requests.
         """
-        await self._limits.count_address(request)
         if not signing.matches(_bearer_token(request), self._webhook_secret):
-            raise Unauthenticated
+            await self._refuse(request)
 
     async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
         """The account behind a signed link, whose use counts as a request of that account.
@@ -96,6 +103,12 @@ class Access:
             raise AccountSuspended
         await self._limits.count_account(request, owner.account_id, limit=owner.rate_limit_per_minute)
         return owner.account_id
+
+    def _remember(self, api_key: str, digest: str) -> None:
+        self._lately_right.pop((api_key, digest), None)
+        self._lately_right[api_key, digest] = None
+        if len(self._lately_right) > _MOST_REMEMBERED:
+            del self._lately_right[next(iter(self._lately_right))]
 
     async def _refuse(self, request: Request) -> NoReturn:
         await self._limits.count_address(request)

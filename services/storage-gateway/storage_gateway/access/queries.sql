@@ -6,6 +6,15 @@ SELECT * FROM authenticate(:api_key, :secret_digest);
 -- Counts a request of what has no account.
 SELECT allowed, remaining, reset_seconds FROM take_request(:subject, :request_limit, :window_seconds);
 
+-- name: forget_counters(older_than_seconds, batch_size)!
+-- Removes counters that nobody has counted with for long: their limits are whole again.
+DELETE FROM rate_limits WHERE subject IN (
+    SELECT subject FROM rate_limits
+    WHERE window_start < clock_timestamp() - make_interval(secs => :older_than_seconds)
+    LIMIT :batch_size
+    FOR UPDATE SKIP LOCKED
+);
+
 -- name: link_owner(asset_id)^
 -- The account that owns an asset, for a signed link that names no account.
 SELECT s.account_id, x.status, t.rate_limit_per_minute

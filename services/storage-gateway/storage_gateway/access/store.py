@@ -27,9 +27,12 @@ class Found:
     reset_seconds: float | None
 
 
+_FORGOTTEN_AT_ONCE = 10_000
+
 _queries = Queries("storage_gateway.access")
 _authenticate = _queries.maybe("authenticate", Found)
 _take_request = _queries.one("take_request", Taken)
+_forget_counters = _queries.run("forget_counters")
 _link_owner = _queries.maybe("link_owner", LinkOwner)
 
 
@@ -47,6 +50,12 @@ class AccessStore:
         """Count one request of a subject."""
         return await _take_request(
             self._database, subject=subject, request_limit=request_limit, window_seconds=window_seconds
+        )
+
+    async def forget_counters(self, *, older_than_seconds: float) -> None:
+        """Remove counters that were not counted with for this long."""
+        await _forget_counters(
+            self._database, older_than_seconds=older_than_seconds, batch_size=_FORGOTTEN_AT_ONCE
         )
 
     async def link_owner(self, asset_id: UUID) -> LinkOwner | None:

@@ -187,7 +187,7 @@ async def stream(
     else:
         account_id = (await access.tenant(request)).account_id
     asset = await finder.find(account_id, asset_id=asset_id)
-    answer = await _answer(request, asset, streams)
+    answer = await _answer(request, asset, streams, link=signature)
     if signature is not None:
         answer.headers.update(_OPEN_TO_PAGES)
     return answer
@@ -204,7 +204,7 @@ async def stream_preflight(asset_id: UUID) -> Response:
     return Response(status_code=204, headers=_OPEN_TO_PAGES | allowed)
 
 
-async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
+async def _answer(request: Request, asset: Asset, streams: Streams, *, link: str | None) -> Response:
     """The answer to a GET or HEAD for an asset's bytes (RFC 9110: conditions, then ranges)."""
     headers = _headers(asset)
     asked = conditions.Conditions(request.headers, etag=asset.etag, modified_at=asset.created_at)
@@ -220,7 +220,7 @@ async def _answer(request: Request, asset: Asset, streams: Streams) -> Response:
     status = 206 if wanted is not None else 200
     if request.method == "HEAD" or asset.size_bytes == 0:
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(await streams.open(asset, sent), status, headers)
+    return StreamingResponse(await streams.open(asset, sent, link=link), status, headers)
 
 
 def _headers(asset: Asset) -> dict[str, str]:

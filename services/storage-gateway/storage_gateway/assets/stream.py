@@ -12,17 +12,19 @@ from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError, StorageUnavailable
+from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, Storage
 from storage_gateway.assets.model import Asset
 from storage_gateway.assets.ranges import ByteRange
 from storage_gateway.assets.store import AssetStore
-from storage_gateway.errors import BandwidthQuotaExceeded
+from storage_gateway.errors import BandwidthQuotaExceeded, TooManyStreams
 from storage_gateway.messages import SOURCE
 
 log = telemetry.logger(__name__)
 
 _NO_EVENTS = outbox.rows(source=SOURCE)
 _HOLD_SECONDS = 6 * 3600
+_RETRY_AFTER_SECONDS = 2
 
 
 class Bandwidth:
@@ -59,27 +61,67 @@ class Bandwidth:
             )
 
 
+class StreamSlots:
+    """How many streams may go on at once: in total, for each account, and for each signed link."""
+
+    def __init__(self, total: int, *, per_account: int, per_link: int) -> None:
+        self._accounts = Slots(total, per_holder=per_account)
+        self._links = Slots(total, per_holder=per_link)
+
+    def take(self, account_id: UUID, link: str | None) -> None:
+        """Take a slot for one stream.
+
+        Raises:
+            TooManyStreams: the account or the link has all that it may have.
+        """
+        if not self._accounts.take(account_id):
+            raise TooManyStreams(retry_after_seconds=_RETRY_AFTER_SECONDS)
+        if link is not None and not self._links.take(link):
+            self._accounts.give_back(account_id)
+            raise TooManyStreams(retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+    def give_back(self, account_id: UUID, link: str | None) -> None:
+        """Give a slot back."""
+        self._accounts.give_back(account_id)
+        if link is not None:
+            self._links.give_back(link)
+
+
 class Streams:
     """Sends ranges of assets."""
 
-    def __init__(self, database: Database, storage: Storage, bandwidth: Bandwidth) -> None:
+    def __init__(
+        self, database: Database, storage: Storage, bandwidth: Bandwidth, slots: StreamSlots
+    ) -> None:
         self._database = database
         self._storage = storage
         self._bandwidth = bandwidth
+        self._slots = slots
         self._counting: set[asyncio.Task[None]] = set()
 
-    async def open(self, asset: Asset, wanted: ByteRange) -> AsyncGenerator[bytes, None]:
+    async def open(
+        self, asset: Asset, wanted: ByteRange, *, link: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of a range.
 
         Bandwidth is held, and the object opened, before this returns the iterator.
 
+        Args:
+            link: the signed link that the bytes are asked for by, if it is one.
+
         Raises:
+            TooManyStreams: the account or the link has as many streams as it may have.
             BandwidthQuotaExceeded: the period has no room for the range.
             StorageUnavailable: the object storage does not give the bytes.
         """
         reservation_id = uuid4()
-        await self._bandwidth.hold(asset, reservation_id, wanted.length_bytes)
-        pieces = self._counted(asset, reservation_id, wanted)
+        self._slots.take(asset.account_id, link)
+        try:
+            await self._bandwidth.hold(asset, reservation_id, wanted.length_bytes)
+        except BaseException:
+            self._slots.give_back(asset.account_id, link)
+            raise
+        pieces = self._counted(asset, reservation_id, wanted, link)
         try:
             first = await anext(pieces, b"")
         except ObjectMissing as error:
@@ -91,7 +133,7 @@ class Streams:
         await asyncio.gather(*self._counting, return_exceptions=True)
 
     async def _counted(
-        self, asset: Asset, reservation_id: UUID, wanted: ByteRange
+        self, asset: Asset, reservation_id: UUID, wanted: ByteRange, link: str | None
     ) -> AsyncGenerator[bytes, None]:
         sent = 0
         try:
@@ -101,6 +143,7 @@ class Streams:
                     sent += len(block)
                     yield block
         finally:
+            self._slots.give_back(asset.account_id, link)
             task = asyncio.create_task(self._count(asset, reservation_id, sent))
             self._counting.add(task)
             task.add_done_callback(self._counting.discard)

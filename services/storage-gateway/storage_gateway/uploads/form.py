@@ -1,6 +1,5 @@
 """multipart/form-data (RFC 7578), parsed as it arrives: no part is ever held whole."""
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,7 +10,8 @@ from typing import TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from werkzeug.http import parse_options_header
 
-from jettythunder.errors import InvalidField, TruncatedBody, UploadTimedOut
+from jettythunder.errors import InvalidField, TruncatedBody
+from jettythunder.http.pace import Pace
 from storage_gateway.errors import MalformedForm, UnsupportedMediaType
 
 _MAX_HEADER_BYTES = 16_384
@@ -243,11 +243,15 @@ class Part:
 class Form:
     """The form of a request.
 
+    Args:
+        timeout_seconds: the longest silence of the client.
+        least_bytes_per_second: what it must send on average.
+
     Raises:
         UnsupportedMediaType: the body is no multipart/form-data.
     """
 
-    def __init__(self, request: Request, *, timeout_seconds: float) -> None:
+    def __init__(self, request: Request, *, timeout_seconds: float, least_bytes_per_second: int = 0) -> None:
         kind, options = parse_options_header(request.headers.get("content-type"))
         boundary = options.get("boundary", "").encode("latin-1", "replace")
         if kind.lower() != "multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY_LENGTH:
@@ -255,7 +259,7 @@ class Form:
         length = request.headers.get("content-length", "")
         self.content_length = int(length) if length.isascii() and length.isdigit() else None
         self.closing_bytes = len(b"\r\n--") + len(boundary) + len(b"--\r\n")
-        self._timeout_seconds = timeout_seconds
+        self._pace = Pace(stall_seconds=timeout_seconds, least_bytes_per_second=least_bytes_per_second)
         self._stream: AsyncGenerator[bytes, None] = request.stream()
         self._tokens: deque[Token] = deque()
         self._parser = MultipartParser(boundary)
@@ -266,7 +270,7 @@ class Form:
         Raises:
             MalformedForm: the body is no form with this boundary.
             TruncatedBody: it ended, or the client went, before the form did.
-            UploadTimedOut: nothing arrived for too long.
+            UploadTimedOut: nothing arrived for too long, or too little.
         """
         while (token := await self._token_or_end()) is not None:
             if isinstance(token, PartHeaders):
@@ -291,9 +295,6 @@ class Form:
 
     async def _receive(self) -> bytes | None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await anext(self._stream, None)
-        except TimeoutError:
-            raise UploadTimedOut from None
+            return await self._pace.receive(self._stream)
         except ClientDisconnect:
             raise TruncatedBody("The client went away before the form ended. Nothing was stored.") from None

@@ -1,8 +1,9 @@
 """Receiving a form: from bytes on a socket to an object in the object storage.
 
-Guarantees given here: storage is reserved before the first byte of the file is read; an upload that fails in
-any way is closed together with the event that releases its reservation, and leaves nothing in the object
-storage; nothing is acknowledged before the object storage has it.
+Guarantees given here: storage is reserved before the first byte of the file is read; a gateway without room
+refuses an upload at its first byte, and never later; an upload that fails in any way is closed together with
+the event that releases its reservation, and leaves nothing in the object storage; nothing is acknowledged
+before the object storage has it.
 """
 
 import asyncio
@@ -16,11 +17,18 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from jettythunder import telemetry
-from jettythunder.errors import JettyThunderError, UploadNotOpen
+from jettythunder.errors import JettyThunderError, UploadNotOpen, UploadTimedOut
+from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import names
-from storage_gateway.errors import ContentHashMismatch, MissingFile, MultipleFiles, ShuttingDown
+from storage_gateway.errors import (
+    ContentHashMismatch,
+    MissingFile,
+    MultipleFiles,
+    ShuttingDown,
+    TooManyUploads,
+)
 from storage_gateway.uploads import model
 from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
@@ -42,9 +50,13 @@ log = telemetry.logger(__name__)
 _TRAILING_FIELDS_BYTES = 65_536
 
 _LAST_PARTS_SECONDS = 5.0
+_RETRY_AFTER_SECONDS = 2
 
 # Hashing this little takes less time than handing it to a thread.
 _INLINE_BYTES = 64 * 1024
+
+# A block that a slow client fills is written as it is after this time, so that it does not stay in memory.
+_OLD_SECONDS = 1.0
 
 
 @dataclass
@@ -61,13 +73,41 @@ class Receiving:
     size_bytes: int = 0
     sha256: "_Hash" = field(default_factory=hashlib.sha256)
     s3_upload_id: str | None = None
+    block: bytearray = field(default_factory=bytearray)
+    block_began_at: float = 0.0
     parts: list[StoredPart] = field(default_factory=list)
     storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
     small: SpooledChunk | None = None
 
 
+@dataclass
+class _Upload:
+    """An upload from the beginning of its form; ``receiving`` once its file has begun."""
+
+    id: UUID
+    tenant: Tenant
+    receiving: Receiving | None = None
+
+
+@dataclass(frozen=True)
+class ReceiveLimits:
+    """What uploads may take of a gateway.
+
+    Args:
+        admission_seconds: the longest wait of a new upload for room in the spool.
+        upload_seconds: the longest that receiving an upload may take.
+    """
+
+    admission_seconds: float
+    upload_seconds: float
+
+
 class FormUploads:
-    """Receives forms and stores their files."""
+    """Receives forms and stores their files.
+
+    Args:
+        slots: how many uploads each account may have under way.
+    """
 
     def __init__(
         self,
@@ -80,6 +120,8 @@ class FormUploads:
         multipart: Multipart,
         dispatcher: ChunkDispatcher,
         leases: Leases,
+        slots: Slots,
+        limits: ReceiveLimits,
         chunk_size_bytes: int,
         chunks_in_flight: int,
     ) -> None:
@@ -91,6 +133,8 @@ class FormUploads:
         self._multipart = multipart
         self._dispatcher = dispatcher
         self._leases = leases
+        self._slots = slots
+        self._limits = limits
         self._chunk_size_bytes = chunk_size_bytes
         self._chunks_in_flight = chunks_in_flight
         self._aborting: set[asyncio.Task[None]] = set()
@@ -102,64 +146,93 @@ class FormUploads:
             JettyThunderError: of the error table; nothing is stored then and nothing stays reserved.
         """
         upload_id = uuid4()
-        with self._leases.held(upload_id):
-            return await self._receive(upload_id, tenant, form)
+        if not self._slots.take(tenant.account_id):
+            raise TooManyUploads(retry_after_seconds=_RETRY_AFTER_SECONDS)
+        try:
+            with self._leases.held(upload_id):
+                return await self._receive(upload_id, tenant, form)
+        finally:
+            self._slots.give_back(tenant.account_id)
 
     async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form) -> Result:
-        upload: Receiving | None = None
-        fields: dict[str, str] = {}
+        upload = _Upload(upload_id, tenant)
         try:
-            async for part in form.parts():
-                if part.name != "file" or part.filename is None:
-                    fields[part.name] = await part.text()
-                    continue
-                pieces = part.blocks()
-                first = await anext(pieces, None)
-                if first is None and not part.filename:
-                    # What a browser sends for a file input that was left empty.
-                    continue
-                if upload is not None:
-                    raise MultipleFiles
-                upload = _expected(upload_id, tenant, part)
-                await self._receive_file(upload, part, first, pieces)
-            if upload is None:
+            async with asyncio.timeout(self._limits.upload_seconds) as limit:
+                fields = await self._receive_parts(upload, form)
+            if upload.receiving is None:
                 raise MissingFile
-            return await self._finish(upload, model.parse_options(fields, now=datetime.now(UTC)))
+            return await self._finish(upload.receiving, model.parse_options(fields, now=datetime.now(UTC)))
         except BaseException as error:
             failure = _first_cause(error)
-            if upload is not None:
-                await self._abort_surely(upload, failure)
+            if isinstance(failure, TimeoutError) and limit.expired():
+                failure = UploadTimedOut(
+                    f"The file did not arrive within {self._limits.upload_seconds:g} seconds. Nothing was"
+                    " stored; send it again over a faster connection."
+                )
+            self._spool.drop_all(upload_id)
+            if upload.receiving is not None:
+                await self._abort_surely(upload.receiving, failure)
             if failure is error:
                 raise
             raise failure from error
+
+    async def _receive_parts(self, upload: "_Upload", form: Form) -> dict[str, str]:
+        """Read the form to its end: store its file's chunks, and give its fields."""
+        fields: dict[str, str] = {}
+        async for part in form.parts():
+            if part.name != "file" or part.filename is None:
+                fields[part.name] = await part.text()
+                continue
+            pieces = part.blocks()
+            first = await anext(pieces, None)
+            if first is None and not part.filename:
+                # What a browser sends for a file input that was left empty.
+                continue
+            if upload.receiving is not None:
+                raise MultipleFiles
+            chunk = None if first is None else await self._admit(upload, len(first))
+            upload.receiving = _expected(upload.id, upload.tenant, part)
+            await self._receive_file(upload.receiving, part, chunk, _all_pieces(first, pieces))
+        return fields
+
+    async def _admit(self, upload: "_Upload", first_bytes: int) -> SpooledChunk:
+        """The first chunk, with room for the first bytes.
+
+        Raises:
+            GatewayBusy: there is none for so long that the client had better come again.
+        """
+        chunk = self._spool.add(upload.id, 1, account_id=upload.tenant.account_id)
+        await self._spool.make_room(
+            chunk,
+            min(first_bytes, self._chunk_size_bytes),
+            timeout_seconds=self._limits.admission_seconds,
+        )
+        return chunk
 
     async def close(self) -> None:
         """Wait for aborts under way."""
         await asyncio.gather(*self._aborting, return_exceptions=True)
 
     async def _receive_file(
-        self, upload: Receiving, part: Part, first: memoryview | None, pieces: AsyncIterator[memoryview]
+        self, upload: Receiving, part: Part, chunk: SpooledChunk | None, pieces: AsyncIterator[memoryview]
     ) -> None:
         """Read the part to its end; when this returns, all its chunks but a small file's are stored."""
-        most_bytes = part.most_bytes() if first is not None else 0
-        await self._open(upload, most_bytes)
+        await self._open(upload, 0 if chunk is None else part.most_bytes())
         in_flight = asyncio.Semaphore(self._chunks_in_flight)
+        await in_flight.acquire()
         async with asyncio.TaskGroup() as stores:
-            chunk: SpooledChunk | None = None
-            async for block in _in_blocks(first, pieces, self._chunk_size_bytes):
-                if chunk is not None and chunk.size_bytes >= self._chunk_size_bytes:
+            async for piece in _cut(pieces, self._chunk_size_bytes):
+                assert chunk is not None  # noqa: S101 - it was admitted with the first bytes
+                if chunk.size_bytes >= self._chunk_size_bytes:
                     await self._begin_multipart(upload)
                     stores.create_task(self._store(upload, chunk, in_flight))
-                    chunk = None
-                if chunk is None:
                     await in_flight.acquire()
-                    left = self._chunk_size_bytes if most_bytes is None else most_bytes - upload.size_bytes
-                    chunk = await self._spool.add(
-                        upload.upload_id,
-                        upload.size_bytes // self._chunk_size_bytes + 1,
-                        most_bytes=max(len(block), min(self._chunk_size_bytes, left)),
+                    chunk = self._spool.add(
+                        upload.upload_id, chunk.number + 1, account_id=upload.tenant.account_id
                     )
-                await self._append(upload, chunk, block)
+                await self._append(upload, chunk, piece)
+            if chunk is not None:
+                await self._write(upload, chunk)
             if chunk is not None and upload.s3_upload_id is not None:
                 stores.create_task(self._store(upload, chunk, in_flight))
             else:
@@ -184,17 +257,31 @@ class FormUploads:
         )
         upload.reserved_bytes = reserve
 
-    async def _append(self, upload: Receiving, chunk: SpooledChunk, block: bytearray) -> None:
-        size = upload.size_bytes + len(block)
+    async def _append(self, upload: Receiving, chunk: SpooledChunk, piece: memoryview) -> None:
+        size = upload.size_bytes + len(piece)
         model.check_size(upload.tenant, size)
         self._leases.check(upload.upload_id)
         if size > upload.reserved_bytes:
             await self._grow(upload, size)
+        chunk_bytes = chunk.size_bytes + len(upload.block) + len(piece)
+        await self._spool.make_room(chunk, chunk_bytes)
+        now = asyncio.get_running_loop().time()
+        if not upload.block:
+            upload.block_began_at = now
+        upload.block += piece
+        upload.size_bytes = size
+        is_old = now - upload.block_began_at > _OLD_SECONDS
+        if len(upload.block) >= BLOCK_BYTES or chunk_bytes >= self._chunk_size_bytes or is_old:
+            await self._write(upload, chunk)
+
+    async def _write(self, upload: Receiving, chunk: SpooledChunk) -> None:
+        block, upload.block = upload.block, bytearray()
+        if not block:
+            return
         if len(block) <= _INLINE_BYTES and chunk.keeps_in_memory(block):
             _take_in(upload.sha256, chunk, block)
         else:
             await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
-        upload.size_bytes = size
 
     async def _grow(self, upload: Receiving, size: int) -> None:
         """Reserve the next step: a chunk's worth where there is room, else just what has arrived."""
@@ -286,7 +373,6 @@ class FormUploads:
 
     async def _abort_surely(self, upload: Receiving, failure: BaseException) -> None:
         """Abort to the end even while this task is being cancelled."""
-        self._spool.drop_all(upload.upload_id)
         code = failure.code if isinstance(failure, JettyThunderError) else ShuttingDown.code
         if not isinstance(failure, JettyThunderError | asyncio.CancelledError):
             code = JettyThunderError.code
@@ -320,25 +406,23 @@ def _expected(upload_id: UUID, tenant: Tenant, part: Part) -> Receiving:
     )
 
 
-async def _in_blocks(
-    first: memoryview | None, pieces: AsyncIterator[memoryview], chunk_size_bytes: int
-) -> AsyncIterator[bytearray]:
-    """The same bytes in blocks worth a thread's while, none across the border of a chunk."""
+async def _all_pieces(first: memoryview | None, rest: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
+    if first is not None:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _cut(pieces: AsyncIterator[memoryview], chunk_size_bytes: int) -> AsyncIterator[memoryview]:
+    """The same bytes in pieces none of which crosses the border of a chunk."""
     position = 0
-    block = bytearray()
-    while first is not None:
-        piece = first
+    async for given in pieces:
+        piece = given
         while piece:
-            room = min(BLOCK_BYTES, chunk_size_bytes - position % chunk_size_bytes) - len(block)
-            block += piece[:room]
-            piece = piece[room:]
-            if len(block) >= BLOCK_BYTES or (position + len(block)) % chunk_size_bytes == 0:
-                yield block
-                position += len(block)
-                block = bytearray()
-        first = await anext(pieces, None)
-    if block:
-        yield block
+            head = piece[: chunk_size_bytes - position % chunk_size_bytes]
+            yield head
+            position += len(head)
+            piece = piece[len(head) :]
 
 
 def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: bytearray) -> None:

@@ -60,7 +60,10 @@ class CreateSession(BaseModel):
     expires_at: str | None = None
     ttl_seconds: int | None = None
     chunk_size_bytes: int | None = Field(
-        default=None, ge=1, description="A wish: it is raised to 5 MiB and to what keeps 10,000 chunks"
+        default=None,
+        ge=1,
+        description="A wish: it is raised to 5 MiB, lowered to the installation's limit (64 MiB by "
+        "default), and raised to what keeps 10,000 chunks",
     )
 
     def parsed(self) -> NewSession:
@@ -93,7 +96,11 @@ async def upload(
 ) -> JSONResponse:
     """Store a file (multipart/form-data, field `file`) as an asset; equal bytes are stored once."""
     settings: Settings = request.app.state.settings
-    form = Form(request, timeout_seconds=settings.receive_timeout_seconds)
+    form = Form(
+        request,
+        timeout_seconds=settings.receive_timeout_seconds,
+        least_bytes_per_second=settings.upload_min_bytes_per_second,
+    )
     return result_answer(await uploads.receive_form(tenant, form), links)
 
 

@@ -72,6 +72,7 @@ class SessionSettings:
     Args:
         enabled: whether this installation has JettySpeed.
         direct: whether clients may send chunks straight to the object storage.
+        max_chunk_bytes: the most that clients get who wish for a chunk size.
         session_seconds: an idle session expires after.
         token_seconds: how long a token for a chunk is good for.
     """
@@ -79,6 +80,7 @@ class SessionSettings:
     enabled: bool
     direct: bool
     chunk_size_bytes: int
+    max_chunk_bytes: int
     session_seconds: int
     token_seconds: int
 
@@ -144,7 +146,8 @@ class Sessions:
         content_type = names.content_type_of(wanted.content_type, filename)
         s3_key = names.object_key(tenant.s3_prefix, upload_id, filename)
         plan = model.plan_chunks(
-            wanted.size_bytes, wanted.chunk_size_bytes or self._settings.chunk_size_bytes
+            wanted.size_bytes,
+            min(wanted.chunk_size_bytes or self._settings.chunk_size_bytes, self._settings.max_chunk_bytes),
         )
         await self._opener.open(
             tenant,

@@ -1,18 +1,19 @@
 """The spool: received chunks on their way to a chunk-worker, under a byte budget.
 
-Guarantees given here: the chunks held never pass the budget, so a full spool stops the reading of client
-sockets instead of filling memory or disk; a chunk's file has no name, so nothing is left of it when this
-process goes, however it goes.
+Guarantees given here: the bytes held never pass the budget, so a full spool stops the reading of client
+sockets instead of filling memory or disk; what is charged is what has arrived; an upload that was let in
+always goes on in the end; a chunk's file has no name, so nothing is left of it when this process goes,
+however it goes.
 """
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import os
 import tempfile
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from uuid import UUID
@@ -23,69 +24,138 @@ from jettythunder.errors import ChunkGone
 from storage_gateway.errors import GatewayBusy, SpoolFull
 
 BLOCK_BYTES = 1 << 20
+_RETRY_AFTER_SECONDS = 2
 
 _held = Gauge("jettythunder_spool_bytes", "Bytes of the spool's budget in use")
 
 
-class SpoolBudget:
-    """Bytes that may be held at once, granted first come, first served."""
+@dataclass(eq=False)
+class Holding:
+    """The bytes that one chunk holds of the budget. It holds a chunk's size at most."""
 
-    def __init__(self, total_bytes: int) -> None:
+    account_id: UUID
+    held_bytes: int = 0
+
+
+@dataclass(eq=False)
+class _Wait:
+    holding: Holding
+    count: int
+    turn: asyncio.Future[None]
+
+
+class SpoolBudget:
+    """Bytes that may be held at once, granted first come, first served.
+
+    An account may hold as much as is left free after it, and ``account_share`` of the whole: so a few
+    accounts never fill the spool for the others.
+
+    Chunks are granted bytes as they arrive, so many of them could fill the budget with none complete.
+    Therefore room for one whole chunk is kept back: where nothing else is left, the chunk that has waited
+    longest alone takes its bytes from there until it is complete, stored and dropped. In the same way one
+    chunk of an account goes on when the account has used up its share.
+
+    Args:
+        chunk_bytes: the most that one chunk holds; the budget is at least twice as large.
+    """
+
+    def __init__(self, total_bytes: int, *, chunk_bytes: int, account_share: float) -> None:
         self.total_bytes = total_bytes
         self.free_bytes = total_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._kept_back_bytes = chunk_bytes
+        self._account_bytes = int(total_bytes * account_share)
+        self._by_account: Counter[UUID] = Counter()
+        self._waiting: dict[_Wait, None] = {}
+        self._beyond_total: Holding | None = None
+        self._beyond_share: dict[UUID, Holding] = {}
 
-    async def acquire(self, count: int, *, timeout_seconds: float) -> None:
-        """Take ``count`` bytes, waiting until they are free.
+    async def take(self, holding: Holding, count: int, *, timeout_seconds: float | None = None) -> None:
+        """Take ``count`` bytes for a chunk, waiting until they are free.
 
         Raises:
             GatewayBusy: they did not become free in time.
         """
-        if not self._waiting and count <= self.free_bytes:
-            self._take(count)
+        if not self._waiting and self._is_within_share(holding, count) and self._is_within_total(count):
+            self._grant(holding, count)
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        wait = _Wait(holding, count, asyncio.get_running_loop().create_future())
+        self._waiting[wait] = None
+        self._grant_waiting()
         try:
             async with asyncio.timeout(timeout_seconds):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.release(count)
-            else:
-                # A release in between may have skipped this turn and removed it already.
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove((count, turn))
-                self._grant()
-            if isinstance(error, TimeoutError):
-                raise GatewayBusy from None
-            raise
+                await wait.turn
+        except TimeoutError:
+            raise GatewayBusy(retry_after_seconds=_RETRY_AFTER_SECONDS) from None
+        finally:
+            if self._waiting.pop(wait, wait) is None:
+                # Others may have waited behind it.
+                self._grant_waiting()
 
-    def release(self, count: int) -> None:
-        """Give bytes back."""
-        self.free_bytes += count
-        _held.set(self.total_bytes - self.free_bytes)
-        self._grant()
+    def release(self, holding: Holding) -> None:
+        """Give all bytes of a chunk back."""
+        account_id = holding.account_id
+        self.free_bytes += holding.held_bytes
+        self._by_account[account_id] -= holding.held_bytes
+        if not self._by_account[account_id]:
+            del self._by_account[account_id]
+        holding.held_bytes = 0
+        if self._beyond_total is holding:
+            self._beyond_total = None
+        if self._beyond_share.get(account_id) is holding:
+            del self._beyond_share[account_id]
+        self._note()
+        self._grant_waiting()
 
-    def _take(self, count: int) -> None:
+    def _grant_waiting(self) -> None:
+        is_full = False
+        for wait in list(self._waiting):
+            if wait.turn.done():
+                # Its task was cancelled, or waited too long, and has not run since.
+                continue
+            holding, count = wait.holding, wait.count
+            goes_beyond = self._beyond_total is holding
+            if is_full and not goes_beyond:
+                continue
+            if not (goes_beyond or self._is_within_share(holding, count) or self._goes_beyond_share(holding)):
+                # Who waits for its own account holds up nobody else.
+                continue
+            if not self._is_within_total(count):
+                if self._beyond_total is None:
+                    self._beyond_total = holding
+                elif not goes_beyond:
+                    is_full = True
+                    continue
+            del self._waiting[wait]
+            self._grant(holding, count)
+            wait.turn.set_result(None)
+
+    def _goes_beyond_share(self, holding: Holding) -> bool:
+        return self._beyond_share.setdefault(holding.account_id, holding) is holding
+
+    def _is_within_share(self, holding: Holding, count: int) -> bool:
+        after = self._by_account[holding.account_id] + count
+        return after <= min(self._account_bytes, self.free_bytes - count)
+
+    def _is_within_total(self, count: int) -> bool:
+        return count <= self.free_bytes - self._kept_back_bytes
+
+    def _grant(self, holding: Holding, count: int) -> None:
+        holding.held_bytes += count
+        self._by_account[holding.account_id] += count
         self.free_bytes -= count
-        _held.set(self.total_bytes - self.free_bytes)
+        self._note()
 
-    def _grant(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.free_bytes:
-            count, turn = self._waiting.popleft()
-            if not turn.done():
-                self._take(count)
-                turn.set_result(None)
+    def _note(self) -> None:
+        _held.set(self.total_bytes - self.free_bytes)
 
 
 class SpooledChunk:
     """One received chunk: small ones in memory, others in a nameless file."""
 
-    def __init__(self, directory: Path, number: int, granted_bytes: int) -> None:
+    def __init__(self, directory: Path, number: int, holding: Holding) -> None:
         self.number = number
         self.size_bytes = 0
-        self.granted_bytes = granted_bytes
+        self.holding = holding
         self._directory = directory
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._memory = b""
@@ -114,9 +184,9 @@ class SpooledChunk:
             try:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
-                    self._file.write(self._memory)
+                    _write_all(self._file, self._memory)
                     self._memory = b""
-                self._file.write(block)
+                _write_all(self._file, block)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise SpoolFull from error
@@ -156,26 +226,38 @@ class SpooledChunk:
             self._file.close()
 
 
+def _write_all(file: IO[bytes], block: bytes | bytearray) -> None:
+    # Where the disk is about to be full, some of a block is written without an error.
+    left = memoryview(block)
+    while left:
+        left = left[file.write(left) :]
+
+
 class Spool:
     """All chunks this gateway holds."""
 
-    def __init__(self, directory: Path, *, budget_bytes: int, timeout_seconds: float) -> None:
+    def __init__(self, directory: Path, budget: SpoolBudget) -> None:
         self._directory = directory
-        self._budget = SpoolBudget(budget_bytes)
-        self._timeout_seconds = timeout_seconds
+        self._budget = budget
         self._chunks: dict[tuple[UUID, int], SpooledChunk] = {}
 
-    async def add(self, upload_id: UUID, number: int, *, most_bytes: int) -> SpooledChunk:
-        """Room for one chunk of up to ``most_bytes``; waits until there is some.
+    def add(self, upload_id: UUID, number: int, *, account_id: UUID) -> SpooledChunk:
+        """A chunk that holds nothing yet."""
+        chunk = SpooledChunk(self._directory, number, Holding(account_id))
+        self._chunks[upload_id, number] = chunk
+        return chunk
+
+    async def make_room(
+        self, chunk: SpooledChunk, size_bytes: int, *, timeout_seconds: float | None = None
+    ) -> None:
+        """Hold room for the first ``size_bytes`` of a chunk; waits until there is some.
 
         Raises:
             GatewayBusy: there was none in time.
         """
-        granted = min(most_bytes, self._budget.total_bytes)
-        await self._budget.acquire(granted, timeout_seconds=self._timeout_seconds)
-        chunk = SpooledChunk(self._directory, number, granted)
-        self._chunks[upload_id, number] = chunk
-        return chunk
+        missing = size_bytes - chunk.holding.held_bytes
+        if missing > 0:
+            await self._budget.take(chunk.holding, missing, timeout_seconds=timeout_seconds)
 
     def find(self, upload_id: UUID, number: int) -> SpooledChunk:
         """A chunk that is held.
@@ -193,7 +275,7 @@ class Spool:
         chunk = self._chunks.pop((upload_id, number), None)
         if chunk is not None:
             chunk.drop()
-            self._budget.release(chunk.granted_bytes)
+            self._budget.release(chunk.holding)
 
     def drop_all(self, upload_id: UUID) -> None:
         """Drop all chunks of an upload."""

@@ -1,0 +1,165 @@
+"""What every service's application has: readiness, limits on bodies, problems, and who the client is."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import svcs
+from fastapi import FastAPI, Request
+from tests.support.virtual_time import run_virtually
+
+from jettythunder import http
+from jettythunder.settings import ServiceSettings
+
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://nobody@localhost/none",
+    "RABBITMQ_URL": "amqp://nobody@localhost/",
+    "JETTYTHUNDER_OPS_TOKEN": "token",
+}
+
+
+class Server:
+    """Something that a service needs, and how often it was pinged."""
+
+    pings = 0
+
+    async def ping(self) -> None:
+        self.pings += 1
+        await asyncio.sleep(0.1)
+
+
+class Service:
+    """An application whose registry has one server."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.server = Server()
+
+        class Settings(ServiceSettings):
+            def __init__(self) -> None:
+                super().__init__(
+                    **{name.lower(): value for name, value in {**ENVIRONMENT, **settings}.items()}
+                )
+
+        @svcs.fastapi.lifespan
+        async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None, None]:
+            registry.register_value(Server, self.server, ping=Server.ping)
+            yield
+
+        self.app = http.create_app("Test", description="", settings=Settings, lifespan=lifespan)
+
+        @self.app.get("/who")
+        async def who(request: Request) -> dict[str, str]:
+            assert request.client is not None
+            return {"client": request.client.host, "scheme": request.url.scheme}
+
+        @self.app.post("/body")
+        async def body(body: dict[str, int]) -> dict[str, int]:
+            return body
+
+    async def call(self, *calls: tuple[str, str], at_once: bool = False, **how: Any) -> list[httpx.Response]:
+        transport = httpx.ASGITransport(self.app, client=("192.0.2.1", 5))
+        async with (
+            self.app.router.lifespan_context(self.app) as state,
+            httpx.AsyncClient(transport=_WithState(transport, state), base_url="http://test") as client,
+        ):
+            if at_once:
+                return await asyncio.gather(*(client.request(*call, **how) for call in calls))
+            return [await client.request(*call, **how) for call in calls]
+
+
+class _WithState(httpx.AsyncBaseTransport):
+    """Hands the lifespan's state to requests, as a server does."""
+
+    def __init__(self, transport: httpx.ASGITransport, state: Any) -> None:
+        self._transport = transport
+        app = transport.app
+
+        async def with_state(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"] = dict(state or {})
+            await app(scope, receive, send)
+
+        transport.app = with_state
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._transport.handle_async_request(request)
+
+
+def test_readiness_is_looked_at_once_a_second() -> None:
+    async def run() -> None:
+        service = Service()
+        answers = await service.call(*[("GET", "/readyz")] * 20, at_once=True)
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[0].json() == {"status": "ready", "checks": {"server": "ok"}}
+        assert service.server.pings == 1
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(("environment", "status"), [("live", 404), ("test", 200)])
+async def test_a_live_service_does_not_show_its_description(environment: str, status: int) -> None:
+    service = Service(JETTYTHUNDER_ENVIRONMENT=environment)
+    answers = await service.call(("GET", "/docs"), ("GET", "/redoc"), ("GET", "/openapi.json"))
+    assert [answer.status_code for answer in answers] == [status] * 3
+
+
+async def test_a_method_that_is_not_allowed_is_told_with_those_that_are() -> None:
+    [answer] = await Service().call(("DELETE", "/who"))
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET"
+    assert (answer.json()["status"], answer.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client", "scheme"),
+    [
+        ("", "192.0.2.1", "http"),
+        ("198.51.100.0/24", "192.0.2.1", "http"),
+        ("192.0.2.0/24", "203.0.113.7", "https"),
+        ("192.0.2.1,203.0.113.7", "198.51.100.9", "https"),
+    ],
+)
+async def test_a_client_s_address_is_believed_from_trusted_proxies_only(
+    proxies: str, client: str, scheme: str
+) -> None:
+    headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "X-Forwarded-Proto": "https"}
+    [answer] = await Service(TRUSTED_PROXIES=proxies).call(("GET", "/who"), headers=headers)
+    assert answer.json() == {"client": client, "scheme": scheme}
+
+
+def test_a_trusted_proxy_is_an_address_or_a_network() -> None:
+    with pytest.raises(SystemExit, match="TRUSTED_PROXIES"):
+        Service(TRUSTED_PROXIES="*")
+
+
+async def test_a_body_over_a_mebibyte_is_refused_everywhere() -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100_000
+
+    async def pieces() -> Any:
+        for piece in endless():
+            yield piece
+
+    service = Service()
+    for content in (b" " * 2_000_000, pieces()):
+        [answer] = await service.call(
+            ("POST", "/body"), content=content, headers={"Content-Type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+def test_a_body_must_come_in_time() -> None:
+    async def run() -> None:
+        async def trickle() -> Any:
+            while True:
+                yield b" "
+                await asyncio.sleep(1)
+
+        [answer] = await Service(HTTP_BODY_SECONDS=20).call(
+            ("POST", "/body"), content=trickle(), headers={"Content-Type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (408, "upload_timed_out")
+
+    run_virtually(run())
