@@ -62,7 +62,7 @@ test: install ## Run the tests but for the long ones, on servers of their own
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
-	$(BIN)/pytest tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest tests/unit tests/contracts -n 2 $(ARGS)
 
 .PHONY: test-deep
 test-deep: install ## Run the long property tests
