@@ -58,7 +58,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -71,6 +71,10 @@ test-deep: install ## Run the long property tests
 .PHONY: test-upgrade
 test-upgrade: install ## Upgrade a filled stack of the version before (needs the repository's whole history)
 	$(BIN)/pytest -m deep tests/upgrade $(ARGS)
+
+.PHONY: test-hostile
+test-hostile: install ## Measure a well-behaved account while slow, silent and greedy clients attack
+	$(BIN)/pytest -m hostile tests/hostile $(ARGS)
 
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost

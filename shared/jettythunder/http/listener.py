@@ -6,7 +6,9 @@ httptools.
 """
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import ClassVar
@@ -15,6 +17,10 @@ from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jettythunder.settings import ListenerSettings
+
+# A kernel takes megabytes for a reader that takes nothing; this much waits for the network at most. How much
+# is on its way to a reader that does read is not limited by it.
+_UNSENT_BYTES = 256 * 1024
 
 _connections = Gauge("jettythunder_http_connections", "Open connections of clients")
 _cut = Counter("jettythunder_http_cut_total", "Connections refused or cut off by a limit", ["reason"])
@@ -80,6 +86,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        with contextlib.suppress(OSError, AttributeError):
+            transport.get_extra_info("socket").setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES
+            )
         self._is_in_head = True
         # What the parser has given of the head, and what it has been given.
         self._parsed_bytes = self._fed_bytes = 0

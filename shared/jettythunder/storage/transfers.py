@@ -19,7 +19,7 @@ from jettythunder.storage.answers import checked_etag, error_code, is_worth_repe
 from jettythunder.storage.presigning import Presigner
 
 ATTEMPTS = 3
-_READ_BUFFER_BYTES = 256 * 1024
+_READ_BUFFER_BYTES = 64 * 1024
 _WAIT_SECONDS = 5.0
 
 UNREACHABLE: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError, TimeoutError)
