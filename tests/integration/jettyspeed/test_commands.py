@@ -131,7 +131,8 @@ async def test_quota_tells_what_is_used(site: Site, account: Account) -> None:
 async def test_unfinished_uploads_are_listed_and_can_be_given_up(site: Site, account: Account) -> None:
     file = account.file(60 * MEGABYTE)
     command = await account.start("upload", "--file", str(file), "--accelerate")
-    await eventually(account.sessions, timeout_seconds=30)
+    # By its first chunk the command has noted which file the session belongs to.
+    await eventually(lambda: site.chunk_numbers, timeout_seconds=30)
     await command.kill()
     listed = await account.done("uploads", "list")
     assert listed["file"] == str(file)
