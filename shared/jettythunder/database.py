@@ -49,6 +49,9 @@ _UNFIT = "A value can't be stored: it is out of range, or of a form that the dat
 
 _WRITES_OUTBOX = re.compile(r"\bINSERT\s+INTO\s+outbox\b", re.IGNORECASE)
 
+# asyncpg raises its internal errors too when a connection breaks at an unexpected moment.
+_LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 
@@ -166,7 +169,7 @@ class Database:
                 yield connection
             except BaseException:
                 # Of a lost connection the server forgets the transaction by itself.
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with contextlib.suppress(asyncpg.PostgresError, *_LOST_CONNECTION):
                     await transaction.rollback()
                 raise
             with _translated(self):
@@ -383,7 +386,7 @@ def _translated(database: Database, *, with_values: bool = True) -> Iterator[Non
         raise translated from error
     except asyncpg.ClientConfigurationError:
         raise
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (*_LOST_CONNECTION, TimeoutError) as error:
         raise DatabaseUnavailable from error
 
 

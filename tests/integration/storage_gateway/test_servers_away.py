@@ -23,7 +23,7 @@ def own_services(own_infrastructure: Infrastructure) -> Services:
         "CLEANUP_RETRY_SECONDS": "1",
         "HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
         "PROVISION_TIMEOUT_SECONDS": "2",
-        "UPLOAD_LEASE_SECONDS": "3",
+        "UPLOAD_LEASE_SECONDS": "8",
     }
     return start_services(own_infrastructure, workers=1, environment=told)
 

@@ -168,7 +168,7 @@ async def test_a_suspended_account_is_refused(tenant: Tenant, backstage: Backsta
 async def test_an_upload_whose_gateway_died_is_given_up(
     tenant: Tenant, backstage: Backstage, start_service: ServiceStarter, impatient_gateway: RunningService
 ) -> None:
-    doomed = start_service("storage-gateway", {"UPLOAD_LEASE_SECONDS": "2"})
+    doomed = start_service("storage-gateway", {"UPLOAD_LEASE_SECONDS": "5"})
     async with tenant.at(doomed.url).raw_upload(length=40 * MEGABYTE) as upload:
         await upload.send(HEAD + os.urandom(15 * MEGABYTE))
         await eventually(lambda: backstage.parts(tenant))

@@ -77,6 +77,7 @@ async def raised(error: BaseException) -> tuple[BaseException, NotingDatabase]:
             ],
         ),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"),
         asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
         ConnectionRefusedError(),
         ConnectionResetError(),
