@@ -61,7 +61,8 @@ def services(infrastructure: Infrastructure) -> Services:
     """The session's services, ready; they end with the servers."""
     from tests.support.infrastructure import start_services
 
-    return start_services(infrastructure)
+    # Looking once more for what landed late would change rows amid tests that compare them.
+    return start_services(infrastructure, environment={"LATE_WRITE_SECONDS": "86400"})
 
 
 @pytest.fixture
