@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import socket
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from tests.support.gateway import BOUNDARY, part_head
 MEGABYTE = 1_000_000
 JSON_BYTES = 100 * MEGABYTE
 PATIENCE_SECONDS = 60.0
+ARRIVAL_SECONDS = 10.0
 _BLOCK = b"[[],[],[],[],[],[]]," * 10_000
 
 
@@ -60,6 +62,8 @@ class Attackers:
         )
 
     async def _again_and_again(self, kind: Callable[[int], Awaitable[None]], index: int) -> None:
+        # They come one after another, and so they come again: what is measured is their number, not a wave.
+        await asyncio.sleep(random.uniform(0, ARRIVAL_SECONDS))
         while True:
             self.begun[kind.__name__] += 1
             with contextlib.suppress(OSError, EOFError, TimeoutError, asyncio.IncompleteReadError):

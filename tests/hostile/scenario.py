@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 from rich.console import Console
 from rich.table import Table
-from tests.hostile.attackers import MEGABYTE, Attack
+from tests.hostile.attackers import ARRIVAL_SECONDS, MEGABYTE, Attack
 from tests.support.gateway import Tenant, World
 
 from jettythunder_dev.layout import REPOSITORY
@@ -23,7 +23,7 @@ from jettythunder_dev.layout import REPOSITORY
 STREAMED_BYTES = MEGABYTE
 HELD_BYTES = 20 * MEGABYTE
 ATTACKING_ACCOUNTS = 4
-SETTLE_SECONDS = 12.0
+SETTLE_SECONDS = ARRIVAL_SECONDS + 5
 
 
 @dataclass
@@ -119,7 +119,7 @@ async def under(attack: Attack) -> AsyncIterator[dict[str, int]]:
     try:
         yield attempts
     finally:
-        told, _ = await process.communicate()
+        told, _ = await process.communicate(b"")
         attempts.update(json.loads(told))
 
 
