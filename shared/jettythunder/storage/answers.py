@@ -17,6 +17,10 @@ class ObjectMissing(Exception):
     """There is no such object or multipart upload."""
 
 
+class CallUnknown(StorageUnavailable):
+    """The endpoint does not have this call of S3's interface."""
+
+
 class PartsMissing(Exception):
     """The endpoint does not have the parts of a multipart upload as it acknowledged them."""
 
@@ -48,7 +52,8 @@ def refusal(status: int, code: str, key: str) -> Exception:
         return PartsMissing(code)
     if status == 404 and code != "NoSuchBucket":
         return ObjectMissing(key)
-    return StorageUnavailable(f"The object storage answered {status} {code}".rstrip() + ".")
+    kind = CallUnknown if status in (405, 501) else StorageUnavailable
+    return kind(f"The object storage answered {status} {code}".rstrip() + ".")
 
 
 def joined_etag(parts: list[StoredPart]) -> str | None:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from jettythunder.errors import StorageUnavailable
 from jettythunder.settings import StorageSettings
-from jettythunder.storage.answers import ObjectMissing, StoredPart, joined_etag, refusal
+from jettythunder.storage.answers import CallUnknown, ObjectMissing, StoredPart, joined_etag, refusal
 from jettythunder.storage.presigning import Presigner
 from jettythunder.storage.transfers import ATTEMPTS, UNREACHABLE, Body, Transfers
 
@@ -168,7 +168,11 @@ class Storage:
     async def create_multipart(self, key: str, *, content_type: str) -> str:
         """Begin a multipart upload and return its id."""
         answer = await self._call(self._client.create_multipart_upload, Key=key, ContentType=content_type)
-        return str(answer["UploadId"])
+        upload_id = str(answer["UploadId"])
+        if answer["ResponseMetadata"].get("RetryAttempts"):
+            # An attempt whose answer was lost may have begun another one.
+            await self.abort_multiparts(key, kept=upload_id)
+        return upload_id
 
     async def upload_part(
         self,
@@ -232,6 +236,20 @@ class Storage:
         """Drop a multipart upload and its parts; one that is gone is fine."""
         with contextlib.suppress(ObjectMissing):
             await self._call(self._client.abort_multipart_upload, bucket=bucket, Key=key, UploadId=upload_id)
+
+    async def abort_multiparts(self, key: str, *, bucket: str | None = None, kept: str | None = None) -> None:
+        """Drop the multipart uploads of a key that the endpoint lists, but for the one with the id ``kept``.
+
+        Some endpoints list none that are active, or do not have the call; of those nothing is dropped.
+        """
+        try:
+            # A key is used by one upload, so its multipart uploads are few and the first page has them.
+            page = await self._call(self._client.list_multipart_uploads, bucket=bucket, Prefix=key)
+        except CallUnknown:
+            return
+        for begun in page.get("Uploads", ()):
+            if begun["Key"] == key and begun["UploadId"] != kept:
+                await self.abort_multipart(key, begun["UploadId"], bucket=bucket)
 
     async def delete(self, key: str, *, bucket: str | None = None) -> None:
         """Delete an object; one that is gone is fine."""

@@ -179,6 +179,22 @@ async def test_aborting_again_is_fine(storage: Storage, key: str) -> None:
         await storage.complete_multipart(key, upload_id, [StoredPart(1, f'"{md5_of(b"bytes")}"')])
 
 
+async def test_all_multipart_uploads_of_a_key_are_aborted_but_for_the_one_that_is_kept(
+    storage: Storage, key: str
+) -> None:
+    lost = await storage.create_multipart(key, content_type=TYPE)
+    kept = await storage.create_multipart(key, content_type=TYPE)
+    longer = await storage.create_multipart(f"{key}.png", content_type=TYPE)
+    await storage.abort_multiparts(key, kept=kept)
+    with pytest.raises(ObjectMissing):
+        await storage.list_parts(key, lost)
+    assert await storage.list_parts(key, kept) == []
+    await storage.abort_multiparts(key)
+    with pytest.raises(ObjectMissing):
+        await storage.list_parts(key, kept)
+    assert await storage.list_parts(f"{key}.png", longer) == []
+
+
 async def test_stored_parts_are_listed(storage: Storage, key: str) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
     for number, data in ((3, b"three"), (1, b"one")):

@@ -76,3 +76,45 @@ async def test_a_server_that_stalls_is_given_up(
         with pytest.raises(StorageUnavailable):
             await call(storage)
         assert time.monotonic() - started < QUICK_SECONDS
+
+
+class LosingAnswers:
+    """Begins multipart uploads, and loses the answer to the first; lists them unless it ``lists_none``."""
+
+    def __init__(self, *, lists_none: bool = False) -> None:
+        self.lists_none = lists_none
+        self.begun: list[str] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+            method, target, _ = head.split("\r\n", 1)[0].split()
+            answer = self.answer(method, target)
+            if answer is None:
+                return
+            status, body = answer
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    def answer(self, method: str, target: str) -> tuple[str, str] | None:
+        """A status and a body; None is a connection that closes without."""
+        if method == "POST":
+            self.begun.append(f"id{len(self.begun)}")
+            told = f"<UploadId>{self.begun[-1]}</UploadId>"
+            answer = ("200 OK", f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>")
+            return answer if len(self.begun) > 1 else None
+        if method == "DELETE":
+            self.begun.remove(target.partition("uploadId=")[2])
+            return ("204 No Content", "")
+        if self.lists_none:
+            return ("501 Not Implemented", "<Error><Code>NotImplemented</Code></Error>")
+        uploads = "".join(f"<Upload><Key>key</Key><UploadId>{one}</UploadId></Upload>" for one in self.begun)
+        return ("200 OK", f"<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>")
+
+
+@pytest.mark.parametrize(("lists_none", "left"), [(False, ["id1"]), (True, ["id0", "id1"])])
+async def test_a_multipart_upload_whose_answer_was_lost_is_aborted_where_it_is_listed(
+    open_storage: Opener, lists_none: bool, left: list[str]
+) -> None:
+    server = LosingAnswers(lists_none=lists_none)
+    async with misbehaving(server) as address, open_storage(lyve_endpoint=address) as storage:
+        assert await storage.create_multipart("key", content_type=TYPE) == "id1"
+    assert server.begun == left

@@ -569,13 +569,19 @@ class FakeStorage(Storage):
 
     async def create_multipart(self, key: str, *, content_type: str) -> str:
         await self._reach(key)
-        upload_id = f"multipart of {key}"
+        upload_id = f"multipart {len(self.multiparts)} of {key}"
         self.multiparts[upload_id] = {}
         return upload_id
 
     async def abort_multipart(self, key: str, upload_id: str, *, bucket: str | None = None) -> None:
         await self._reach(key)
         self.multiparts.pop(upload_id, None)
+
+    async def abort_multiparts(self, key: str, *, bucket: str | None = None, kept: str | None = None) -> None:
+        await self._reach(key)
+        for upload_id in list(self.multiparts):
+            if upload_id.endswith(f" of {key}") and upload_id != kept:
+                del self.multiparts[upload_id]
 
     async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
         await self._reach(key)

@@ -249,6 +249,18 @@ async def test_an_aborted_upload_leaves_nothing_and_its_object_is_deleted_once_m
     ]
 
 
+async def test_a_multipart_upload_that_no_row_names_goes_with_its_upload() -> None:
+    ending = Ending(expires_at=PAST)
+    gateway = ending.gateway
+    await gateway.storage.create_multipart(ending.upload.s3_key, content_type="image/png")
+    other = await gateway.storage.create_multipart(made_upload().s3_key, content_type="image/png")
+    await gateway.finisher.expire()
+    gateway.state.deletions = dict.fromkeys(gateway.state.deletions, 0)
+    await gateway.deleter.delete_objects()
+    assert list(gateway.storage.multiparts) == [other]
+    assert gateway.state.deletions == {}
+
+
 async def test_an_upload_ends_once() -> None:
     ending = Ending()
     assert await ending.gateway.finisher.abort(ending.upload.id, code="first")

@@ -5,7 +5,7 @@ are one transaction; the object is deleted after it, at once or by housekeeping.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 from uuid import UUID
 
@@ -76,24 +76,36 @@ class Deleter:
         return 0 if len(expired) == _BATCH_SIZE else None
 
     async def delete_objects(self) -> float | None:
-        """Delete the objects whose rows are gone."""
+        """Delete the objects whose rows are gone, and multipart uploads of their keys that no row names.
+
+        There is one where a gateway was killed after it had begun it and before it had noted its id.
+        """
         claimed = await self._store.claim_deletions(batch_size=_BATCH_SIZE, retry_seconds=self._retry_seconds)
-        await self.remove(claimed)
+        await self._remove(claimed, self._remove_object_and_multiparts)
         return 0 if len(claimed) == _BATCH_SIZE else None
 
     async def remove(self, unwanted: Sequence[UnwantedObject]) -> None:
         """Delete objects and their notes; what fails stays noted."""
+        await self._remove(unwanted, self.remove_object)
+
+    async def _remove(
+        self, unwanted: Sequence[UnwantedObject], remove: Callable[[UnwantedObject], Awaitable[None]]
+    ) -> None:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def remove_one(one: UnwantedObject) -> None:
             async with slots:
                 try:
-                    await self.remove_object(one)
+                    await remove(one)
                     await self._store.forget_deletion(one)
                 except JettyThunderError as error:
                     log.warning("object not deleted", s3_key=one.s3_key, code=error.code)
 
         await asyncio.gather(*map(remove_one, unwanted))
+
+    async def _remove_object_and_multiparts(self, unwanted: UnwantedObject) -> None:
+        await self._storage.abort_multiparts(unwanted.s3_key, bucket=unwanted.s3_bucket)
+        await self.remove_object(unwanted)
 
     async def remove_object(self, unwanted: UnwantedObject) -> None:
         """Delete one object; its note stays.
