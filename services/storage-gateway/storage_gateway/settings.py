@@ -55,10 +55,10 @@ class Settings(ServiceSettings, StorageSettings):
         "these get larger chunks",
     )
     streams_per_account: int = Field(
-        default=100, ge=1, description="Streams of one account under way at once at most"
+        default=64, ge=1, description="Streams of one account under way at once at most"
     )
     streams_per_link: int = Field(
-        default=50, ge=1, description="Streams by one signed link under way at once at most"
+        default=16, ge=1, description="Streams by one signed link under way at once at most"
     )
     chunks_in_flight_per_upload: int = Field(
         default=6, ge=1, description="Chunks of one form upload that are held at once"

@@ -14,6 +14,9 @@ from jettythunder.http.problems import problem
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 
+# No faster, so that bodies that nobody wants take little of the process's time.
+_DRAIN_BYTES_PER_SECOND = 16 * 1024 * 1024
+
 
 class BodyLimit:
     """Middleware that refuses bodies over ``max_bytes``, by their announced length or when they pass it.
@@ -74,7 +77,8 @@ class BodyLimit:
 class EarlyAnswers:
     """Middleware that lets an answer arrive whole though the request's body was not read to its end.
 
-    After such an answer the rest of the body is read for a moment, and the connection is closed after that.
+    After such an answer the rest of the body is read for a moment; the listener closes a connection on which
+    more comes after that (:mod:`jettythunder.http.listener`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -126,4 +130,6 @@ class _Body:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while not self.is_complete and left > 0:
-                    left -= len((await self.receive()).get("body", b""))
+                    count = len((await self.receive()).get("body", b""))
+                    left -= count
+                    await asyncio.sleep(count / _DRAIN_BYTES_PER_SECOND)

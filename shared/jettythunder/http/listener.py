@@ -149,6 +149,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self.listener.note_busy(self)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # The request was answered, and its client had its time to notice.
+            _cut.labels("unwanted_body").inc()
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self._is_busy:

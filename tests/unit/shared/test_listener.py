@@ -207,6 +207,18 @@ def test_a_long_body_is_no_header() -> None:
     run_virtually(run())
 
 
+def test_a_body_that_goes_on_after_its_answer_ends_the_connection() -> None:
+    async def run() -> None:
+        client = Server().connect()
+        client.send(b"PUT / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
+        await asyncio.sleep(1)
+        assert client.received.startswith(b"HTTP/1.1 204 ")
+        client.send(b"b" * 1000)
+        assert client.is_closing()
+
+    run_virtually(run())
+
+
 def test_what_is_no_http_is_refused_as_a_problem() -> None:
     async def run() -> None:
         client = Server().connect()
