@@ -20,7 +20,6 @@ from jettythunder.storage.presigning import Presigner
 
 ATTEMPTS = 3
 _READ_BUFFER_BYTES = 64 * 1024
-_BLOCK_BYTES = 128 * 1024
 _WAIT_SECONDS = 5.0
 
 UNREACHABLE: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError, TimeoutError)
@@ -157,8 +156,7 @@ class _Outgoing:
 
 async def _arriving(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
-        # Not all that is buffered at once: a reader that does not read holds each block twice.
-        async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+        async for block in answer.content.iter_any():
             yield block
     except UNREACHABLE as error:
         raise StorageUnavailable from error
