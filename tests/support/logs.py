@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import structlog
+
+from jettythunder import telemetry
+from jettythunder.settings import ServiceSettings
 
 SHOWN_LINES = 60
 
@@ -38,3 +48,35 @@ class WatchedLogs:
 
 
 watched_logs = WatchedLogs()
+
+
+class WrittenLog:
+    """What a service writes to its log, as it writes it."""
+
+    def __init__(self) -> None:
+        self._output = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._output.getvalue()
+
+    def security_events(self) -> list[dict[str, Any]]:
+        """The security events, in their order."""
+        lines = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in lines if line.get("security") is True]
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, settings: ServiceSettings) -> Iterator[WrittenLog]:
+        """The log of this process, configured as a service configures it, while inside."""
+        root, written = logging.getLogger(), cls()
+        before = root.handlers[:], root.level
+        root.handlers.clear()
+        with contextlib.redirect_stdout(written._output):
+            telemetry.configure("test", settings)
+        try:
+            yield written
+        finally:
+            root.handlers[:], root.level = before
+            structlog.reset_defaults()

@@ -14,8 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from jettythunder import __version__, signing
+from jettythunder import __version__, security_log, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
+from jettythunder.http.addresses import Callers
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.problems import answer_problems
@@ -80,6 +81,7 @@ def create_app(
         generator=lambda: uuid4().hex,
         validator=_is_plain,
     )
+    app.add_middleware(Callers)
     if read.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
@@ -143,6 +145,7 @@ async def ops_only(
     Raises:
         Unauthenticated: the token is missing or wrong.
     """
+    security_log.identify("operator")
     settings: ServiceSettings = request.app.state.settings
     expected = settings.jettythunder_ops_token.get_secret_value()
     if given is None or not signing.matches(given.credentials, expected):

@@ -6,16 +6,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from jettythunder import telemetry
+from jettythunder import security_log, telemetry
 from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, MethodNotAllowed, NotFound
 
 log = telemetry.logger(__name__)
 
 PROBLEM = "application/problem+json"
-
-# Refused credentials are logged, to find attacks. Rate limits have a metric: a line for each would fill
-# the log.
-_REFUSALS = (401, 403)
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -49,16 +45,9 @@ def problem(error: JettyThunderError) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=PROBLEM)
 
 
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _on_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, JettyThunderError)  # noqa: S101 - registered for this class
-    if error.status in _REFUSALS:
-        log.warning(
-            "request refused",
-            code=error.code,
-            method=request.method,
-            path=request.url.path,
-            address=request.client.host if request.client else None,
-        )
+    security_log.refused(error)
     if error.status >= 500:
         log.warning("request failed", code=error.code, detail=error.detail, cause=repr(error.__cause__))
     return problem(error)

@@ -3,13 +3,12 @@
 from collections import Counter
 from uuid import UUID, uuid4
 
-import pytest
 from starlette.requests import Request
 
 from jettythunder.errors import Unauthenticated
 from jettythunder.signing import secret_digest
 from storage_gateway.access.credentials import Access
-from storage_gateway.access.limits import Limits, address_of
+from storage_gateway.access.limits import Limits
 from storage_gateway.access.model import LinkOwner, Taken
 from storage_gateway.access.store import Found
 from storage_gateway.errors import RateLimited
@@ -133,18 +132,3 @@ async def test_other_addresses_are_not_touched() -> None:
     for _ in range(50):
         await gateway.tenant("key", "wrong")
     assert await gateway.tenant("key", "wrong", host="192.0.2.2") == "unauthenticated"
-
-
-@pytest.mark.parametrize(
-    ("host", "address"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
-        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_an_ipv6_customer_is_one_address(host: str, address: str) -> None:
-    assert address_of(request("", host=host)) == address

@@ -13,6 +13,7 @@ from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.model import InFlight, check_token, parse_content_md5
 from chunk_worker.edge.recorder import Recorder
+from jettythunder import security_log
 from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.errors import TruncatedBody, UploadTimedOut
 from jettythunder.http.pace import Pace
@@ -67,6 +68,7 @@ class EdgeIngest:
             TruncatedBody, UploadTimedOut, ChecksumMismatch: not the chunk's bytes arrived; none is stored.
         """
         allowed = self._tokens.read(token)
+        security_log.identify("edge_token", account_id=allowed.account_id)
         check_token(allowed, upload_id=upload_id, number=number, length_bytes=length_bytes)
         chunk = Chunk(
             upload_id=upload_id,

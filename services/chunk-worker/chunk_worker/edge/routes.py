@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.edge.ingest import EdgeIngest
+from jettythunder import security_log
 from jettythunder.errors import Unauthenticated
 from jettythunder.http import provided
 
@@ -24,6 +25,7 @@ async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_
     Raises:
         Unauthenticated: there is none.
     """
+    security_log.identify("edge_token")
     if given is None:
         raise Unauthenticated("Send the chunk's token as Authorization: Bearer.")
     return given.credentials

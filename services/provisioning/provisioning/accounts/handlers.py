@@ -9,6 +9,7 @@ from typing import Annotated
 from faststream import Context
 from faststream.rabbit import RabbitRouter
 
+from jettythunder import security_log
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.contracts.accounts import (
@@ -22,6 +23,7 @@ from jettythunder.contracts.accounts import (
 from jettythunder.contracts.agentcache import MultimodalCacheEnabledV1, UserSignedUpV1, UserTierChangedV1
 from jettythunder.contracts.envelope import AnyPayload, Event
 from jettythunder.errors import AccountNotFound
+from jettythunder.security_log import SecurityEvent
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.model import Delivery
 from provisioning.accounts.provision import ProvisionAccount
@@ -95,21 +97,28 @@ async def on_rotate_credentials(event: Event[RotateCredentialsV1], rotate: Rotat
     """Give the account its next pair of credentials."""
     command = event.data
     delivery = _delivery(PROVISIONING_COMMANDS, event)
-    return await rotate(delivery, user_ref=command.agentcache_user_id, grace_seconds=command.grace_seconds)
+    reply = await rotate(delivery, user_ref=command.agentcache_user_id, grace_seconds=command.grace_seconds)
+    key_id = security_log.key_id(reply.api_key)
+    security_log.record(SecurityEvent.CREDENTIALS_ROTATED, account_id=str(reply.id), key_id=key_id)
+    return reply
 
 
 @commands(filter=of_type(SuspendAccountV1))
 async def on_suspend(event: Event[SuspendAccountV1], suspend: Suspend) -> AccountReply:
     """Suspend the account."""
     delivery = _delivery(PROVISIONING_COMMANDS, event)
-    return await suspend(delivery, user_ref=event.data.agentcache_user_id, suspended=True)
+    reply = await suspend(delivery, user_ref=event.data.agentcache_user_id, suspended=True)
+    security_log.record(SecurityEvent.ACCOUNT_SUSPENDED, account_id=str(reply.id))
+    return reply
 
 
 @commands(filter=of_type(ResumeAccountV1))
 async def on_resume(event: Event[ResumeAccountV1], suspend: Suspend) -> AccountReply:
     """End the account's suspension."""
     delivery = _delivery(PROVISIONING_COMMANDS, event)
-    return await suspend(delivery, user_ref=event.data.agentcache_user_id, suspended=False)
+    reply = await suspend(delivery, user_ref=event.data.agentcache_user_id, suspended=False)
+    security_log.record(SecurityEvent.ACCOUNT_RESUMED, account_id=str(reply.id))
+    return reply
 
 
 def _delivery(queue: ConsumerQueue, event: Event[AnyPayload]) -> Delivery:

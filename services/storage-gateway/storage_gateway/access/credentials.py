@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from jettythunder import signing
+from jettythunder import security_log, signing
 from jettythunder.errors import Unauthenticated
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
@@ -52,11 +52,15 @@ class Access:
         api_key = _bearer_token(request)
         api_secret = request.headers.get("x-api-secret", "")
         if not api_key or not api_secret or max(len(api_key), len(api_secret)) > _LONGEST_CREDENTIAL:
+            security_log.identify("tenant")
             await self._refuse(request)
+        security_log.identify("tenant", key_id=security_log.key_id(api_key))
         digest = signing.secret_digest(api_secret)
         if (api_key, digest) not in self._lately_right:
             self._limits.check_address(request)
         found = await self._accounts.authenticate(api_key=api_key, secret_digest=digest)
+        if found is not None:
+            security_log.identify("tenant", account_id=found.account_id)
         # An unknown key is compared as well, so that its answer takes no other time.
         expected = found.secret_digest if found is not None else signing.secret_digest("")
         if not signing.matches(digest, expected) or found is None:
@@ -87,6 +91,7 @@ class Access:
             Unauthenticated: the secret is wrong, which counts against the address.
             RateLimited: the address has used up its requests.
         """
+        security_log.identify("agentcache")
         if not signing.matches(_bearer_token(request), self._webhook_secret):
             await self._refuse(request)
 
@@ -99,6 +104,7 @@ class Access:
         owner = await self._accounts.link_owner(asset_id)
         if owner is None:
             raise AssetNotFound
+        security_log.identify("link", account_id=owner.account_id)
         if owner.status == "suspended":
             raise AccountSuspended
         await self._limits.count_account(request, owner.account_id, limit=owner.rate_limit_per_minute)

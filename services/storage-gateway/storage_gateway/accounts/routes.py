@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import AliasChoices, BaseModel, Field
 
+from jettythunder import security_log
 from jettythunder.contracts.accounts import (
     AccountReply,
     ChangeTierV1,
@@ -14,6 +15,7 @@ from jettythunder.contracts.accounts import (
     SuspendAccountV1,
 )
 from jettythunder.http import provided
+from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import (
     AGENTCACHE_SECURITY,
     TENANT_SECURITY,
@@ -82,19 +84,29 @@ async def upgrade(body: UpgradeRequest, accounts: AnyAccounts) -> dict[str, Any]
 async def rotate(body: RotateRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Give an account its next pair of credentials; the pair before stays valid for the grace time."""
     reply = await accounts.ask(RotateCredentialsV1(**body.model_dump()))
+    security_log.record(
+        SecurityEvent.CREDENTIALS_ROTATED,
+        account_id=str(reply.id),
+        key_id=security_log.key_id(reply.api_key),
+        grace_seconds=body.grace_seconds,
+    )
     return {"success": True, "account": _account(reply)}
 
 
 @router.post("/suspend")
 async def suspend(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Suspend an account: its credentials, links and upload sessions do nothing until it is resumed."""
-    return _without_secret(await accounts.ask(SuspendAccountV1(**body.model_dump())))
+    reply = await accounts.ask(SuspendAccountV1(**body.model_dump()))
+    security_log.record(SecurityEvent.ACCOUNT_SUSPENDED, account_id=str(reply.id))
+    return _without_secret(reply)
 
 
 @router.post("/resume")
 async def resume(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """End an account's suspension."""
-    return _without_secret(await accounts.ask(ResumeAccountV1(**body.model_dump())))
+    reply = await accounts.ask(ResumeAccountV1(**body.model_dump()))
+    security_log.record(SecurityEvent.ACCOUNT_RESUMED, account_id=str(reply.id))
+    return _without_secret(reply)
 
 
 @tenant_router.get("/quota")

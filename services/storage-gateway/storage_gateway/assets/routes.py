@@ -1,5 +1,6 @@
 """Tenants' calls for assets: download, stream, list, get, name, verify, delete."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,8 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
+from jettythunder import security_log
 from jettythunder.errors import InvalidField
 from jettythunder.http import provided
+from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
 from storage_gateway.assets import conditions, names
 from storage_gateway.assets.answers import asset_answer
@@ -34,6 +37,9 @@ AnyVerifier = Annotated[Verifier, Depends(provided(Verifier))]
 # PostgreSQL's text holds every character but this one.
 _NO_NUL = r"^[^\x00]*$"
 CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)]
+
+# What collects logs cuts long lines.
+_IDS_OF_A_LINE = 100
 
 # A browser must not run a tenant's file as part of this origin, whatever its content type.
 _INERT_HEADERS = {
@@ -158,6 +164,7 @@ async def delete_asset(asset_id: UUID, tenant: CurrentTenant, deleter: AnyDelete
     """Delete an asset; its storage is free again."""
     if not await deleter.delete(tenant.account_id, [asset_id], reason=Reason.REQUEST):
         raise AssetNotFound
+    _record_deletion([asset_id])
     return {"success": True, "deleted": [str(asset_id)]}
 
 
@@ -165,8 +172,15 @@ async def delete_asset(asset_id: UUID, tenant: CurrentTenant, deleter: AnyDelete
 async def bulk_delete(body: BulkDelete, tenant: CurrentTenant, deleter: AnyDeleter) -> dict[str, Any]:
     """Delete up to 1000 assets; those that were not there are listed."""
     gone = await deleter.delete(tenant.account_id, body.asset_ids, reason=Reason.REQUEST)
+    _record_deletion(gone)
     missing = [str(asset_id) for asset_id in body.asset_ids if asset_id not in set(gone)]
     return {"success": True, "deleted": [str(asset_id) for asset_id in gone], "not_found": missing}
+
+
+def _record_deletion(gone: Sequence[UUID]) -> None:
+    for start in range(0, len(gone), _IDS_OF_A_LINE):
+        asset_ids = [str(asset_id) for asset_id in gone[start : start + _IDS_OF_A_LINE]]
+        security_log.record(SecurityEvent.ASSETS_DELETED, count=len(asset_ids), asset_ids=asset_ids)
 
 
 @stream_router.api_route("/stream/{asset_id}", methods=["GET", "HEAD"], response_class=StreamingResponse)
@@ -182,6 +196,7 @@ async def stream(
 ) -> Response:
     """The asset's bytes, with ranges, for a tenant or the bearer of a signed link."""
     if expires_at is not None and signature is not None:
+        security_log.identify("link")
         links.check(asset_id, expires_at=expires_at, signature=signature)
         account_id = await access.link_owner(request, asset_id)
     else:

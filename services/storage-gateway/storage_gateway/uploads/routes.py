@@ -9,7 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from jettythunder import security_log
 from jettythunder.http import provided
+from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import checked_hash
@@ -168,4 +170,5 @@ async def complete(
 async def abort(upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions) -> dict[str, Any]:
     """Give a session up; its reservation is released and its chunks are dropped."""
     await sessions.abort(tenant.account_id, upload_id)
+    security_log.record(SecurityEvent.UPLOAD_ABORTED, upload_id=str(upload_id))
     return {"success": True, "aborted": True}

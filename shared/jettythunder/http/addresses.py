@@ -1,0 +1,51 @@
+"""Where requests come from."""
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jettythunder import security_log
+
+# What one customer of an access provider has of IPv6's addresses, as a rule (RFC 6177).
+_IPV6_PREFIX_LENGTH = 64
+
+
+def host_of(scope: Scope) -> str:
+    """The address a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def network_of(scope: Scope) -> str:
+    """An IPv4 address, or the network that one IPv6 customer has."""
+    host = host_of(scope)
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((int(address), _IPV6_PREFIX_LENGTH), strict=False))
+
+
+class Callers:
+    """Middleware that notes who makes a request, for the security events that come of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._repeats = security_log.Repeats()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            security_log.serve(
+                security_log.Caller(
+                    repeats=self._repeats,
+                    address=host_of(scope),
+                    network=network_of(scope),
+                    method=scope["method"],
+                    path=lambda: getattr(scope.get("route"), "path", None),
+                )
+            )
+        await self._app(scope, receive, send)
