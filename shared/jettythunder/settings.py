@@ -1,10 +1,23 @@
 """Settings from the environment. A missing required one stops the service with a sentence that names it."""
 
 from ipaddress import ip_network
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PostgresDsn,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jettythunder.plaintext import NetworkAddress, PlaintextHosts, objections
+
+Address = Annotated[str, NetworkAddress]
+SecretAddress = Annotated[SecretStr, NetworkAddress]
 
 
 class EnvironmentSettings(BaseSettings):
@@ -16,7 +29,9 @@ class EnvironmentSettings(BaseSettings):
 class BrokerSettings(EnvironmentSettings):
     """The broker, and what all services declare there alike."""
 
-    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
+    rabbitmq_url: SecretAddress = Field(
+        description="RabbitMQ, amqp:// or amqps://user:password@host:port/vhost"
+    )
     event_log_max_age: str = Field(
         default="30D", description="How long the event log keeps events, as RabbitMQ writes it: 30D, 12h"
     )
@@ -74,18 +89,27 @@ class ListenerSettings(EnvironmentSettings):
 class ServiceSettings(BrokerSettings, ListenerSettings):
     """What every service needs. Each service's own settings class adds to it."""
 
-    database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
+    database_url: Annotated[PostgresDsn, NetworkAddress] = Field(
+        description="PostgreSQL, postgresql://user:password@host:port/name?sslmode=verify-full"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least severe log lines that are written"
     )
-    sentry_dsn: SecretStr | None = Field(default=None, description="Where errors are reported as well")
+    sentry_dsn: Annotated[SecretStr | None, NetworkAddress] = Field(
+        default=None, description="Where errors are reported as well"
+    )
     jettythunder_ops_token: SecretStr = Field(
         description="Bearer token of operators: metrics and administration"
     )
     jettythunder_environment: Literal["live", "test"] = Field(
         default="live",
         description="The kind of credentials that new accounts get, jt_live_… or jt_test_…; a live service "
-        "does not show the description of its API",
+        "does not show the description of its API, and speaks to other machines encrypted only",
+    )
+    allow_plaintext_hosts: str = Field(
+        default="",
+        description="What a live service may speak to without encryption: host names, endings of names "
+        "(.svc.cluster.local) and networks (10.0.0.0/8), separated by commas; its own machine always",
     )
     trusted_proxies: str = Field(
         default="",
@@ -104,11 +128,31 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
             ip_network(network.strip(), strict=False)
         return value
 
+    @field_validator("allow_plaintext_hosts")
+    @classmethod
+    def _plaintext_hosts(cls, value: str) -> str:
+        PlaintextHosts(value)
+        return value
+
+    @model_validator(mode="after")
+    def _live_speaks_encrypted(self) -> Self:
+        if self.jettythunder_environment == "live":
+            allowed = PlaintextHosts(self.allow_plaintext_hosts)
+            found = [
+                sentence
+                for name, field in type(self).model_fields.items()
+                if NetworkAddress in field.metadata
+                for sentence in objections(name.upper(), _text(getattr(self, name)), allowed)
+            ]
+            if found:
+                raise ValueError("\n".join(found))
+        return self
+
 
 class StorageSettings(EnvironmentSettings):
     """Where the objects are: any S3 endpoint, Seagate Lyve Cloud by default."""
 
-    lyve_endpoint: str = Field(
+    lyve_endpoint: Address = Field(
         default="https://s3.lyvecloud.seagate.com", description="The object storage, any S3 endpoint"
     )
     lyve_region: str = Field(default="us-east-1", description="The region that requests are signed for")
@@ -143,8 +187,17 @@ def load(settings: type[AnySettings]) -> AnySettings:
         raise SystemExit("\n".join(_sentence(settings, problem) for problem in error.errors())) from None
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)
+
+
 def _sentence(settings: type[BaseSettings], problem: object) -> str:
     details = problem if isinstance(problem, dict) else {}
+    if not details["loc"]:
+        # Of settings that don't go together; it names them itself.
+        return str(details["ctx"]["error"])
     field = str(details["loc"][0])
     name = field.upper()
     described = (

@@ -2,10 +2,12 @@
 
 import os
 import socket
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from jettythunder.settings import ServiceSettings, StorageSettings
+from jettythunder.plaintext import NetworkAddress
+from jettythunder.settings import Address, ServiceSettings, StorageSettings
 
 
 def _own_name() -> str:
@@ -27,7 +29,7 @@ class Settings(ServiceSettings, StorageSettings):
     edge_region: str = Field(
         default="local", min_length=1, max_length=100, description="The region that the list of edges shows"
     )
-    edge_url: str | None = Field(
+    edge_url: Annotated[str | None, NetworkAddress] = Field(
         default=None,
         pattern=r"^https?://[^\s/]+",
         description="Where clients reach this edge; without it the worker is not listed as one",
@@ -51,7 +53,7 @@ class Settings(ServiceSettings, StorageSettings):
     edge_late_seconds: float = Field(
         default=60, ge=0, description="How long after its token's expiry a chunk may still arrive"
     )
-    agentcache_api_url: str | None = Field(
+    agentcache_api_url: Annotated[str | None, NetworkAddress] = Field(
         default=None,
         description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing",
     )
@@ -59,7 +61,7 @@ class Settings(ServiceSettings, StorageSettings):
     chunk_worker_prefetch: int = Field(
         default=4, ge=1, le=1000, description="Chunks taken from the queue at once"
     )
-    gateway_internal_urls: str = Field(
+    gateway_internal_urls: Address = Field(
         default="",
         description="Where chunks may be fetched from: URL prefixes, separated by commas; empty is anywhere",
     )

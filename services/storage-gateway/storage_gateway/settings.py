@@ -2,11 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from jettythunder.settings import ServiceSettings, StorageSettings
+from jettythunder.plaintext import NetworkAddress
+from jettythunder.settings import Address, ServiceSettings, StorageSettings
 
 
 class Settings(ServiceSettings, StorageSettings):
@@ -16,11 +17,11 @@ class Settings(ServiceSettings, StorageSettings):
         min_length=32, description="Signs links, edge tokens and internal URLs"
     )
     agentcache_webhook_secret: SecretStr = Field(description="Bearer token AgentCache calls with")
-    jettythunder_api_url: str = Field(
+    jettythunder_api_url: Address = Field(
         default="http://localhost:3000/api/agentcache",
         description="Where callers reach the gateway, with AgentCache's path; links are made with it",
     )
-    gateway_internal_url: str = Field(
+    gateway_internal_url: Address = Field(
         default="http://127.0.0.1:3000", description="Where chunk-workers reach this very instance"
     )
     spool_dir: Path = Field(
@@ -73,7 +74,7 @@ class Settings(ServiceSettings, StorageSettings):
     edge_token_seconds: int = Field(
         default=900, ge=10, description="How long a chunk's token and its direct URL are valid"
     )
-    agentcache_api_url: str = Field(
+    agentcache_api_url: Address = Field(
         default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
     )
     jettyspeed_chunk_size_mb: int = Field(
@@ -115,7 +116,7 @@ class Settings(ServiceSettings, StorageSettings):
     download_link_seconds: int = Field(
         default=300, ge=1, le=604_800, description="How long a download link is valid at most, and by default"
     )
-    jettyspeed_cdn_url: str | None = Field(
+    jettyspeed_cdn_url: Annotated[str | None, NetworkAddress] = Field(
         default=None, pattern=r"^https?://[^\s/]+", description="The desktop CDN that links lead to as well"
     )
 

@@ -1,7 +1,10 @@
 """The usage-meter's settings."""
 
+from typing import Annotated
+
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 
+from jettythunder.plaintext import NetworkAddress
 from jettythunder.settings import ServiceSettings, StorageSettings
 from usage_meter.webhooks.secret import signing_key
 
@@ -35,7 +38,7 @@ class Settings(ServiceSettings, StorageSettings):
     usage_reconcile_settle_seconds: float = Field(
         default=30, ge=0, description="Between the two looks of a reconciliation that mends"
     )
-    agentcache_webhook_url: HttpUrl | None = Field(
+    agentcache_webhook_url: Annotated[HttpUrl | None, NetworkAddress] = Field(
         default=None, description="Where AgentCache takes webhooks about quotas; without it none are sent"
     )
     agentcache_webhook_secret: SecretStr | None = Field(
