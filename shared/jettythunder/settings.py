@@ -52,6 +52,16 @@ class BrokerSettings(EnvironmentSettings):
 class ListenerSettings(EnvironmentSettings):
     """What a service's listener takes from its clients."""
 
+    internal_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="A second port, for what is not public: metrics, chunks for chunk-workers, operators' "
+        "calls; the first one answers these with 404 then. Live gateways and chunk-workers need it",
+    )
+    internal_host: str | None = Field(
+        default=None, description="The address that the internal port listens on; by default the first one's"
+    )
     http_max_connections: int = Field(default=2_000, ge=1, description="Connections at once")
     http_max_idle_connections: int = Field(
         default=1_000,
@@ -146,6 +156,19 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
             ]
             if found:
                 raise ValueError("\n".join(found))
+        return self
+
+
+class PublicServiceSettings(ServiceSettings):
+    """What a service needs that clients call: where it is live, another port for what is internal."""
+
+    @model_validator(mode="after")
+    def _live_keeps_internal_paths_apart(self) -> Self:
+        if self.jettythunder_environment == "live" and self.internal_port is None:
+            raise ValueError(
+                "INTERNAL_PORT is not set, and a live service that clients call has no internal paths on its "
+                "public port: set it to a port that only the inner network reaches."
+            )
         return self
 
 

@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from jettythunder.plaintext import NetworkAddress
-from jettythunder.settings import Address, ServiceSettings, StorageSettings
+from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
 
 
 def _own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class Settings(ServiceSettings, StorageSettings):
+class Settings(PublicServiceSettings, StorageSettings):
     """What a chunk-worker reads from the environment."""
 
     jettythunder_signing_key: SecretStr = Field(

@@ -30,6 +30,7 @@ def create_app() -> FastAPI:
         description="What operators do with events: find, trace and replay them, and work on dead letters.",
         settings=Settings,
         lifespan=lifespan,
+        internal_paths=("/admin",),
     )
     admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(http.ops_only)])
     for routes in (event_routes, replay_routes, dead_letter_routes, audit_routes):

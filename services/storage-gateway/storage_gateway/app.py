@@ -66,6 +66,7 @@ def create_app() -> FastAPI:
         settings=Settings,
         lifespan=svcs.fastapi.lifespan(lifespan),
         streamed_paths=("/api/storage/upload",),
+        internal_paths=("/internal",),
     )
     app.add_middleware(RateLimitHeaders)
     for router in _ROUTERS:

@@ -7,10 +7,10 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from jettythunder.plaintext import NetworkAddress
-from jettythunder.settings import Address, ServiceSettings, StorageSettings
+from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
 
 
-class Settings(ServiceSettings, StorageSettings):
+class Settings(PublicServiceSettings, StorageSettings):
     """What the storage-gateway reads from the environment."""
 
     jettythunder_signing_key: SecretStr = Field(
@@ -22,7 +22,8 @@ class Settings(ServiceSettings, StorageSettings):
         description="Where callers reach the gateway, with AgentCache's path; links are made with it",
     )
     gateway_internal_url: Address = Field(
-        default="http://127.0.0.1:3000", description="Where chunk-workers reach this very instance"
+        default="http://127.0.0.1:3000",
+        description="Where chunk-workers reach this very instance, on its INTERNAL_PORT where that is set",
     )
     spool_dir: Path = Field(
         default_factory=lambda: Path(tempfile.gettempdir()),

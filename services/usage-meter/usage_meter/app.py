@@ -55,6 +55,7 @@ def create_app() -> FastAPI:
         description="Books what accounts store and send, and keeps their quotas exact to the byte.",
         settings=Settings,
         lifespan=lifespan,
+        internal_paths=("/usage",),
     )
     for routes in (ledger_routes, reports_routes, reconciliation_routes, rebuilding_routes):
         app.include_router(routes.router)

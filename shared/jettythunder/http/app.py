@@ -19,6 +19,7 @@ from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.addresses import Callers
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.headers import DefaultHeaders
+from jettythunder.http.internal import InternalPaths
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -39,6 +40,7 @@ def create_app(
     settings: type[ServiceSettings],
     lifespan: SvcsLifespan,
     streamed_paths: Sequence[str] = (),
+    internal_paths: Sequence[str] = (),
 ) -> FastAPI:
     """An application with OpenAPI at /docs, problem+json errors, /healthz, /readyz and /metrics.
 
@@ -48,6 +50,8 @@ def create_app(
     Args:
         streamed_paths: paths whose handlers limit and stream their bodies themselves, as
             :class:`jettythunder.http.bodies.BodyLimit` takes them.
+        internal_paths: paths that only the internal listener serves where INTERNAL_PORT is set, with all
+            below them; /metrics is one of them always.
     """
     keep_freed_memory()
     read = load(settings)
@@ -72,6 +76,8 @@ def create_app(
         seconds=read.http_body_seconds,
         streamed_paths=streamed_paths,
     )
+    if read.internal_port is not None:
+        app.add_middleware(InternalPaths, port=read.internal_port, paths=("/metrics", *internal_paths))
     app.add_middleware(DefaultHeaders)
     app.add_middleware(EarlyAnswers)
     app.add_middleware(

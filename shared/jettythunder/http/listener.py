@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import ClassVar
 
 from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -35,9 +34,13 @@ class Listener:
         # In the order in which they became idle.
         self._idle: dict[LimitedProtocol, None] = {}
 
-    def protocol(self) -> type["LimitedProtocol"]:
-        """The protocol class of this listener's connections, as uvicorn wants it."""
-        return type("ListenerProtocol", (LimitedProtocol,), {"listener": self})
+    def protocol(self, other_ports: "Mapping[int, Listener] | None" = None) -> type["LimitedProtocol"]:
+        """The protocol class of this listener's connections, as uvicorn wants it.
+
+        Args:
+            other_ports: the listeners of ports that the same server listens on.
+        """
+        return type("ListenerProtocol", (LimitedProtocol,), {"listener": self, "by_port": other_ports or {}})
 
     def admit(self, connection: "LimitedProtocol") -> bool:
         """Take a new connection, idle ones being closed for it; False where there is no room."""
@@ -51,7 +54,7 @@ class Listener:
             return False
         self._open.add(connection)
         self._idle[connection] = None
-        _connections.set(len(self._open))
+        _connections.inc()
         return True
 
     def note_busy(self, connection: "LimitedProtocol") -> None:
@@ -68,9 +71,10 @@ class Listener:
 
     def forget(self, connection: "LimitedProtocol") -> None:
         """The connection is closed."""
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            _connections.dec()
         self._idle.pop(connection, None)
-        _connections.set(len(self._open))
 
     def _close_longest_idle(self) -> None:
         longest_idle = next(iter(self._idle), None)
@@ -82,10 +86,13 @@ class Listener:
 class LimitedProtocol(HttpToolsProtocol):
     """One connection, held to its listener's limits."""
 
-    listener: ClassVar[Listener]
+    listener: Listener
+    by_port: Mapping[int, Listener]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.server is not None:
+            self.listener = self.by_port.get(self.server[1] or 0, self.listener)
         with contextlib.suppress(OSError, AttributeError):
             transport.get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES

@@ -47,12 +47,18 @@ class Service:
             registry.register_value(Server, self.server, ping=Server.ping)
             yield
 
-        self.app = http.create_app("Test", description="", settings=Settings, lifespan=lifespan)
+        self.app = http.create_app(
+            "Test", description="", settings=Settings, lifespan=lifespan, internal_paths=("/inside",)
+        )
 
         @self.app.get("/who")
         async def who(request: Request) -> dict[str, str]:
             assert request.client is not None
             return {"client": request.client.host, "scheme": request.url.scheme}
+
+        @self.app.get("/inside/{name}")
+        async def inside(name: str) -> None:
+            pass
 
         @self.app.post("/body")
         async def body(body: dict[str, int]) -> dict[str, int]:
@@ -163,3 +169,30 @@ def test_a_body_must_come_in_time() -> None:
         assert (answer.status_code, answer.json()["code"]) == (408, "upload_timed_out")
 
     run_virtually(run())
+
+
+OPS = {"Authorization": "Bearer token"}
+PUBLIC, INTERNAL = "http://test:3000", "http://test:9000"
+
+
+@pytest.mark.parametrize(
+    ("path", "public", "internal"),
+    [
+        ("/who", 200, 404),
+        ("/inside/a", 404, 200),
+        ("/metrics", 404, 200),
+        ("/healthz", 200, 200),
+        ("/readyz", 200, 200),
+        ("/elsewhere", 404, 404),
+    ],
+)
+async def test_internal_paths_have_a_port_of_their_own(path: str, public: int, internal: int) -> None:
+    service = Service(INTERNAL_PORT=9000)
+    answers = await service.call(("GET", PUBLIC + path), ("GET", INTERNAL + path), headers=OPS)
+    assert [answer.status_code for answer in answers] == [public, internal]
+    assert all(answer.json()["code"] == "not_found" for answer in answers if answer.status_code == 404)
+
+
+async def test_without_an_internal_port_everything_is_on_the_first() -> None:
+    answers = await Service().call(("GET", "/who"), ("GET", "/inside/a"), ("GET", "/metrics"), headers=OPS)
+    assert [answer.status_code for answer in answers] == [200] * 3

@@ -16,9 +16,9 @@ from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 
 SETTINGS = ServiceSettings(
-    database_url="postgresql://nobody@localhost/none",  # type: ignore[arg-type]
-    rabbitmq_url="amqp://nobody@localhost/",  # type: ignore[arg-type]
-    jettythunder_ops_token="the token of operators",  # type: ignore[arg-type]
+    database_url="postgresql://nobody@localhost/none",
+    rabbitmq_url="amqp://nobody@localhost/",
+    jettythunder_ops_token="the token of operators",
 )
 
 

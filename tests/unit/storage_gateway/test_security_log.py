@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import svcs
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from tests.support.logs import WrittenLog
 
-from jettythunder import http
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.http.addresses import Callers
+from jettythunder.http.app import metrics, ops_only
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 from jettythunder.signing import secret_digest
@@ -32,9 +32,9 @@ KEY, SECRET, WEBHOOK_SECRET = "jt_test_key", "jts_of_the_key", "a secret of Agen
 RIGHT = {"Authorization": f"Bearer {KEY}", "X-API-Secret": SECRET}
 WRONG = {"Authorization": "Bearer jt_test_guess", "X-API-Secret": "jts_guess"}
 SETTINGS = ServiceSettings(
-    database_url="postgresql://nobody@localhost/none",  # type: ignore[arg-type]
-    rabbitmq_url="amqp://nobody@localhost/",  # type: ignore[arg-type]
-    jettythunder_ops_token="the token of operators",  # type: ignore[arg-type]
+    database_url="postgresql://nobody@localhost/none",
+    rabbitmq_url="amqp://nobody@localhost/",
+    jettythunder_ops_token="the token of operators",
 )
 
 
@@ -127,7 +127,7 @@ async def gateway(servers: Servers) -> AsyncIterator[httpx.AsyncClient]:
     app.add_middleware(Callers)
     for router in (asset_routes.router, upload_routes.router, account_routes.router):
         app.include_router(router)
-    app.add_api_route("/metrics", http.app.metrics, dependencies=[http.app.Depends(http.ops_only)])
+    app.add_api_route("/metrics", metrics, dependencies=[Depends(ops_only)])
 
     async def with_registry(scope: Any, receive: Any, send: Any) -> None:
         scope["state"] = {"svcs_registry": registry}

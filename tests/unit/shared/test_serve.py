@@ -1,0 +1,92 @@
+"""A service as a process: the ports that it listens on."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from tests.support.waiting import eventually_sync
+
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://nobody@localhost/none",
+    "RABBITMQ_URL": "amqp://nobody@localhost/",
+    "JETTYTHUNDER_OPS_TOKEN": "token",
+    "PATH": os.defpath,
+    "PYTHONPATH": str(Path.cwd()),
+    "PYTHONWARNINGS": "ignore",
+}
+OPS = {"Authorization": "Bearer token"}
+
+
+def free_ports(count: int) -> list[int]:
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in taken]
+    for each in taken:
+        each.close()
+    return ports
+
+
+def command(port: int) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "jettythunder.http.serve",
+        "tests.unit.shared.served:app",
+        "--port",
+        str(port),
+    ]
+
+
+@contextmanager
+def running(port: int, **environment: str) -> Iterator[None]:
+    process = subprocess.Popen(command(port), env={**ENVIRONMENT, **environment})
+    try:
+        eventually_sync(lambda: status(port, "/healthz") == 200, timeout_seconds=60)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def status(port: int, path: str) -> int | None:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", headers=OPS).status_code
+    except httpx.TransportError:
+        return None
+
+
+def test_internal_paths_are_served_on_the_internal_port_only() -> None:
+    public, internal = free_ports(2)
+    with running(public, INTERNAL_PORT=str(internal)):
+        assert [status(public, path) for path in ("/public", "/metrics", "/readyz")] == [200, 404, 200]
+        assert [status(internal, path) for path in ("/public", "/metrics", "/readyz")] == [404, 200, 200]
+
+
+def test_connections_that_fill_the_public_port_leave_the_internal_one_open() -> None:
+    public, internal = free_ports(2)
+    limits = {"HTTP_MAX_CONNECTIONS": "2", "HTTP_MAX_IDLE_CONNECTIONS": "2"}
+    with running(public, INTERNAL_PORT=str(internal), **limits):
+        held = []
+        for _ in range(2):
+            # A request that has begun is not idle, so nothing makes room for the next.
+            connection = socket.create_connection(("127.0.0.1", public))
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            held.append(connection)
+        eventually_sync(lambda: status(public, "/readyz") == 503)
+        assert status(internal, "/readyz") == 200
+        for connection in held:
+            connection.close()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        stopped = subprocess.run(
+            command(port), env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert stopped.returncode != 0
+    assert stopped.stderr.strip() == f"Can't listen on 127.0.0.1, port {port}: Address already in use."
