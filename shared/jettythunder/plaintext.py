@@ -1,8 +1,9 @@
 """Which hosts an address would have spoken to without encryption, and whether that is allowed."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qs, urlsplit
+
+from jettythunder.hosts import HostList, is_this_machine
 
 _ENCRYPTED_MODES = ("require", "verify-ca", "verify-full")
 _PLAIN_SCHEMES = {"http": "https", "amqp": "amqps"}
@@ -13,44 +14,14 @@ class NetworkAddress:
     """Marks a setting as an address, or addresses separated by commas, that is spoken to or given out."""
 
 
-class PlaintextHosts:
-    """Hosts that may be spoken to without encryption: those of this machine, and those that are named.
-
-    Args:
-        named: host names, endings of host names that begin with a dot, and addresses and networks, separated
-            by commas.
-
-    Raises:
-        ValueError: a network is malformed.
-    """
-
-    def __init__(self, named: str) -> None:
-        entries = [entry.strip().lower() for entry in named.split(",") if entry.strip()]
-        self._names = frozenset(entry for entry in entries if not entry.startswith("."))
-        self._endings = tuple(entry for entry in entries if entry.startswith("."))
-        self._networks = [ip_network(entry, strict=False) for entry in entries if "/" in entry]
-
-    def allow(self, host: str) -> bool:
-        """Whether a host may be spoken to."""
-        if host in self._names or host.endswith(self._endings or ("\0",)):
-            return True
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return False
-        return address.is_loopback or any(address in network for network in self._networks)
-
-
-def objections(name: str, value: str, allowed: PlaintextHosts) -> Iterator[str]:
+def objections(name: str, value: str, allowed: HostList) -> Iterator[str]:
     """A sentence for each host that the setting ``name`` has spoken to in plaintext, and that may not be.
 
-    >>> list(objections("LYVE_ENDPOINT", "https://s3.example", PlaintextHosts("")))
+    >>> list(objections("LYVE_ENDPOINT", "https://s3.example", HostList("")))
     []
     """
     for host, remedy in _plaintext_hosts(value):
-        if not allowed.allow(host):
+        if host not in allowed and not is_this_machine(host):
             yield (
                 f"{name} has {host} spoken to without encryption, which a live service does not do: "
                 f"{remedy}, or name the host in ALLOW_PLAINTEXT_HOSTS where its network is private."

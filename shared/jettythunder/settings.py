@@ -14,7 +14,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jettythunder.plaintext import NetworkAddress, PlaintextHosts, objections
+from jettythunder.hosts import HostList
+from jettythunder.plaintext import NetworkAddress, objections
 
 Address = Annotated[str, NetworkAddress]
 SecretAddress = Annotated[SecretStr, NetworkAddress]
@@ -141,13 +142,13 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
     @field_validator("allow_plaintext_hosts")
     @classmethod
     def _plaintext_hosts(cls, value: str) -> str:
-        PlaintextHosts(value)
+        HostList(value)
         return value
 
     @model_validator(mode="after")
     def _live_speaks_encrypted(self) -> Self:
         if self.jettythunder_environment == "live":
-            allowed = PlaintextHosts(self.allow_plaintext_hosts)
+            allowed = HostList(self.allow_plaintext_hosts)
             found = [
                 sentence
                 for name, field in type(self).model_fields.items()

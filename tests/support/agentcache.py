@@ -20,6 +20,8 @@ class AgentCache:
     keys: list[str | None] = field(default_factory=list)
     listing: Any = field(default_factory=list)
     hanging: asyncio.Event | None = None
+    moved_to: str | None = None
+    asked: int = 0
 
     async def take(self, request: web.Request) -> web.Response:
         self.keys.append(request.headers.get("X-API-Key"))
@@ -28,7 +30,10 @@ class AgentCache:
         return web.json_response({"success": True})
 
     async def list_edges(self, _: web.Request) -> web.Response:
+        self.asked += 1
         await self._hang()
+        if self.moved_to is not None:
+            raise web.HTTPTemporaryRedirect(self.moved_to)
         return web.json_response(self.listing)
 
     async def _hang(self) -> None:

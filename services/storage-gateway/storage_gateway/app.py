@@ -10,6 +10,7 @@ from jettythunder.broker.rpc import RpcClient
 from jettythunder.broker.service import open_messaging
 from jettythunder.database import Database
 from jettythunder.edge_tokens import EdgeTokens
+from jettythunder.hosts import HostList
 from jettythunder.lifecycle import open_database
 from jettythunder.signing import Signer
 from jettythunder.slots import Slots
@@ -30,6 +31,7 @@ from storage_gateway.assets.store import AssetStore
 from storage_gateway.assets.stream import Bandwidth, Streams, StreamSlots
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.edges import routes as edge_routes
+from storage_gateway.edges.external import ExternalEdges
 from storage_gateway.edges.known import Edges
 from storage_gateway.edges.store import EdgeStore
 from storage_gateway.housekeeping import Housekeeping
@@ -115,7 +117,10 @@ def _build(
     registry.register_value(Quotas, Quotas(database))
     edges = Edges(
         EdgeStore(database),
-        agentcache_url="" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
+        ExternalEdges(
+            "" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
+            HostList(settings.agentcache_edge_hosts),
+        ),
         direct_url=settings.lyve_endpoint if settings.jettyspeed_direct else None,
         region=settings.lyve_region,
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from jettythunder.hosts import HostList
 from jettythunder.plaintext import NetworkAddress
 from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
 
@@ -78,6 +79,11 @@ class Settings(PublicServiceSettings, StorageSettings):
     agentcache_api_url: Address = Field(
         default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
     )
+    agentcache_edge_hosts: str = Field(
+        default="",
+        description="Hosts of AgentCache's edges that clients may send chunks to: names, endings of names "
+        "(.agentcache.ai), separated by commas; empty lists none of them",
+    )
     jettyspeed_chunk_size_mb: int = Field(
         default=10, ge=6, le=5000, description="Chunk size in MB, where a client asks for none"
     )
@@ -127,6 +133,12 @@ class Settings(PublicServiceSettings, StorageSettings):
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         return None if value is None else value.rstrip("/")
+
+    @field_validator("agentcache_edge_hosts")
+    @classmethod
+    def _edge_hosts(cls, value: str) -> str:
+        HostList(value)
+        return value
 
     @model_validator(mode="after")
     def _spool_holds_two_chunks(self) -> Self:

@@ -19,6 +19,11 @@ async def agentcache() -> AsyncIterator[AgentCache]:
         yield running
 
 
+def allowed(agentcache: AgentCache) -> dict[str, str]:
+    """The settings of a gateway that lists AgentCache's edges."""
+    return {"AGENTCACHE_API_URL": agentcache.url, "AGENTCACHE_EDGE_HOSTS": ".edges.example"}
+
+
 async def edges_at(tenant: Tenant, base_url: str) -> dict[str, dict[str, Any]]:
     answer = await tenant.at(base_url).get("/api/edges")
     assert answer.status_code == 200, answer.text
@@ -44,10 +49,10 @@ async def test_agentcaches_own_edges_are_merged(
     tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, wrapped: bool
 ) -> None:
     agentcache.listing = {"edges": [FAR]} if wrapped else [FAR]
-    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    gateway = start_service("storage-gateway", allowed(agentcache))
     listed = await edges_at(tenant, gateway.url)
-    assert listed["fra-1"] == {
-        "id": "fra-1",
+    assert listed["agentcache:fra-1"] == {
+        "id": "agentcache:fra-1",
         "region": "eu-central",
         "url": "https://fra-1.edges.example",
         "kind": "external",
@@ -60,7 +65,7 @@ async def test_what_is_no_list_of_edges_is_passed_over(
     tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, listing: Any
 ) -> None:
     agentcache.listing = listing
-    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    gateway = start_service("storage-gateway", allowed(agentcache))
     listed = await edges_at(tenant, gateway.url)
     assert {edge["kind"] for edge in listed.values()} == {"worker"}
 
@@ -69,7 +74,7 @@ async def test_an_agentcache_that_hangs_keeps_nobody_waiting(
     tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache
 ) -> None:
     agentcache.hanging = asyncio.Event()
-    gateway = start_service("storage-gateway", {"AGENTCACHE_API_URL": agentcache.url})
+    gateway = start_service("storage-gateway", allowed(agentcache))
     async with asyncio.timeout(10):
         listed = await edges_at(tenant, gateway.url)
         assert "edge-1" in await edges_at(tenant, gateway.url)
