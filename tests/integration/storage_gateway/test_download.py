@@ -41,6 +41,18 @@ async def test_a_link_gives_the_bytes_under_the_file_s_name(world: World, tenant
     assert got.headers["content-disposition"].startswith("attachment; filename=")
 
 
+async def test_a_metered_link_counts_what_is_sent_each_time(
+    world: World, tenant: Tenant, backstage: Backstage
+) -> None:
+    content = os.urandom(5000)
+    asset = await tenant.store(content)
+    answer = (await tenant.get(DOWNLOAD, params={"asset_id": asset["id"], "metered": "true"})).json()
+    assert answer["url"] == answer["stream_url"]
+    for _ in range(3):
+        assert (await world.http.get(answer["url"])).content == content
+    await bandwidth_is(backstage, tenant, 15_000)
+
+
 async def test_redirect_goes_there(world: World, tenant: Tenant) -> None:
     content = os.urandom(5000)
     asset = await tenant.store(content)

@@ -193,11 +193,11 @@ async def test_agentcache_s_address_has_a_limit() -> None:
     await called.agentcache(request(authorization="Bearer webhook"))
 
 
-async def test_the_use_of_a_link_counts_as_a_request_of_its_owner() -> None:
+async def test_the_use_of_a_link_does_not_count_against_its_owner_s_own_requests() -> None:
     accounts = FakeAccess(owner=LinkOwner(ACCOUNT_ID, "active", 1))
     used = access(accounts)
     assert await used.link_owner(request(), ASSET_ID) == ACCOUNT_ID
-    assert accounts.counted == {f"account:{ACCOUNT_ID}": 1}
+    assert accounts.counted == {f"links:{ACCOUNT_ID}": 1}
     with pytest.raises(RateLimited):
         await used.link_owner(request(), ASSET_ID)
 

@@ -46,6 +46,16 @@ async def test_a_download_is_counted_when_its_link_is_signed() -> None:
     assert (event.account_id, event.asset_id, event.size_bytes) == (ACCOUNT_ID, ASSET.id, 1000)
 
 
+async def test_a_metered_link_leads_through_the_gateway_and_counts_nothing_yet() -> None:
+    gateway = Gateway()
+    link = links(gateway, cdn_url="http://127.0.0.1:4000").metered(ASSET, expires_in=60)
+    assert link.url == link.stream_url
+    assert link.url.startswith(f"https://gateway/api/storage/stream/{ASSET.id}?")
+    assert link.cdn_url is not None
+    assert gateway.state.free_bandwidth == QUOTA_BYTES
+    assert gateway.state.events == []
+
+
 async def test_without_room_there_is_no_link() -> None:
     gateway = Gateway()
     gateway.state.free_bandwidth = 999

@@ -96,7 +96,8 @@ class Access:
             await self._refuse(request)
 
     async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
-        """The account behind a signed link, whose use counts as a request of that account.
+        """The account behind a signed link. Requests by links have a count of their own beside the account's:
+        whoever shares a link does not lose the API to those who use it.
 
         Raises:
             AssetNotFound, AccountSuspended, RateLimited: as their names say.
@@ -107,7 +108,7 @@ class Access:
         security_log.identify("link", account_id=owner.account_id)
         if owner.status == "suspended":
             raise AccountSuspended
-        await self._limits.count_account(request, owner.account_id, limit=owner.rate_limit_per_minute)
+        await self._limits.count_link(request, owner.account_id, limit=owner.rate_limit_per_minute)
         return owner.account_id
 
     def _remember(self, api_key: str, digest: str) -> None:

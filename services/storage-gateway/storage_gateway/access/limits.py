@@ -91,14 +91,14 @@ class Limits:
         if len(self._refused_until) < _MOST_REMEMBERED:
             self._refused_until[address] = self._clock() + seconds
 
-    async def count_account(self, request: Request, account_id: object, *, limit: int) -> None:
-        """Count a request of an account that did not come with its credentials.
+    async def count_link(self, request: Request, account_id: object, *, limit: int) -> None:
+        """Count a request that came by one of an account's links.
 
         Raises:
-            RateLimited: the account has used up its requests of this minute.
+            RateLimited: the requests by the account's links of this minute are used up.
         """
         taken = await self._counters.take_request(
-            subject=f"account:{account_id}", request_limit=limit, window_seconds=ACCOUNT_WINDOW_SECONDS
+            subject=f"links:{account_id}", request_limit=limit, window_seconds=ACCOUNT_WINDOW_SECONDS
         )
         note(request, taken, limit=limit, window_seconds=ACCOUNT_WINDOW_SECONDS)
 

@@ -19,7 +19,8 @@ class DownloadLink:
     """URLs that give an asset's bytes to whoever has them, until they expire.
 
     Args:
-        url: leads to the object storage; its bandwidth was counted when it was signed.
+        url: leads to the object storage, its bandwidth counted when it was signed; of a metered link it is
+            the stream's.
         stream_url: leads to the gateway, which counts what is sent.
         cdn_url: leads to the desktop CDN, where one is set up.
     """
@@ -67,7 +68,7 @@ class Links:
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.
         """
-        seconds = min(expires_in or self._link_seconds, self._link_seconds)
+        seconds = self._seconds(expires_in)
         url = self._storage.presign_download(
             asset.s3_key,
             content_disposition=names.content_disposition("attachment", asset.filename),
@@ -85,9 +86,13 @@ class Links:
         await self._bandwidth.hold(
             asset, reservation_id, asset.size_bytes, outbox.rows(downloaded, source=SOURCE)
         )
-        query = self._signed_query(asset.id, int(expires_at.timestamp()))
-        cdn_url = f"{self._cdn_url}/api/storage/stream/{asset.id}{query}" if self._cdn_url else None
-        return DownloadLink(url, self.plain(asset.id) + query, cdn_url, expires_at)
+        return self._link(asset, expires_at, url=url)
+
+    def metered(self, asset: Asset, *, expires_in: int | None = None) -> DownloadLink:
+        """Links to an asset that lead through the gateway alone, which counts what it sends; nothing counts
+        now.
+        """
+        return self._link(asset, datetime.now(UTC) + timedelta(seconds=self._seconds(expires_in)))
 
     def check(self, asset_id: UUID, *, expires_at: int, signature: str) -> None:
         """Check the signature of a link to the stream.
@@ -96,6 +101,15 @@ class Links:
             LinkInvalid, LinkExpired: as their names say.
         """
         self._signer.check(asset_id, expires_at=expires_at, signature=signature)
+
+    def _seconds(self, expires_in: int | None) -> int:
+        return min(expires_in or self._link_seconds, self._link_seconds)
+
+    def _link(self, asset: Asset, expires_at: datetime, *, url: str | None = None) -> DownloadLink:
+        query = self._signed_query(asset.id, int(expires_at.timestamp()))
+        stream_url = self.plain(asset.id) + query
+        cdn_url = f"{self._cdn_url}/api/storage/stream/{asset.id}{query}" if self._cdn_url else None
+        return DownloadLink(url or stream_url, stream_url, cdn_url, expires_at)
 
     def _signed_query(self, asset_id: UUID, expires_at: int) -> str:
         return f"?expires_at={expires_at}&signature={self._signer.sign(asset_id, expires_at=expires_at)}"

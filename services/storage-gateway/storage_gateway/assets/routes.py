@@ -73,13 +73,21 @@ async def download(
     key: Annotated[str | None, Query(max_length=1024, pattern=_NO_NUL)] = None,
     cache_key: CacheKeyParameter = None,
     redirect: bool = False,
+    metered: Annotated[
+        bool, Query(description="Whether url leads through the gateway, which counts what it sends")
+    ] = False,
     expires_in: Annotated[
         int | None, Query(ge=1, le=604_800, description="Seconds; at most what the installation allows")
     ] = None,
 ) -> Response:
-    """A presigned link to an asset (by one of asset_id, key, cache_key); `redirect=true` goes there."""
+    """A link to an asset (by one of asset_id, key, cache_key), presigned unless `metered=true`;
+    `redirect=true` goes there."""
     asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
-    link = await links.download(asset, expires_in=expires_in)
+    link = (
+        links.metered(asset, expires_in=expires_in)
+        if metered
+        else await links.download(asset, expires_in=expires_in)
+    )
     if redirect:
         return RedirectResponse(link.url, 302)
     answer = {"success": True, "url": link.url, "stream_url": link.stream_url}
