@@ -24,7 +24,9 @@ SecretAddress = Annotated[SecretStr, NetworkAddress]
 class EnvironmentSettings(BaseSettings):
     """Settings that are read from environment variables of their names."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
 
 class BrokerSettings(EnvironmentSettings):

@@ -75,7 +75,7 @@ class ResumeAccountV1(Payload):
 class AccountReply(BaseModel):
     """An account with its credentials. Travels on the caller's private reply queue only."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     outcome: Literal["account"] = "account"
     created: bool

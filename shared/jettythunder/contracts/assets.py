@@ -101,7 +101,7 @@ class AssetVerified(BaseModel):
     compares both with the asset.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     outcome: Literal["verified"] = "verified"
     asset_id: UUID

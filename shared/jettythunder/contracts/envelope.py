@@ -21,7 +21,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 class Payload(BaseModel):
     """The ``data`` of a message. Unknown fields are ignored, so that a publisher may add some."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     TYPE: ClassVar[str]
 
@@ -41,7 +41,7 @@ class Event(BaseModel, Generic[AnyPayload]):
     message that caused this one directly.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     specversion: str = Field(default="1.0", pattern=r"^1\.0$")
     id: UUID = Field(default_factory=uuid4)

@@ -39,7 +39,7 @@ class UploadChunkV1(Payload):
 class ChunkStored(BaseModel):
     """The answer to UploadChunkV1: the object storage acknowledged the chunk."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     outcome: Literal["stored"] = "stored"
     upload_id: UUID

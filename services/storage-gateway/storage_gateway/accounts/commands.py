@@ -1,6 +1,6 @@
 """AgentCache's calls, carried out by the provisioning service over request and reply."""
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
@@ -11,7 +11,11 @@ from jettythunder.errors import BrokerUnavailable, restored
 from storage_gateway.errors import ProvisioningUnavailable
 from storage_gateway.messages import SOURCE
 
-_reply: TypeAdapter[AccountReply | Denied] = TypeAdapter(AccountReply | Denied)
+_reply: TypeAdapter[AccountReply | Denied] = TypeAdapter(
+    AccountReply | Denied,
+    # An error of an answer must not show the credentials in it.
+    config=ConfigDict(hide_input_in_errors=True),
+)
 
 
 class Accounts:
