@@ -21,17 +21,17 @@ def ping_database(url: str) -> None:
 
 
 def make_database(url: str, *, owner: str, password: str, database: str) -> None:
-    """Make the role and a database that it owns. Either may be there already."""
+    """Make the role, which is no superuser, and a database that it owns. Either may be there already."""
     import psycopg  # noqa: PLC0415
     from psycopg import sql  # noqa: PLC0415
 
     name, owned = sql.Identifier(owner), sql.Identifier(database)
     with psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS, autocommit=True) as connection:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (owner,)).fetchone() is None:
-            role = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
-            connection.execute(role.format(name, sql.Literal(password)))
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(name))
         # The migrations make a role for each service.
-        connection.execute(sql.SQL("ALTER ROLE {} CREATEROLE").format(name))
+        changed = sql.SQL("ALTER ROLE {} NOSUPERUSER CREATEROLE PASSWORD {}")
+        connection.execute(changed.format(name, sql.Literal(password)))
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
 

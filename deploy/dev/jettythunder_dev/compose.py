@@ -10,10 +10,10 @@ import shutil
 import subprocess
 from urllib.parse import quote
 
-from jettythunder_dev.clients import ping_broker, ping_database
+from jettythunder_dev.clients import make_database, ping_broker, ping_database
 from jettythunder_dev.errors import StackError
 from jettythunder_dev.layout import REPOSITORY, Layout
-from jettythunder_dev.postgres import DATABASE, OWNER
+from jettythunder_dev.postgres import DATABASE, OWNER, SUPERUSER
 from jettythunder_dev.programs import Program
 from jettythunder_dev.rabbitmq import USER
 
@@ -68,15 +68,23 @@ class Compose:
 
 
 class ComposeRole:
-    """PostgreSQL or RabbitMQ in a container whose port is published on loopback."""
+    """PostgreSQL or RabbitMQ in a container whose port is published on loopback.
+
+    Args:
+        password: of the server's first user.
+        services_password: of PostgreSQL's role for services.
+    """
 
     source = "docker"
 
-    def __init__(self, name: str, *, compose: Compose, port: int, password: str) -> None:
+    def __init__(
+        self, name: str, *, compose: Compose, port: int, password: str, services_password: str
+    ) -> None:
         self.name = name
         self._compose = compose
         self._port = port
         self._password = password
+        self._services_password = services_password
 
     def prepare(self) -> None:
         prefix = self.name.upper()
@@ -87,18 +95,28 @@ class ComposeRole:
 
     def ping(self) -> None:
         if self.name == "postgres":
-            ping_database(self.variables()["DATABASE_URL"])
+            ping_database(self._superuser_url)
         else:
             ping_broker(self.variables()["RABBITMQ_URL"])
 
     def complete(self) -> None:
-        """The images make their user and database by themselves."""
+        """Make the services' role and database; RabbitMQ's image makes its user by itself."""
+        if self.name == "postgres":
+            make_database(
+                self._superuser_url, owner=OWNER, password=self._services_password, database=DATABASE
+            )
 
     def variables(self) -> dict[str, str]:
-        password = quote(self._password, safe="")
         if self.name == "postgres":
-            return {"DATABASE_URL": f"postgresql://{OWNER}:{password}@127.0.0.1:{self._port}/{DATABASE}"}
-        return {"RABBITMQ_URL": f"amqp://{USER}:{password}@127.0.0.1:{self._port}/"}
+            return {"DATABASE_URL": self._database_url(OWNER, self._services_password, DATABASE)}
+        return {"RABBITMQ_URL": f"amqp://{USER}:{quote(self._password, safe='')}@127.0.0.1:{self._port}/"}
+
+    @property
+    def _superuser_url(self) -> str:
+        return self._database_url(SUPERUSER, self._password, "postgres")
+
+    def _database_url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self._port}/{database}"
 
     def describe(self) -> str:
         title = "PostgreSQL" if self.name == "postgres" else "RabbitMQ"

@@ -24,15 +24,17 @@ SUPERUSER = "postgres"
 class NativePostgres:
     """A cluster under `layout.postgres`, run by the system's PostgreSQL programs.
 
-    The cluster's superuser only makes the services' role and database; what services get is the role.
+    The cluster's superuser only makes the services' role and database; what services get is the role, which
+    has a password of its own.
     """
 
     name = "postgres"
     source = "native"
 
-    def __init__(self, *, layout: Layout, port: int, password: str) -> None:
+    def __init__(self, *, layout: Layout, port: int, superuser_password: str, password: str) -> None:
         self._folder = layout.postgres
         self._port = port
+        self._superuser_password = superuser_password
         self._password = password
         self._programs = self._find_programs()
         self.version = postgres_version(self._programs)
@@ -64,7 +66,7 @@ class NativePostgres:
         self._folder.mkdir(mode=0o700)
         self._give_to_server(self._folder)
         password_file = self._folder.with_name("postgres.password")
-        write_private(password_file, self._password)
+        write_private(password_file, self._superuser_password)
         self._give_to_server(password_file)
         user = server_user()
         try:
@@ -112,20 +114,22 @@ class NativePostgres:
             )
         ]
 
-    def _url(self, user: str, database: str) -> str:
-        return f"postgresql://{user}:{quote(self._password, safe='')}@127.0.0.1:{self._port}/{database}"
+    def _url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self._port}/{database}"
+
+    @property
+    def _superuser_url(self) -> str:
+        return self._url(SUPERUSER, self._superuser_password, "postgres")
 
     def ping(self) -> None:
-        ping_database(self._url(SUPERUSER, "postgres"))
+        ping_database(self._superuser_url)
 
     def complete(self) -> None:
         """Make the services' role and database."""
-        make_database(
-            self._url(SUPERUSER, "postgres"), owner=OWNER, password=self._password, database=DATABASE
-        )
+        make_database(self._superuser_url, owner=OWNER, password=self._password, database=DATABASE)
 
     def variables(self) -> dict[str, str]:
-        return {"DATABASE_URL": self._url(OWNER, DATABASE)}
+        return {"DATABASE_URL": self._url(OWNER, self._password, DATABASE)}
 
     def describe(self) -> str:
         return f"PostgreSQL {self.version} on 127.0.0.1:{self._port}"

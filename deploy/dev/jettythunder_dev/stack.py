@@ -47,6 +47,9 @@ DEFAULT_WORKERS = 2
 DEFAULT_GATEWAY_PORT = 3000
 DEFAULT_WEBHOOK_SECRET = "shared_secret_here_123456789"  # noqa: S105 - the contract's example calls send it
 
+# Whose password is kept under this name: the services' role, which is no superuser.
+SERVICES_IN_POSTGRES = "postgres-services"
+
 # Below the range from which systems take the ports of outgoing connections.
 PREFERRED_PORTS = {
     "postgres": 15432,
@@ -275,6 +278,7 @@ class Stack:
                 compose=self._compose,
                 port=allocator.choose(name, self._preferred(PREFERRED_PORTS[name])),
                 password=state.password(name),
+                services_password=state.password(SERVICES_IN_POSTGRES),
             )
             for name in candidates
         }
@@ -285,7 +289,12 @@ class Stack:
 
         password = state.password(name)
         if name == "postgres":
-            return NativePostgres(layout=self.layout, port=port("postgres"), password=password)
+            return NativePostgres(
+                layout=self.layout,
+                port=port("postgres"),
+                superuser_password=password,
+                password=state.password(SERVICES_IN_POSTGRES),
+            )
         if name == "rabbitmq":
             return NativeRabbitMQ(
                 layout=self.layout,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from jettythunder.database import Database, Queries
-from operations.audit.model import AuditEntry, storable
+from operations.audit.model import AuditEntry, storable, without_addresses
 
 _queries = Queries("operations.audit")
 
@@ -65,4 +65,4 @@ class AuditStore:
 
 
 def _jsonb(value: Mapping[str, Any]) -> str:
-    return json.dumps(storable(value))
+    return json.dumps(storable(without_addresses(value)))
