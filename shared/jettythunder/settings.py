@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jettythunder.hosts import HostList
 from jettythunder.plaintext import NetworkAddress, objections
 
+# Of RabbitMQ's units of age, at most.
+_DAYS_OF = {"Y": 366, "M": 31, "D": 1, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400}
+
 Address = Annotated[str, NetworkAddress]
 SecretAddress = Annotated[SecretStr, NetworkAddress]
 
@@ -41,11 +44,26 @@ class BrokerSettings(EnvironmentSettings):
     event_log_max_bytes: int = Field(
         default=20_000_000_000, description="How large the event log becomes before the oldest events go"
     )
+    inbox_keep_days: int = Field(
+        default=90,
+        ge=1,
+        description="How long consumers remember what they have processed: longer than the event log does",
+    )
     retry_delays_seconds: tuple[PositiveFloat, ...] = Field(
         default=(1, 5, 30, 120, 600),
         description="Waits before the delayed attempts at a failed message, as JSON: [1, 5, 30]; "
         "after the last it is a dead letter",
     )
+
+    @model_validator(mode="after")
+    def _inbox_outlives_the_log(self) -> Self:
+        log_days = _days(self.event_log_max_age)
+        if log_days is not None and log_days >= self.inbox_keep_days:
+            raise ValueError(
+                f"INBOX_KEEP_DAYS is {self.inbox_keep_days}, and EVENT_LOG_MAX_AGE {self.event_log_max_age}: "
+                "a replay of the oldest events would have their effects again. Keep the inbox longer."
+            )
+        return self
 
     @property
     def retry_delays_ms(self) -> tuple[int, ...]:
@@ -211,6 +229,12 @@ def load(settings: type[AnySettings]) -> AnySettings:
         return settings()
     except ValidationError as error:
         raise SystemExit("\n".join(_sentence(settings, problem) for problem in error.errors())) from None
+
+
+def _days(age: str) -> float | None:
+    """An age as RabbitMQ writes it in days; None where it is written in another way."""
+    number, unit = age[:-1], age[-1:]
+    return int(number) * _DAYS_OF[unit] if number.isdecimal() and unit in _DAYS_OF else None
 
 
 def _text(value: Any) -> str:

@@ -47,7 +47,7 @@ OWNERS = {
 APPEND_ONLY = ("usage_ledger", "storage_usage_history")
 
 SHARED_RIGHTS = {
-    "inbox": {"SELECT", "INSERT"},
+    "inbox": {"SELECT", "INSERT", "DELETE"},
     "outbox": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "outbox_quarantine": {"INSERT"},
 }

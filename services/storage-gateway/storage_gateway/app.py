@@ -23,6 +23,7 @@ from storage_gateway.accounts.commands import Accounts
 from storage_gateway.accounts.store import Quotas
 from storage_gateway.assets import handlers as asset_handlers
 from storage_gateway.assets import routes as asset_routes
+from storage_gateway.assets.cache_keys import CacheKeys
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.find import Finder
 from storage_gateway.assets.links import Links
@@ -45,6 +46,7 @@ from storage_gateway.uploads.lease import Leases
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
 from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
+from storage_gateway.uploads.retention import Retention
 from storage_gateway.uploads.sessions import Sessions, SessionSettings
 from storage_gateway.uploads.spool import Spool, SpoolBudget
 from storage_gateway.uploads.store import UploadStore
@@ -127,7 +129,8 @@ def _build(
     registry.register_value(Edges, edges)
 
     signing_key = settings.jettythunder_signing_key.get_secret_value()
-    finder = Finder(database, asset_store)
+    cache_keys = CacheKeys(asset_store, per_asset=settings.cache_keys_per_asset)
+    finder = Finder(database, asset_store, cache_keys)
     registry.register_value(Finder, finder)
     bandwidth = Bandwidth(asset_store)
     stream_slots = StreamSlots(
@@ -162,6 +165,7 @@ def _build(
         database,
         upload_store,
         asset_store,
+        cache_keys,
         deleter=deleter,
         verifier=verifier,
         multipart=multipart,
@@ -220,6 +224,7 @@ def _build(
             max_chunk_bytes=settings.max_session_chunk,
             session_seconds=settings.session_seconds,
             token_seconds=settings.edge_token_seconds,
+            open_per_account=settings.sessions_per_account,
         ),
     )
     registry.register_value(Sessions, sessions)
@@ -228,6 +233,7 @@ def _build(
         deleter=deleter,
         multipart=multipart,
         verifier=verifier,
+        retention=Retention(upload_store, keep_days=settings.closed_uploads_keep_days),
         limits=limits,
         interval_seconds=settings.housekeeping_interval_seconds,
         verify_seconds=settings.verify_seconds,

@@ -45,6 +45,18 @@ class AssetNotFound(NotFound):
     code = "asset_not_found"
 
 
+class TooManyCacheKeys(JettyThunderError):
+    """The asset has as many cache keys as it may have. Use one of them, or delete the asset."""
+
+    code, status, retryable = "too_many_cache_keys", 409, False
+
+
+class TooManySessions(JettyThunderError):
+    """The account has as many open upload sessions as it may have. Complete or abort some first."""
+
+    code, status, retryable = "too_many_sessions", 429, True
+
+
 class UploadIncomplete(JettyThunderError):
     """Chunks are still missing: send them, then complete the upload."""
 

@@ -9,6 +9,7 @@ from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.multipart import Multipart
+from storage_gateway.uploads.retention import Retention
 
 
 class Housekeeping:
@@ -26,6 +27,7 @@ class Housekeeping:
         deleter: Deleter,
         multipart: Multipart,
         verifier: Verifier,
+        retention: Retention,
         limits: Limits,
         interval_seconds: float,
         verify_seconds: float,
@@ -34,6 +36,7 @@ class Housekeeping:
             Periodic(name, work, interval_seconds=interval_seconds, max_backoff_seconds=interval_seconds)
             for name, work in (
                 ("expire-uploads", finisher.expire),
+                ("forget-closed-uploads", retention.forget_closed),
                 ("expire-assets", deleter.expire),
                 ("abort-leftover-multiparts", multipart.abort_leftovers),
                 ("delete-objects", deleter.delete_objects),

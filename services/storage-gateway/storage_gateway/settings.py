@@ -73,6 +73,15 @@ class Settings(PublicServiceSettings, StorageSettings):
     session_seconds: int = Field(
         default=86_400, ge=60, description="How long after tokens were last asked for a session expires"
     )
+    sessions_per_account: int = Field(
+        default=1_000, ge=1, description="Upload sessions of one account that may be open at once"
+    )
+    closed_uploads_keep_days: int = Field(
+        default=30,
+        ge=7,
+        description="How long uploads that were completed, aborted or have expired are listed and kept",
+    )
+    cache_keys_per_asset: int = Field(default=1_000, ge=1, description="Cache keys that may name one asset")
     edge_token_seconds: int = Field(
         default=900, ge=10, description="How long a chunk's token and its direct URL are valid"
     )

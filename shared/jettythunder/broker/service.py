@@ -15,13 +15,17 @@ from jettythunder.broker.subscribers import make_broker
 from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
 from jettythunder.database import Database
 from jettythunder.errors import BrokerUnavailable
-from jettythunder.lifecycle import wait_for
+from jettythunder.lifecycle import Periodic, wait_for
+from jettythunder.outbox import inbox
 from jettythunder.outbox.relay import Relay
 from jettythunder.settings import ServiceSettings
 
 log = telemetry.logger(__name__)
 
 Item = TypeVar("Item")
+
+_FORGET_SECONDS = 300.0
+_FORGOTTEN_AT_ONCE = 5_000
 
 _BROKER = "the broker (RABBITMQ_URL)"
 
@@ -34,10 +38,17 @@ class Messaging:
         settings: ServiceSettings,
         database: Database,
         *,
-        service: str,
+        messages: ServiceMessages,
         routers: Sequence[RabbitRouter],
         context: Mapping[str, object],
     ) -> None:
+        service = messages.service
+        self._database = database
+        self._consumers = [queue.name for queue in messages.queues]
+        self._keep_days = settings.inbox_keep_days
+        self._forgetting = Periodic(
+            "forget-inbox", self._forget_inbox, interval_seconds=_FORGET_SECONDS, at_start=False
+        )
         self._url = settings.rabbitmq_url.get_secret_value()
         self._retry_delays_ms = settings.retry_delays_ms
         self._link = BrokerLink(self._url, name=f"{service} publisher")
@@ -89,6 +100,8 @@ class Messaging:
         """
         await wait_for(_BROKER, self._start_handlers)
         self._relay.start()
+        if self._consumers:
+            self._forgetting.start()
 
     async def ping(self) -> None:
         """Raises BrokerUnavailable unless the broker takes and gives messages now."""
@@ -99,10 +112,20 @@ class Messaging:
     async def close(self) -> None:
         """Let handlers finish, publish what they committed, and disconnect."""
         log.info("shutting down: what is in flight is finished first")
+        await self._forgetting.close()
         await self._broker.stop()
         await self._relay.close()
         await self._relay_link.close()
         await self._link.close()
+
+    async def _forget_inbox(self) -> float | None:
+        forgotten = await inbox.forget(
+            self._database,
+            consumers=self._consumers,
+            keep_days=self._keep_days,
+            batch_size=_FORGOTTEN_AT_ONCE,
+        )
+        return 0 if forgotten == _FORGOTTEN_AT_ONCE else None
 
     async def _start_handlers(self) -> None:
         try:
@@ -133,8 +156,6 @@ async def open_messaging(
         SystemExit: with a sentence, if the broker can't be reached for half a minute.
     """
     await wait_for(_BROKER, lambda: declare_topology(settings, messages.queues))
-    messaging = Messaging(
-        settings, database, service=messages.service, routers=routers, context=context or {}
-    )
+    messaging = Messaging(settings, database, messages=messages, routers=routers, context=context or {})
     registry.register_value(Messaging, messaging, ping=Messaging.ping, on_registry_close=messaging.close)
     return messaging

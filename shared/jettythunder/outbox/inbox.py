@@ -1,5 +1,6 @@
 """Processing once in effect."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -9,6 +10,7 @@ from jettythunder.database import Connection, Queries, Runner
 _queries = Queries("jettythunder.outbox")
 _insert_inbox = _queries.maybe("insert_inbox", bool)
 _is_in_inbox = _queries.one("is_in_inbox", bool)
+_forget_inbox = _queries.one("forget_inbox", int)
 _duplicates = Counter("jettythunder_duplicates_total", "Events seen before and passed over", ["consumer"])
 
 
@@ -40,6 +42,14 @@ async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
 async def note(on: Runner, *, consumer: str, event_id: UUID) -> None:
     """Note an event as processed, after its effect."""
     await _insert_inbox(on, consumer=consumer, event_id=event_id)
+
+
+async def forget(on: Runner, *, consumers: Sequence[str], keep_days: int, batch_size: int) -> int:
+    """Remove a page of what consumers processed so many days ago; how many events it had.
+
+    What the event log still holds must be kept, or a replay would have its effect again.
+    """
+    return await _forget_inbox(on, consumers=consumers, keep_days=keep_days, batch_size=batch_size)
 
 
 def count_repeated(consumer: str) -> None:

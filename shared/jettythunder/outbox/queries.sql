@@ -44,3 +44,14 @@ INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT
 -- name: is_in_inbox(consumer, event_id)$
 -- Whether a consumer has processed an event.
 SELECT EXISTS (SELECT FROM inbox WHERE consumer = :consumer AND event_id = :event_id);
+
+-- name: forget_inbox(consumers, keep_days, batch_size)$
+-- Removes what consumers processed long ago; how many events they were.
+WITH gone AS (
+    DELETE FROM inbox WHERE (consumer, event_id) IN (
+        SELECT consumer, event_id FROM inbox
+        WHERE processed_at < now() - make_interval(days => :keep_days) AND consumer = ANY (:consumers::text[])
+        LIMIT :batch_size)
+    RETURNING event_id
+)
+SELECT count(*) FROM gone;

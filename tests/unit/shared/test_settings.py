@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jettythunder.settings import load
+from jettythunder.settings import BrokerSettings, load
 
 SERVICES = ("provisioning", "storage_gateway", "chunk_worker", "usage_meter", "operations")
 
@@ -53,3 +53,26 @@ def test_a_service_says_it_on_stderr_and_nothing_else() -> None:
     lines = stopped.stderr.strip().splitlines()
     assert any(line.startswith("DATABASE_URL is not set") for line in lines)
     assert all(" is not set" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("age", "days", "is_refused"),
+    [
+        ("30D", "90", False),
+        ("90D", "90", True),
+        ("1Y", "90", True),
+        ("2160h", "90", True),
+        ("24h", "2", False),
+    ],
+)
+def test_the_inbox_is_kept_longer_than_the_event_log(
+    environment: pytest.MonkeyPatch, age: str, days: str, is_refused: bool
+) -> None:
+    environment.setenv("RABBITMQ_URL", "amqp://nobody@localhost/")
+    environment.setenv("EVENT_LOG_MAX_AGE", age)
+    environment.setenv("INBOX_KEEP_DAYS", days)
+    if not is_refused:
+        load(BrokerSettings)
+        return
+    with pytest.raises(SystemExit, match="INBOX_KEEP_DAYS is "):
+        load(BrokerSettings)

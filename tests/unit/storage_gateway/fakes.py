@@ -25,6 +25,7 @@ from jettythunder.outbox import Rows
 from jettythunder.storage import ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import store as assets_store
+from storage_gateway.assets.cache_keys import CacheKeys
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.find import Finder
 from storage_gateway.assets.model import Asset, DeletedAsset
@@ -52,6 +53,8 @@ ACCOUNT_ID = UUID(int=1)
 SIGNING_KEY = "a signing key of thirty-two characters or more"
 LATE_WRITE_SECONDS = 300
 RETRY_SECONDS = 60
+CACHE_KEYS_PER_ASSET = 3
+OPEN_SESSIONS = 10
 QUOTA_BYTES = 2_000_000_000
 NOW = datetime.now(UTC)
 
@@ -415,6 +418,15 @@ class FakeUploadStore(UploadStore):
             if upload.status.is_open and upload.expires_at < datetime.now(UTC)
         ][:batch_size]
 
+    async def count_open_sessions(self, *, account_id: UUID, most: int) -> int:
+        await others_run()
+        open_sessions = [
+            upload
+            for upload in self.state.uploads.values()
+            if upload.account_id == account_id and upload.kind is Kind.SESSION and upload.status.is_open
+        ]
+        return min(most, len(open_sessions))
+
     async def claim_leftovers(self, *, batch_size: int, retry_seconds: int) -> list[LeftoverMultipart]:
         await others_run()
         return [
@@ -521,6 +533,13 @@ class FakeAssetStore(AssetStore):
             for asset in self.state.assets.values()
             if not is_live(asset)
         ][:batch_size]
+
+    async def takes_cache_key(
+        self, on: Runner, *, account_id: UUID, asset_id: UUID, cache_key: str, most: int
+    ) -> bool:
+        await others_run()
+        named = [key for key, named_id in self.state.cache_keys.items() if named_id == asset_id]
+        return cache_key in named or len(named) < most
 
     async def name(self, on: Runner, *, account_id: UUID, asset_id: UUID, cache_key: str) -> None:
         await others_run()
@@ -694,17 +713,19 @@ class Gateway:
         self.multipart = Multipart(
             self.uploads, self.storage, late_write_seconds=LATE_WRITE_SECONDS, retry_seconds=RETRY_SECONDS
         )
+        self.cache_keys = CacheKeys(self.assets, per_asset=CACHE_KEYS_PER_ASSET)
         self.finisher = Finisher(
             self.database,
             self.uploads,
             self.assets,
+            self.cache_keys,
             deleter=self.deleter,
             verifier=self.verifier,
             multipart=self.multipart,
             late_write_seconds=LATE_WRITE_SECONDS,
         )
         self.leases = Leases(self.uploads, lease_seconds=300)
-        self.finder = Finder(self.database, self.assets)
+        self.finder = Finder(self.database, self.assets, self.cache_keys)
         self.sessions = Sessions(
             self.uploads,
             self.storage,
@@ -722,6 +743,7 @@ class Gateway:
                 max_chunk_bytes=64 * 1024 * 1024,
                 session_seconds=3600,
                 token_seconds=900,
+                open_per_account=OPEN_SESSIONS,
             ),
         )
 

@@ -11,10 +11,12 @@ from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.errors import DatabaseConflict, DatabaseUnavailable, StorageUnavailable, UploadNotOpen
 from storage_gateway.assets.model import Asset
 from storage_gateway.assets.store import UnwantedObject
+from storage_gateway.errors import TooManyCacheKeys
 from storage_gateway.uploads.model import Received, Result, Status, Upload, UploadOptions
 
 from .fakes import (
     ACCOUNT_ID,
+    CACHE_KEYS_PER_ASSET,
     LATE_WRITE_SECONDS,
     NOW,
     FakeAssetStore,
@@ -321,3 +323,14 @@ async def test_a_duplicate_keeps_its_expiry_where_the_upload_could_not_be_closed
         await ending.complete(UploadOptions(expires_at=LATER))
     assert ending.state.assets[known.id].expires_at == SOON
     assert ending.row.status.is_open
+
+
+async def test_a_duplicate_under_more_cache_keys_than_there_may_be_is_refused() -> None:
+    ending = Ending()
+    known = ending.state.add_asset(made_asset())
+    for number in range(CACHE_KEYS_PER_ASSET):
+        ending.state.cache_keys[f"k{number}"] = known.id
+    with pytest.raises(TooManyCacheKeys):
+        await ending.complete(UploadOptions(cache_key="one more"))
+    assert "one more" not in ending.state.cache_keys
+    assert (await ending.complete(UploadOptions(cache_key="k0"))).deduplicated

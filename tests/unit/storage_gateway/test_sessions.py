@@ -15,13 +15,19 @@ from jettythunder.errors import (
     UploadNotOpen,
 )
 from storage_gateway.assets.model import Asset
-from storage_gateway.errors import ContentHashMismatch, JettySpeedNotIncluded, UploadIncomplete
+from storage_gateway.errors import (
+    ContentHashMismatch,
+    JettySpeedNotIncluded,
+    TooManySessions,
+    UploadIncomplete,
+)
 from storage_gateway.uploads.model import MIN_CHUNK_BYTES, Result, Status, StoredChunk, Upload, UploadOptions
 from storage_gateway.uploads.sessions import NewSession, Session
 
 from .fakes import (
     ACCOUNT_ID,
     NOW,
+    OPEN_SESSIONS,
     QUOTA_BYTES,
     Gateway,
     made_asset,
@@ -398,3 +404,13 @@ async def test_a_completed_session_is_not_aborted() -> None:
     with pytest.raises(UploadNotOpen, match="delete its asset"):
         await client.sessions.abort(ACCOUNT_ID, client.upload_id)
     assert client.gateway.storage.objects == {client.row.s3_key: CONTENT}
+
+
+async def test_an_account_has_a_number_of_open_sessions_at_most() -> None:
+    client = Client()
+    for _ in range(OPEN_SESSIONS):
+        await client.create()
+    with pytest.raises(TooManySessions):
+        await client.create()
+    await client.sessions.abort(ACCOUNT_ID, client.upload_id)
+    await client.create()

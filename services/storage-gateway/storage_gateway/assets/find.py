@@ -8,6 +8,7 @@ from jettythunder.database import Database
 from jettythunder.errors import InvalidField
 from storage_gateway import paging
 from storage_gateway.assets import names
+from storage_gateway.assets.cache_keys import CacheKeys
 from storage_gateway.assets.model import Asset, checked_cache_key
 from storage_gateway.assets.store import AssetStore
 from storage_gateway.errors import AssetNotFound
@@ -24,9 +25,10 @@ class Page:
 class Finder:
     """Looks assets up, and changes the names they go by."""
 
-    def __init__(self, database: Database, store: AssetStore) -> None:
+    def __init__(self, database: Database, store: AssetStore, cache_keys: CacheKeys) -> None:
         self._database = database
         self._store = store
+        self._cache_keys = cache_keys
 
     async def find(
         self,
@@ -80,12 +82,19 @@ class Finder:
     async def keep_known(
         self, account_id: UUID, content_hash: str, *, cache_key: str | None, expires_at: datetime | None
     ) -> Asset | None:
-        """The asset that serves uploads of these bytes, under the cache key, until the later expiry."""
+        """The asset that serves uploads of these bytes, under the cache key, until the later expiry.
+
+        Raises:
+            TooManyCacheKeys: the asset has as many as it may have.
+        """
         async with self._database.transaction() as connection:
             asset = await self._store.keep_duplicate(
                 connection, account_id=account_id, content_hash=content_hash, expires_at=expires_at
             )
             if asset is not None and cache_key is not None:
+                await self._cache_keys.check(
+                    connection, account_id=account_id, asset_id=asset.id, cache_key=cache_key
+                )
                 await self._store.name(
                     connection, account_id=account_id, asset_id=asset.id, cache_key=cache_key
                 )
@@ -99,6 +108,7 @@ class Finder:
         Raises:
             AssetNotFound: there is no such asset.
             InvalidField: the cache key has a form that is not allowed.
+            TooManyCacheKeys: the asset has as many as it may have.
         """
         checked_key = checked_cache_key(cache_key)
         asset = await self.find(account_id, asset_id=asset_id)
@@ -114,6 +124,9 @@ class Finder:
                     raise AssetNotFound
                 asset = renamed
             if checked_key is not None:
+                await self._cache_keys.check(
+                    connection, account_id=account_id, asset_id=asset_id, cache_key=checked_key
+                )
                 await self._store.name(
                     connection, account_id=account_id, asset_id=asset_id, cache_key=checked_key
                 )

@@ -86,6 +86,12 @@ UPDATE agentcache_assets SET filename = :filename
 WHERE account_id = :account_id AND id = :asset_id AND (expires_at IS NULL OR expires_at > now())
 RETURNING *;
 
+-- name: takes_cache_key(account_id, asset_id, cache_key, most)$
+-- Whether a cache key may name an asset: it does already, or the asset has fewer than the most.
+SELECT EXISTS (SELECT FROM asset_cache_keys
+               WHERE account_id = :account_id AND cache_key = :cache_key AND asset_id = :asset_id)
+    OR (SELECT count(*) FROM (SELECT FROM asset_cache_keys WHERE asset_id = :asset_id LIMIT :most) AS named) < :most;
+
 -- name: name_asset(account_id, asset_id, cache_key)!
 -- Lets a cache key name an asset from now on.
 INSERT INTO asset_cache_keys (account_id, cache_key, asset_id) VALUES (:account_id, :cache_key, :asset_id)

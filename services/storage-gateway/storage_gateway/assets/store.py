@@ -48,6 +48,7 @@ _delete_assets = _queries.all("delete_assets", DeletedAsset)
 _find_expired = _queries.all("find_expired", ExpiredAsset)
 _find_expired_duplicate = _queries.maybe("find_expired_duplicate", UUID)
 _rename_asset = _queries.maybe("rename_asset", Asset)
+_takes_cache_key = _queries.one("takes_cache_key", bool)
 _name_asset = _queries.run("name_asset")
 _claim_deletions = _queries.all("claim_deletions", UnwantedObject)
 _forget_deletion = _queries.run("forget_deletion")
@@ -153,6 +154,14 @@ class AssetStore:
     ) -> Asset | None:
         """Give an asset another file name."""
         return await _rename_asset(on, account_id=account_id, asset_id=asset_id, filename=filename)
+
+    async def takes_cache_key(
+        self, on: Runner, *, account_id: UUID, asset_id: UUID, cache_key: str, most: int
+    ) -> bool:
+        """Whether a cache key may name an asset that may have ``most`` of them."""
+        return await _takes_cache_key(
+            on, account_id=account_id, asset_id=asset_id, cache_key=cache_key, most=most
+        )
 
     async def name(self, on: Runner, *, account_id: UUID, asset_id: UUID, cache_key: str) -> None:
         """Let a cache key name an asset."""

@@ -13,6 +13,7 @@ from jettythunder.contracts.assets import AssetStoredV1
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.database import Connection, Database
 from jettythunder.errors import DatabaseConflict, JettyThunderError, UploadNotOpen
+from storage_gateway.assets.cache_keys import CacheKeys
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.store import AssetStore, UnwantedObject
@@ -43,6 +44,7 @@ class Finisher:
         database: Database,
         uploads: UploadStore,
         assets: AssetStore,
+        cache_keys: CacheKeys,
         *,
         deleter: Deleter,
         verifier: Verifier,
@@ -52,6 +54,7 @@ class Finisher:
         self._database = database
         self._uploads = uploads
         self._assets = assets
+        self._cache_keys = cache_keys
         self._deleter = deleter
         self._verifier = verifier
         self._multipart = multipart
@@ -65,6 +68,7 @@ class Finisher:
 
         Raises:
             UploadNotOpen: the upload was closed meanwhile, and not by its own completion.
+            TooManyCacheKeys: the account has the bytes, under as many cache keys as there may be.
         """
         is_stored = False
         for _ in range(_ATTEMPTS):
@@ -188,6 +192,13 @@ class Finisher:
             )
             if asset is None:
                 return None
+            if options.cache_key is not None:
+                await self._cache_keys.check(
+                    connection,
+                    account_id=received.account_id,
+                    asset_id=asset.id,
+                    cache_key=options.cache_key,
+                )
             was_open = await self._uploads.close_as_duplicate(
                 connection,
                 outbox.rows(_completed(received, asset_id=asset.id, deduplicated=True), source=SOURCE),

@@ -46,6 +46,25 @@ WHERE account_id = :account_id AND kind = 'session'
 ORDER BY created_at DESC, id DESC
 LIMIT :page_size;
 
+-- name: count_open_sessions(account_id, most)$
+-- How many sessions of an account are open, counted up to the most.
+SELECT count(*) FROM (
+    SELECT FROM uploads
+    WHERE account_id = :account_id AND kind = 'session' AND upload_is_open(status) LIMIT :most) AS open;
+
+-- name: forget_closed(keep_days, batch_size)$
+-- Removes uploads, with their chunks, that were closed long ago and of which nothing is left to remove elsewhere; how
+-- many they were.
+WITH gone AS (
+    DELETE FROM uploads WHERE id IN (
+        SELECT id FROM uploads
+        WHERE NOT upload_is_open(status) AND s3_upload_id IS NULL
+          AND updated_at < now() - make_interval(days => :keep_days)
+        ORDER BY updated_at LIMIT :batch_size FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+SELECT count(*) FROM gone;
+
 -- name: fetch_chunk(upload_id, number)^
 -- A chunk that S3 has acknowledged.
 SELECT number, size_bytes, md5, etag FROM upload_chunks WHERE upload_id = :upload_id AND number = :number;

@@ -20,7 +20,12 @@ from storage_gateway.access.model import Tenant
 from storage_gateway.assets import names
 from storage_gateway.assets.find import Finder
 from storage_gateway.assets.verify import Verifier
-from storage_gateway.errors import ContentHashMismatch, JettySpeedNotIncluded, UploadIncomplete
+from storage_gateway.errors import (
+    ContentHashMismatch,
+    JettySpeedNotIncluded,
+    TooManySessions,
+    UploadIncomplete,
+)
 from storage_gateway.uploads import model
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
@@ -75,6 +80,7 @@ class SessionSettings:
         max_chunk_bytes: the most that clients get who wish for a chunk size.
         session_seconds: an idle session expires after.
         token_seconds: how long a token for a chunk is good for.
+        open_per_account: how many sessions of one account may be open.
     """
 
     enabled: bool
@@ -83,6 +89,7 @@ class SessionSettings:
     max_chunk_bytes: int
     session_seconds: int
     token_seconds: int
+    open_per_account: int
 
 
 class Sessions:
@@ -119,6 +126,7 @@ class Sessions:
         Raises:
             JettySpeedNotIncluded: the tier or this installation has no JettySpeed.
             StorageNotIncluded, StorageQuotaExceeded, FileTooLarge, InvalidField: as their names say.
+            TooManySessions: the account has as many open sessions as it may have.
         """
         if not (tenant.jetty_speed_enabled and self._settings.enabled):
             raise JettySpeedNotIncluded(tier=tenant.tier)
@@ -127,8 +135,15 @@ class Sessions:
             raise InvalidField("An upload session needs at least one byte; upload empty files as a form.")
         if (known := await self._known(tenant, wanted.options)) is not None:
             return known
+        await self._check_open_sessions(tenant.account_id)
         upload_id = await self._open(tenant, wanted)
         return await self._recorded(tenant.account_id, upload_id)
+
+    async def _check_open_sessions(self, account_id: UUID) -> None:
+        most = self._settings.open_per_account
+        # Calls at the same time may pass it by their number.
+        if await self._store.count_open_sessions(account_id=account_id, most=most) >= most:
+            raise TooManySessions(limit=most)
 
     async def _known(self, tenant: Tenant, options: UploadOptions) -> Result | None:
         """What the account has already of the bytes that the client is about to send."""

@@ -108,6 +108,8 @@ _complete_upload = _queries.maybe("complete_upload", Asset)
 _close_as_duplicate = _queries.maybe("close_as_duplicate", bool)
 _close_upload = _queries.maybe("close_upload", ClosedUpload)
 _find_expired = _queries.all("find_expired", ExpiredUpload)
+_count_open_sessions = _queries.one("count_open_sessions", int)
+_forget_closed = _queries.one("forget_closed", int)
 _claim_leftovers = _queries.all("claim_leftovers", LeftoverMultipart)
 _note_multipart_aborted = _queries.run("note_multipart_aborted")
 
@@ -238,6 +240,14 @@ class UploadStore:
     async def find_expired(self, on: Connection, *, batch_size: int) -> list[ExpiredUpload]:
         """Open uploads that have expired, locked."""
         return await _find_expired(on, batch_size=batch_size)
+
+    async def count_open_sessions(self, *, account_id: UUID, most: int) -> int:
+        """How many sessions of an account are open, counted up to ``most``."""
+        return await _count_open_sessions(self._database, account_id=account_id, most=most)
+
+    async def forget_closed(self, *, keep_days: int, batch_size: int) -> int:
+        """Remove uploads that were closed so many days ago; how many they were."""
+        return await _forget_closed(self._database, keep_days=keep_days, batch_size=batch_size)
 
     async def claim_leftovers(self, *, batch_size: int, retry_seconds: int) -> list[LeftoverMultipart]:
         """Multipart uploads of closed uploads that are to be aborted now."""
