@@ -433,7 +433,7 @@ CREATE TABLE public.inbox (
     processed_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for ever: the dedupe horizon is never shorter than the replay horizon.';
+COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for INBOX_KEEP_DAYS: the dedupe horizon is never shorter than the replay horizon.';
 
 CREATE TABLE public.object_deletions (
     s3_bucket text NOT NULL,
@@ -805,6 +805,8 @@ CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING 
 
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
 
+CREATE INDEX inbox_processed_idx ON public.inbox USING brin (processed_at);
+
 CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
 
 CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
@@ -817,9 +819,13 @@ CREATE INDEX storage_usage_open_idx ON public.storage_usage USING btree (period_
 
 CREATE INDEX uploads_account_idx ON public.uploads USING btree (account_id, created_at);
 
+CREATE INDEX uploads_closed_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NULL) AND (NOT public.upload_is_open(status)));
+
 CREATE INDEX uploads_leftover_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NOT NULL) AND (NOT public.upload_is_open(status)));
 
 CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
+
+CREATE INDEX uploads_open_sessions_idx ON public.uploads USING btree (account_id) WHERE ((kind = 'session'::text) AND public.upload_is_open(status));
 
 CREATE INDEX usage_ledger_account_idx ON public.usage_ledger USING btree (account_id, occurred_at);
 
@@ -996,10 +1002,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.asset_cache_keys TO jettythund
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.edges TO jettythunder_chunk_worker;
 GRANT SELECT ON TABLE public.edges TO jettythunder_storage_gateway;
 
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_provisioning;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_provisioning;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_storage_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_chunk_worker;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_usage_meter;
 GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.object_deletions TO jettythunder_storage_gateway;
@@ -1044,7 +1050,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0031');
+INSERT INTO public.alembic_version (version_num) VALUES ('0052');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);
