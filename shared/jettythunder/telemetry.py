@@ -12,20 +12,19 @@ import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 
+from jettythunder.redaction import redacted
 from jettythunder.settings import ServiceSettings
 
 __all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"]
 
 causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
-# Call sites don't log secrets; where one does by mistake, it is still not written.
-_SECRET_KEYS = ("secret", "token", "password", "authorization", "signature", "api_key", "dsn", "url")
-
 
 def _redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for key in event:
-        if any(word in key.lower() for word in _SECRET_KEYS):
-            event[key] = "[redacted]"
+    # Call sites don't log secrets; where one does by mistake, it is still not written.
+    for name, value in event.items():
+        if not name.startswith("_"):
+            event[name] = redacted({name: value})[name]
     return event
 
 
@@ -92,18 +91,18 @@ def configure(service: str, settings: ServiceSettings) -> None:
             # Variables of frames hold credentials, whatever they are called.
             include_local_variables=False,
             max_request_body_size="never",
+            # What led to an error is in the log, under its correlation id.
+            max_breadcrumbs=0,
             before_send=_without_secrets,
         )
 
 
 def _without_secrets(event: Any, _hint: Any) -> Any:
-    """An event for Sentry without the request's headers and query, which carry credentials and signatures."""
+    """An event for Sentry without the request's headers, cookies, query and body, and without secrets."""
     request = event.get("request", {})
     for part in ("headers", "cookies", "query_string", "data", "env"):
         request.pop(part, None)
-    if "url" in request:
-        request["url"] = str(request["url"]).partition("?")[0]
-    return event
+    return redacted(event)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
