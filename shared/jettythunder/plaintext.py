@@ -1,7 +1,7 @@
 """Which hosts an address would have spoken to without encryption, and whether that is allowed."""
 
 from collections.abc import Iterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from jettythunder.hosts import HostList, is_this_machine
 
@@ -47,7 +47,7 @@ def _database_hosts(url: str) -> Iterator[tuple[str, str]]:
         return
     named = [*parts.netloc.rpartition("@")[2].split(","), *",".join(query.get("host", [])).split(",")]
     for each in named:
-        host = urlsplit(f"//{each}").hostname if not each.startswith("/") else None
+        host = urlsplit(f"//{each}").hostname if not unquote(each).startswith("/") else None
         # Without a host, or with a path, it is a socket of this machine.
         if host:
             yield host, "add sslmode=verify-full to it, or sslmode=require"

@@ -6,7 +6,7 @@ shows it; refusals of one address are written a few times a minute, and then as 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -63,7 +63,10 @@ class Repeats:
             key = (event.value, code, "others")
         if key not in self._seen:
             self._seen[key] = 0
-            asyncio.get_running_loop().call_later(self._window_seconds, self._summarise, key)
+            # In a context of its own: the count is of many requests, and has no correlation id of one.
+            asyncio.get_running_loop().call_later(
+                self._window_seconds, self._summarise, key, context=Context()
+            )
         self._seen[key] += 1
         if self._seen[key] <= self._shown:
             log.warning(event.value, security=True, code=code, **fields)

@@ -101,6 +101,7 @@ def test_each_wrong_setting_has_its_sentence(monkeypatch: pytest.MonkeyPatch) ->
         "postgresql://user@127.0.0.1/name",
         "postgresql://user@[::1]/name",
         "postgresql://localhost/name?host=/run/postgresql",
+        "postgresql://user@%2Frun%2Fpostgresql/name",
         "postgresql://user@db.example/name?sslmode=require",
         "postgresql://user@db.example/name?sslmode=verify-ca&sslrootcert=/etc/ca.pem",
     ],
