@@ -16,8 +16,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jettythunder import __version__, security_log, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
-from jettythunder.http.addresses import Callers
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
+from jettythunder.http.callers import Callers
 from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.internal import InternalPaths
 from jettythunder.http.problems import answer_problems

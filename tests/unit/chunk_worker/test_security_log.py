@@ -14,7 +14,7 @@ from tests.support.logs import WrittenLog
 
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.routes import router
-from jettythunder.http.addresses import Callers
+from jettythunder.http.callers import Callers
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 

@@ -11,7 +11,7 @@ from tests.support.logs import WrittenLog
 from tests.support.virtual_time import run_virtually
 
 from jettythunder.errors import LinkInvalid, TruncatedBody
-from jettythunder.http.addresses import Callers
+from jettythunder.http.callers import Callers
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 

@@ -11,8 +11,8 @@ from fastapi import Depends, FastAPI
 from tests.support.logs import WrittenLog
 
 from jettythunder.contracts.accounts import AccountReply
-from jettythunder.http.addresses import Callers
 from jettythunder.http.app import metrics, ops_only
+from jettythunder.http.callers import Callers
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 from jettythunder.signing import secret_digest

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jettythunder.http.addresses import network_of
+from jettythunder.http.callers import address_of
 from storage_gateway.access.model import Taken
 from storage_gateway.errors import RateLimited
 
@@ -52,7 +52,7 @@ class Limits:
         Raises:
             RateLimited: the address has used up its requests.
         """
-        left_seconds = self._refused_until.get(network_of(request.scope), 0.0) - self._clock()
+        left_seconds = self._refused_until.get(address_of(request), 0.0) - self._clock()
         if left_seconds > 0:
             self._note(request, Taken(False, 0, left_seconds))
 
@@ -63,7 +63,7 @@ class Limits:
             RateLimited: the address has used up its requests.
         """
         self.check_address(request)
-        address = network_of(request.scope)
+        address = address_of(request)
         taken = await self._counters.take_request(
             subject=f"address:{address}",
             request_limit=self._max_requests,

@@ -1,7 +1,8 @@
-"""Where requests come from."""
+"""Who calls: the address of a request, and what security events say of its caller."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jettythunder import security_log
@@ -10,15 +11,9 @@ from jettythunder import security_log
 _IPV6_PREFIX_LENGTH = 64
 
 
-def host_of(scope: Scope) -> str:
-    """The address a request comes from."""
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
-
-
-def network_of(scope: Scope) -> str:
-    """An IPv4 address, or the network that one IPv6 customer has."""
-    host = host_of(scope)
+def address_of(request: Request) -> str:
+    """Where a request comes from: an IPv4 address, or the network that one IPv6 customer has."""
+    host = _host_of(request)
     try:
         address = ip_address(host)
     except ValueError:
@@ -39,13 +34,18 @@ class Callers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            request = Request(scope)
             security_log.serve(
                 security_log.Caller(
                     repeats=self._repeats,
-                    address=host_of(scope),
-                    network=network_of(scope),
-                    method=scope["method"],
+                    address=_host_of(request),
+                    network=address_of(request),
+                    method=request.method,
                     path=lambda: getattr(scope.get("route"), "path", None),
                 )
             )
         await self._app(scope, receive, send)
+
+
+def _host_of(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

@@ -1,8 +1,9 @@
 """What the requests of one client are counted by."""
 
 import pytest
+from starlette.requests import Request
 
-from jettythunder.http.addresses import network_of
+from jettythunder.http.callers import address_of
 
 
 @pytest.mark.parametrize(
@@ -17,4 +18,4 @@ from jettythunder.http.addresses import network_of
     ],
 )
 def test_an_ipv6_customer_is_one_address(host: str, address: str) -> None:
-    assert network_of({"client": (host, 1)}) == address
+    assert address_of(Request({"type": "http", "headers": [], "client": (host, 1)})) == address
