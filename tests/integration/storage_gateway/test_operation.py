@@ -122,3 +122,33 @@ async def test_no_call_is_missing_from_the_api_s_description(world: World) -> No
 
 async def test_an_unknown_path_is_a_problem_too(world: World) -> None:
     assert problem(await world.http.get(f"{world.base_url}/api/nothing")) == (404, "not_found")
+
+
+async def test_a_rotation_is_a_security_event_where_it_is_asked_for_and_where_it_happens(
+    world: World, services: Services, infrastructure: Infrastructure, tenant: Tenant
+) -> None:
+    correlation = f"test-{uuid4().hex}"
+    secret = infrastructure.environment["AGENTCACHE_WEBHOOK_SECRET"]
+    answer = await world.http.post(
+        f"{world.base_url}/api/agentcache/rotate",
+        json={"agentcache_user_id": tenant.user},
+        headers={"Authorization": f"Bearer {secret}", "X-Correlation-ID": correlation},
+    )
+    assert answer.status_code == 200, answer.text
+
+    def written() -> bool:
+        found = [
+            line
+            for name in ("storage-gateway", "provisioning")
+            for line in lines(services, name, correlation_id=correlation, event="credentials_rotated")
+        ]
+        assert [(line["service"], line["security"]) for line in found] == [
+            ("storage-gateway", True),
+            ("provisioning", True),
+        ]
+        assert {line["account_id"] for line in found} == {str(tenant.account_id)}
+        assert len({line["key_id"] for line in found}) == 1
+        assert (found[0]["caller"], found[0]["address"]) == ("agentcache", "127.0.0.1")
+        return True
+
+    await eventually(written, timeout_seconds=30)
