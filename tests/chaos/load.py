@@ -54,6 +54,7 @@ class Load:
     announced_users: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
+    in_flight: Counter[str] = field(default_factory=Counter)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, *, users_at_once: int) -> None:
@@ -199,12 +200,16 @@ class Load:
         self, method: str, path: str, *, headers: Mapping[str, str], **how: Any
     ) -> httpx.Response | None:
         """An answer of any status, or None where there was none."""
+        call = f"{method} {path}"
+        self.in_flight[call] += 1
         try:
             answer = await self.http.request(method, self.base_url + path, headers=headers, **how)
         except httpx.HTTPError as error:
             self.counts[f"failed: {type(error).__name__}"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
             return None
+        finally:
+            self.in_flight -= Counter([call])
         if answer.status_code >= 500:
             self.counts[f"failed: {answer.status_code}"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -34,7 +34,9 @@ from jettythunder_dev.stack import is_ready
 SERVERS: tuple[RoleName, ...] = ("rabbitmq", "postgres", "s3")
 USERS_AT_ONCE = 4
 UPLOADS_BETWEEN = 6
-SETTLE_SECONDS = 120.0
+# A server that was killed may take a minute to be itself again on a busy machine.
+RECOVERY_SECONDS = 180.0
+SETTLE_SECONDS = 240.0
 
 # Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
 ENVIRONMENT = {
@@ -56,7 +58,7 @@ def killable() -> Iterator[tuple[Infrastructure, Services]]:
         yield infrastructure, start_services(infrastructure, workers=2, environment=ENVIRONMENT)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 async def test_nothing_is_lost_when_each_is_killed_once(
     killable: tuple[Infrastructure, Services], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +68,7 @@ async def test_nothing_is_lost_when_each_is_killed_once(
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 async def test_nothing_is_lost_when_all_are_killed_again_and_again(
     killable: tuple[Infrastructure, Services], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +93,7 @@ async def _survive(infrastructure: Infrastructure, services: Services, *, rounds
                 webhook_secret=services.environment["AGENTCACHE_WEBHOOK_SECRET"],
             )
             running = asyncio.create_task(load.run(users_at_once=USERS_AT_ONCE))
-            await eventually(lambda: load.uploads > 0, timeout_seconds=60)
+            await eventually(lambda: load.uploads > 0, timeout_seconds=RECOVERY_SECONDS)
             kills = await _kill_in_random_order(infrastructure, services, load, rounds)
             load.stop()
             await running
@@ -120,10 +122,18 @@ async def _kill_in_random_order(
                 *(asyncio.to_thread(_kill_and_restart, infrastructure, services, name) for name in pair)
             )
             kills.update(pair)
-            await eventually(lambda: load.uploads >= enough, timeout_seconds=60)  # noqa: B023
+            await eventually(lambda: _reached(load, enough), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
     for url in services.urls.values():
-        await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=90)  # noqa: B023
+        await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
     return kills
+
+
+def _reached(load: Load, uploads: int) -> bool:
+    """Whether so many uploads were acknowledged; says what the load does meanwhile where they are not."""
+    assert load.uploads >= uploads, (
+        f"{load.uploads} of {uploads} uploads; counted {dict(load.counts)}; in flight {load.in_flight}"
+    )
+    return True
 
 
 def _kill_and_restart(infrastructure: Infrastructure, services: Services, name: str) -> None:
