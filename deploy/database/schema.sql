@@ -82,6 +82,16 @@ END $$;
 
 COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
 
+CREATE FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    UPDATE usage_reservations SET expires_at = greatest(expires_at, p_expires_at)
+    WHERE id = ANY (p_reservation_ids) AND resource = 'bandwidth'
+$$;
+
+COMMENT ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway while it sends bytes.';
+
 CREATE FUNCTION public.keep_closed_hour() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -878,6 +888,9 @@ GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers intege
 REVOKE ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) TO jettythunder_chunk_worker;
 
+REVOKE ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
+
 REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;
 
@@ -1044,7 +1057,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0031');
+INSERT INTO public.alembic_version (version_num) VALUES ('0040');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

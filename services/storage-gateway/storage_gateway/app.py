@@ -123,7 +123,9 @@ def _build(
     signing_key = settings.jettythunder_signing_key.get_secret_value()
     finder = Finder(database, asset_store)
     registry.register_value(Finder, finder)
-    bandwidth = Bandwidth(asset_store)
+    bandwidth = Bandwidth(asset_store, hold_seconds=settings.stream_hold_seconds)
+    registry.register_value(Bandwidth, bandwidth, on_registry_close=bandwidth.close)
+    bandwidth.start()
     stream_slots = StreamSlots(
         settings.storage_read_connections,
         per_account=settings.streams_per_account,

@@ -64,6 +64,7 @@ RETRY_SECONDS = 60
 QUOTA_BYTES = 2_000_000_000
 CHUNK_BYTES = 100
 CHUNK_SECONDS = 300
+HOLD_SECONDS = 300
 SPOOL_BYTES = 10_000
 UPLOAD_SECONDS = 3600
 NOW = datetime.now(UTC)
@@ -479,10 +480,11 @@ class FakeUploadStore(UploadStore):
 
 
 class FakeAssetStore(AssetStore):
-    """Assets of a state."""
+    """Assets of a state. ``kept`` are the reservations of bandwidth that were kept, call by call."""
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.kept: list[set[UUID]] = []
 
     async def fetch(self, *, account_id: UUID, asset_id: UUID) -> Asset | None:
         await others_run()
@@ -534,6 +536,10 @@ class FakeAssetStore(AssetStore):
             self.state.free_bandwidth -= size_bytes
             self.state.write(events)
         return assets_store.Room(granted, 0, QUOTA_BYTES - self.state.free_bandwidth, QUOTA_BYTES)
+
+    async def keep_bandwidth(self, reservation_ids: Sequence[UUID], *, hold_seconds: int) -> None:
+        await others_run()
+        self.kept.append(set(reservation_ids))
 
     async def delete(
         self, on: Connection, *, account_id: UUID, asset_ids: Sequence[UUID]
