@@ -82,6 +82,16 @@ END $$;
 
 COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
 
+CREATE FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    UPDATE usage_reservations SET expires_at = greatest(expires_at, p_expires_at)
+    WHERE id = ANY (p_reservation_ids) AND resource = 'bandwidth'
+$$;
+
+COMMENT ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway while it sends bytes.';
+
 CREATE FUNCTION public.keep_closed_hour() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -883,6 +893,9 @@ GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers intege
 
 REVOKE ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) TO jettythunder_chunk_worker;
+
+REVOKE ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
 
 REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;

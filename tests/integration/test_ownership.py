@@ -61,6 +61,7 @@ CALLERS = {
     "account_of_key_v1": {STORAGE_GATEWAY},
     "forget_chunks_v1": {STORAGE_GATEWAY},
     "hold_receiving_upload_v1": {CHUNK_WORKER},
+    "keep_bandwidth_v1": {STORAGE_GATEWAY},
     "lock_usage_v1": {PROVISIONING},
     "quota_of_v1": {STORAGE_GATEWAY, USAGE_METER},
     "request_object_deletions_v1": {USAGE_METER},

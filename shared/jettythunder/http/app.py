@@ -18,7 +18,7 @@ from jettythunder import __version__, security_log, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.callers import Callers
-from jettythunder.http.headers import DefaultHeaders
+from jettythunder.http.headers import AnswerHeaders
 from jettythunder.http.internal import InternalPaths
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
@@ -78,7 +78,7 @@ def create_app(
     )
     if read.internal_port is not None:
         app.add_middleware(InternalPaths, port=read.internal_port, paths=("/metrics", *internal_paths))
-    app.add_middleware(DefaultHeaders)
+    app.add_middleware(AnswerHeaders)
     app.add_middleware(EarlyAnswers)
     app.add_middleware(
         CorrelationIdMiddleware,
