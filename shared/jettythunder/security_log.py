@@ -90,14 +90,14 @@ class Caller:
     """Who makes the request that is served, as far as it is known by now.
 
     Attributes:
-        network: what repeated refusals are counted by.
+        network: gives what repeated refusals are counted by; few requests need it.
         path: the path's template, once a route is found.
         key_id: what tells keys apart without showing them.
     """
 
     repeats: Repeats
     address: str
-    network: str
+    network: Callable[[], str]
     method: str
     path: Callable[[], str | None]
     kind: Kind | None = None
@@ -156,7 +156,7 @@ def refused(error: JettyThunderError) -> None:
         return
     _events.labels(event.value, error.code).inc()
     if caller is not None:
-        caller.repeats.write(event, code=error.code, network=caller.network, fields=caller.fields())
+        caller.repeats.write(event, code=error.code, network=caller.network(), fields=caller.fields())
 
 
 def _event_of(error: JettyThunderError, caller: Caller | None) -> SecurityEvent | None:

@@ -39,7 +39,7 @@ class Callers:
                 security_log.Caller(
                     repeats=self._repeats,
                     address=_host_of(request),
-                    network=address_of(request),
+                    network=lambda: address_of(request),
                     method=request.method,
                     path=lambda: getattr(scope.get("route"), "path", None),
                 )
