@@ -1,10 +1,13 @@
 """Settings from the environment. A missing required one stops the service with a sentence that names it."""
 
 from ipaddress import ip_network
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, PositiveFloat, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jettythunder.operators import UNNAMED, OperatorToken, OperatorTokens
+from jettythunder.secrets import Secret, required_without
 
 
 class EnvironmentSettings(BaseSettings):
@@ -79,13 +82,22 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         default="INFO", description="The least severe log lines that are written"
     )
     sentry_dsn: SecretStr | None = Field(default=None, description="Where errors are reported as well")
-    jettythunder_ops_token: SecretStr = Field(
-        description="Bearer token of operators: metrics and administration"
-    )
+    # Above the secrets, which are checked by it.
     jettythunder_environment: Literal["live", "test"] = Field(
         default="live",
         description="The kind of credentials that new accounts get, jt_live_… or jt_test_…; a live service "
-        "does not show the description of its API",
+        "does not show the description of its API, and takes no secrets under 32 characters and no examples "
+        "of the documentation",
+    )
+    jettythunder_ops_tokens: OperatorTokens = Field(
+        default=(),
+        description="Operators' named tokens, name:scope+scope:token separated by commas; the scopes are "
+        "metrics:read, ops:read and ops:write, and a name may have two tokens",
+    )
+    jettythunder_ops_token: Annotated[Secret | None, required_without("jettythunder_ops_tokens")] = Field(
+        default=None,
+        validate_default=True,
+        description="Bearer token of an operator with all scopes; required without JETTYTHUNDER_OPS_TOKENS",
     )
     trusted_proxies: str = Field(
         default="",
@@ -96,6 +108,12 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
     shutdown_timeout_seconds: float = Field(
         default=15, gt=0, description="How long handlers may take to finish when the service stops"
     )
+
+    @property
+    def operator_tokens(self) -> tuple[OperatorToken, ...]:
+        """All tokens of operators."""
+        unnamed = self.jettythunder_ops_token
+        return self.jettythunder_ops_tokens + ((OperatorToken(UNNAMED, unnamed),) if unnamed else ())
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -153,4 +171,5 @@ def _sentence(settings: type[BaseSettings], problem: object) -> str:
     meaning = f" ({described})" if described else ""
     if details["type"] == "missing":
         return f"{name} is not set{meaning}: set it in the environment and start again."
-    return f"{name} has a value that is not allowed{meaning}: {details['msg']}."
+    reason = str(details["msg"]).removeprefix("Value error, ")
+    return f"{name} has a value that is not allowed{meaning}: {reason}."

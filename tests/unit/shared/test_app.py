@@ -16,7 +16,7 @@ from jettythunder.settings import ServiceSettings
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@localhost/none",
     "RABBITMQ_URL": "amqp://nobody@localhost/",
-    "JETTYTHUNDER_OPS_TOKEN": "token",
+    "JETTYTHUNDER_OPS_TOKEN": "t" * 32,
 }
 
 

@@ -13,7 +13,8 @@ MOST_IDS = 1000
 class AuditEntry(BaseModel):
     """An operation. ``result`` is None while it is under way, or where it was cut off.
 
-    ``who`` is what the caller named itself: everybody with the operators' token may name anybody.
+    ``who`` is the name of the caller's token, and in brackets what the caller calls itself. Commands that
+    work on the servers directly have no token, and are named ``direct``.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -2,21 +2,18 @@
 
 import time
 from collections.abc import Callable, MutableMapping
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jettythunder.errors import RateLimited
+from jettythunder.http.callers import address_of
 from storage_gateway.access.model import Taken
-from storage_gateway.errors import RateLimited
 
 _NOTED = "rate_limit_headers"
 ACCOUNT_WINDOW_SECONDS = 60
 _MOST_REMEMBERED = 10_000
-
-# What one customer of an access provider has of IPv6's addresses, as a rule (RFC 6177).
-_IPV6_PREFIX_LENGTH = 64
 
 
 class Counters(Protocol):
@@ -104,20 +101,6 @@ class Limits:
             subject=f"account:{account_id}", request_limit=limit, window_seconds=ACCOUNT_WINDOW_SECONDS
         )
         note(request, taken, limit=limit, window_seconds=ACCOUNT_WINDOW_SECONDS)
-
-
-def address_of(request: Request) -> str:
-    """Where a request comes from: an IPv4 address, or the network that one IPv6 customer has."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address):
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ip_network((int(address), _IPV6_PREFIX_LENGTH), strict=False))
 
 
 def note(request: Request, taken: Taken, *, limit: int, window_seconds: float) -> None:
