@@ -71,13 +71,13 @@ class MasterKeyUse:
     Attributes:
         accounts: how many.
         in_grace: how many of them have a pair before which is still valid.
-        known_since: when its id was first seen.
+        known_since: when provisioning first started with it; None before that.
     """
 
     id: str
     accounts: int
     in_grace: int
-    known_since: datetime
+    known_since: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,9 @@ JOIN tier_configs t ON t.tier = a.agentcache_tier;
 
 -- name: note_master_key(id, fingerprint)$
 -- The fingerprint of the key that was first started with under this id; a key that is new is noted.
-INSERT INTO master_keys (id, fingerprint) VALUES (:id, :fingerprint)
-ON CONFLICT (id) DO UPDATE SET fingerprint = coalesce(master_keys.fingerprint, excluded.fingerprint)
+INSERT INTO master_keys AS k (id, fingerprint, known_since) VALUES (:id, :fingerprint, now())
+ON CONFLICT (id) DO UPDATE SET fingerprint = coalesce(k.fingerprint, excluded.fingerprint),
+    known_since = coalesce(k.known_since, excluded.known_since)
 RETURNING fingerprint;
 
 -- name: master_key_uses()
@@ -54,7 +55,7 @@ RETURNING fingerprint;
 SELECT k.id, k.known_since, count(a.id) AS accounts,
        count(a.id) FILTER (WHERE a.previous_valid_until > now()) AS in_grace
 FROM master_keys k LEFT JOIN agentcache_accounts a ON a.master_key_id = k.id
-GROUP BY k.id ORDER BY k.known_since, k.id;
+GROUP BY k.id ORDER BY k.known_since NULLS FIRST, k.id;
 
 -- name: users_to_move(master_key_ids, also_in_grace, limit)
 -- Users whose accounts' current pair was derived from one of these master keys.
