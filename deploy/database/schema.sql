@@ -356,7 +356,8 @@ CASE
     WHEN (suspended_at IS NOT NULL) THEN 'suspended'::text
     WHEN over_quota THEN 'over_quota'::text
     ELSE 'active'::text
-END) STORED NOT NULL
+END) STORED NOT NULL,
+    master_key_id text DEFAULT '1'::text NOT NULL
 );
 
 COMMENT ON TABLE public.agentcache_accounts IS 'Billable tenants. Owner: provisioning; storage_used_gb, bandwidth_used_gb and over_quota are the usage-meter''s.';
@@ -374,6 +375,8 @@ COMMENT ON COLUMN public.agentcache_accounts.suspended_at IS 'Since when the acc
 COMMENT ON COLUMN public.agentcache_accounts.over_quota IS 'Whether what is used reaches the storage or the bandwidth quota. Owner: usage-meter.';
 
 COMMENT ON COLUMN public.agentcache_accounts.status IS 'active, over_quota or suspended: computed from suspended_at and over_quota.';
+
+COMMENT ON COLUMN public.agentcache_accounts.master_key_id IS 'The master key that the current credentials were derived from.';
 
 CREATE TABLE public.agentcache_assets (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -434,6 +437,18 @@ CREATE TABLE public.inbox (
 );
 
 COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for ever: the dedupe horizon is never shorter than the replay horizon.';
+
+CREATE TABLE public.master_keys (
+    id text NOT NULL,
+    fingerprint text,
+    known_since timestamp with time zone
+);
+
+COMMENT ON TABLE public.master_keys IS 'The ids of master keys, never the keys. Owner: provisioning.';
+
+COMMENT ON COLUMN public.master_keys.fingerprint IS 'Derived from the key, so that another one under its id is refused.';
+
+COMMENT ON COLUMN public.master_keys.known_since IS 'When provisioning first started with the key; both are NULL before that.';
 
 CREATE TABLE public.object_deletions (
     s3_bucket text NOT NULL,
@@ -740,6 +755,9 @@ ALTER TABLE ONLY public.edges
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
+ALTER TABLE ONLY public.master_keys
+    ADD CONSTRAINT master_keys_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.object_deletions
     ADD CONSTRAINT object_deletions_pkey PRIMARY KEY (s3_bucket, s3_key);
 
@@ -790,6 +808,8 @@ ALTER TABLE ONLY public.usage_reservations
 
 ALTER TABLE ONLY public.usage_rollup_queue
     ADD CONSTRAINT usage_rollup_queue_pkey PRIMARY KEY (id);
+
+CREATE INDEX agentcache_accounts_master_key_idx ON public.agentcache_accounts USING btree (master_key_id, created_at);
 
 CREATE INDEX agentcache_assets_account_idx ON public.agentcache_assets USING btree (account_id, created_at DESC, id DESC);
 
@@ -844,6 +864,9 @@ ALTER TABLE ONLY public.account_usage
 
 ALTER TABLE ONLY public.agentcache_accounts
     ADD CONSTRAINT agentcache_accounts_agentcache_tier_fkey FOREIGN KEY (agentcache_tier) REFERENCES public.tier_configs(tier);
+
+ALTER TABLE ONLY public.agentcache_accounts
+    ADD CONSTRAINT agentcache_accounts_master_key_id_fkey FOREIGN KEY (master_key_id) REFERENCES public.master_keys(id);
 
 ALTER TABLE ONLY public.agentcache_assets
     ADD CONSTRAINT agentcache_assets_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
@@ -988,6 +1011,8 @@ GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts 
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
 
+GRANT INSERT(master_key_id),UPDATE(master_key_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agentcache_assets TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.agentcache_assets TO jettythunder_usage_meter;
 
@@ -1001,6 +1026,12 @@ GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
 GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
+
+GRANT SELECT,INSERT ON TABLE public.master_keys TO jettythunder_provisioning;
+
+GRANT UPDATE(fingerprint) ON TABLE public.master_keys TO jettythunder_provisioning;
+
+GRANT UPDATE(known_since) ON TABLE public.master_keys TO jettythunder_provisioning;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.object_deletions TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.object_deletions TO jettythunder_usage_meter;
@@ -1044,7 +1075,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0031');
+INSERT INTO public.alembic_version (version_num) VALUES ('0021');
+
+INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);
