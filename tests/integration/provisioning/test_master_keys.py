@@ -80,10 +80,12 @@ class Site:
 @pytest_asyncio.fixture
 async def site(own_infrastructure: Infrastructure, tmp_path: Path) -> AsyncIterator[Site]:
     starter = ServiceStarter(own_infrastructure, tmp_path)
-    opened = Site(own_infrastructure, starter)
-    yield opened
-    await opened.close()
-    starter.end()
+    try:
+        opened = Site(own_infrastructure, starter)
+        yield opened
+        await opened.close()
+    finally:
+        starter.end()
 
 
 async def test_the_master_key_is_rotated_and_the_old_one_retired(site: Site) -> None:
