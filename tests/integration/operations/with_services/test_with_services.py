@@ -141,11 +141,6 @@ async def test_the_admin_api_lets_only_ops_in(admin: httpx.AsyncClient, token: s
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_what_is_done_over_http_names_who_does_it(admin: httpx.AsyncClient) -> None:
-    answer = await admin.post("/dead-letters/retry", json={"selection": {"everything": True}})
-    assert answer.status_code == 422
-
-
 async def test_a_replay_is_counted_begun_and_watched_over_http(
     world: World, admin: httpx.AsyncClient
 ) -> None:
