@@ -1,9 +1,9 @@
 """Provisioning's settings."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from jettythunder.secrets import Secret, parse_ring, required_without
@@ -34,7 +34,7 @@ class Settings(ServiceSettings, StorageSettings):
 
     @field_validator("jettythunder_master_key")
     @classmethod
-    def _id_is_free(cls, key: Any, info: ValidationInfo) -> Any:
+    def _id_is_free(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if key and _SINGLE_ID in info.data.get("jettythunder_master_keys", {}):
             raise ValueError("JETTYTHUNDER_MASTER_KEYS has a key with the id 1 already: set one of the two")
         return key
