@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
@@ -21,12 +21,13 @@ from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
 
 TOKEN_VARIABLE = "JETTYTHUNDER_OPS_TOKEN"  # noqa: S105 - the variable's name
 _CONNECT_SECONDS = 30
+_REACHED_WITHIN_SECONDS = 3.0
 _LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 500
 
 
 class NoOperatorsToken(ClientError):
-    """JETTYTHUNDER_OPS_TOKEN is not set: it is the operators' token, which services and operators share."""
+    """JETTYTHUNDER_OPS_TOKEN is not set: it is the token that an operator calls the services with."""
 
     code, status, retryable = "no_operators_token", 401, False
 
@@ -36,7 +37,7 @@ class OperatorsApi:
 
     Args:
         url: the service's base URL.
-        token: the operators' token, JETTYTHUNDER_OPS_TOKEN by default.
+        token: the operator's token, JETTYTHUNDER_OPS_TOKEN by default.
         url_variable: the environment variable that names the service's URL, for errors.
         exact: figures with a decimal point come as exact decimals, else as floats.
         silence_seconds: the longest silence of the service during a call; None for any.
@@ -59,9 +60,9 @@ class OperatorsApi:
             raise NoOperatorsToken
         if is_cleartext(url):
             print_warning(
-                f"{url} is not encrypted: others on the network can read the operators' token. Use https://."
+                f"{url} is not encrypted: others on the network can read the operator's token. Use https://."
             )
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._url_variable = url_variable
         self._parse_float = Decimal if exact else float
         self._timeout = aiohttp.ClientTimeout(
@@ -89,7 +90,7 @@ class OperatorsApi:
             try:
                 async with (
                     asyncio.timeout(within_seconds),
-                    self._http.get(f"{self._url}/healthz", allow_redirects=False) as response,
+                    self._http.get(f"{self.url}/healthz", allow_redirects=False) as response,
                 ):
                     return response.status == 200
             except NETWORK_ERRORS:
@@ -155,7 +156,7 @@ class OperatorsApi:
             return json.loads(text, parse_float=self._parse_float) if text else None
         except ValueError as error:
             raise Unreachable(
-                f"{self._url} did not answer as JettyThunder does: is {self._url_variable} right?"
+                f"{self.url} did not answer as JettyThunder does: is {self._url_variable} right?"
             ) from error
 
     @asynccontextmanager
@@ -176,7 +177,7 @@ class OperatorsApi:
         try:
             async with self._http.request(
                 method,
-                self._url + path,
+                self.url + path,
                 params=given,
                 json=body,
                 headers={**self._headers, **(headers or {})},
@@ -187,9 +188,33 @@ class OperatorsApi:
                 yield response
         except NETWORK_ERRORS as error:
             raise Unreachable(
-                f"Nothing answers at {self._url} ({describe(error)}): does the service run, and is "
+                f"Nothing answers at {self.url} ({describe(error)}): does the service run, and is "
                 f"{self._url_variable} right?"
             ) from error
+
+
+@contextmanager
+def reachable(
+    open_api: Callable[[], OperatorsApi], *, service: str, instead: str
+) -> Iterator[OperatorsApi | None]:
+    """A service's API; None, and a warning, where the service can't be reached or there is no token.
+
+    Args:
+        service: what the warning calls it.
+        instead: the variables that name the servers which are then worked on directly.
+    """
+    try:
+        api = open_api()
+    except NoOperatorsToken:
+        reason = f"{TOKEN_VARIABLE} is not set"
+    else:
+        with api:
+            if api.answers(within_seconds=_REACHED_WITHIN_SECONDS):
+                yield api
+                return
+        reason = f"{service} at {api.url} can't be reached"
+    print_warning(f"{reason}: working directly on {instead}.")
+    yield None
 
 
 async def _open_session() -> aiohttp.ClientSession:

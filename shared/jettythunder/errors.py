@@ -61,6 +61,18 @@ class Unauthenticated(JettyThunderError):
     code, status, retryable = "unauthenticated", 401, False
 
 
+class InsufficientScope(JettyThunderError):
+    """The token lacks the scope that this call needs."""
+
+    code, status, retryable = "insufficient_scope", 403, False
+
+
+class RateLimited(JettyThunderError):
+    """Too many requests. Wait as long as Retry-After says."""
+
+    code, status, retryable = "rate_limited", 429, True
+
+
 class LinkExpired(JettyThunderError):
     """The link has expired. Ask for a new one."""
 

@@ -15,7 +15,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jettythunder.hosts import HostList
+from jettythunder.operators import UNNAMED, OperatorToken, OperatorTokens
 from jettythunder.plaintext import NetworkAddress, objections
+from jettythunder.secrets import Secret, required_without
 
 # Of RabbitMQ's units of age, at most.
 _DAYS_OF = {"Y": 366, "M": 31, "D": 1, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400}
@@ -129,18 +131,27 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
     sentry_dsn: Annotated[SecretStr | None, NetworkAddress] = Field(
         default=None, description="Where errors are reported as well"
     )
-    jettythunder_ops_token: SecretStr = Field(
-        description="Bearer token of operators: metrics and administration"
-    )
+    # Above the secrets, which are checked by it.
     jettythunder_environment: Literal["live", "test"] = Field(
         default="live",
         description="The kind of credentials that new accounts get, jt_live_… or jt_test_…; a live service "
-        "does not show the description of its API, and speaks to other machines encrypted only",
+        "does not show the description of its API, speaks to other machines encrypted only, and takes no "
+        "secrets under 32 characters and no examples of the documentation",
     )
     allow_plaintext_hosts: str = Field(
         default="",
         description="What a live service may speak to without encryption: host names, endings of names "
         "(.svc.cluster.local) and networks (10.0.0.0/8), separated by commas; its own machine always",
+    )
+    jettythunder_ops_tokens: OperatorTokens = Field(
+        default=(),
+        description="Operators' named tokens, name:scope+scope:token separated by commas; the scopes are "
+        "metrics:read, ops:read and ops:write, and a name may have two tokens",
+    )
+    jettythunder_ops_token: Annotated[Secret | None, required_without("jettythunder_ops_tokens")] = Field(
+        default=None,
+        validate_default=True,
+        description="Bearer token of an operator with all scopes; required without JETTYTHUNDER_OPS_TOKENS",
     )
     trusted_proxies: str = Field(
         default="",
@@ -151,6 +162,12 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
     shutdown_timeout_seconds: float = Field(
         default=15, gt=0, description="How long handlers may take to finish when the service stops"
     )
+
+    @property
+    def operator_tokens(self) -> tuple[OperatorToken, ...]:
+        """All tokens of operators."""
+        unnamed = self.jettythunder_ops_token
+        return self.jettythunder_ops_tokens + ((OperatorToken(UNNAMED, unnamed),) if unnamed else ())
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -256,4 +273,5 @@ def _sentence(settings: type[BaseSettings], problem: object) -> str:
     meaning = f" ({described})" if described else ""
     if details["type"] == "missing":
         return f"{name} is not set{meaning}: set it in the environment and start again."
-    return f"{name} has a value that is not allowed{meaning}: {details['msg']}."
+    reason = str(details["msg"]).removeprefix("Value error, ")
+    return f"{name} has a value that is not allowed{meaning}: {reason}."

@@ -25,7 +25,7 @@ SERVER_PACKAGES = {
     "httpx",
     "jettythunder",
 }
-OPERATORS_COMMANDS = {"contracts", "db", "dead-letters", "events", "usage"}
+OPERATORS_COMMANDS = {"contracts", "db", "dead-letters", "events", "keys", "usage"}
 TENANT_COMMANDS = {"upload", "uploads", "download", "quota", "ls", "rm", "login", "logout"}
 
 

@@ -27,6 +27,7 @@ OWNERS = {
     "asset_cache_keys": STORAGE_GATEWAY,
     "edges": CHUNK_WORKER,
     "inbox": SHARED,
+    "master_keys": PROVISIONING,
     "object_deletions": STORAGE_GATEWAY,
     "ops_audit": OPERATIONS,
     "outbox": SHARED,
@@ -54,8 +55,15 @@ SHARED_RIGHTS = {
 
 # Columns of an account that are not provisioning's.
 USAGE_COLUMNS = {"storage_used_gb", "bandwidth_used_gb", "over_quota"}
-# What credentials are checked against.
-SECRET_COLUMNS = {"api_key", "api_secret", "previous_api_key", "previous_api_secret", "previous_valid_until"}
+# What credentials are checked against, and which key they were derived from.
+SECRET_COLUMNS = {
+    "api_key",
+    "api_secret",
+    "previous_api_key",
+    "previous_api_secret",
+    "previous_valid_until",
+    "master_key_id",
+}
 
 CALLERS = {
     "account_of_key_v1": {STORAGE_GATEWAY},

@@ -7,6 +7,7 @@ make no roles, so that the whole of the documented way is taken.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
@@ -199,6 +200,13 @@ def test_hashes_are_verified_where_the_gateway_computed_them(upgraded: Upgraded)
     for asset_id, row in upgraded.assets.items():
         assert row["content_hash_verified"] == row["serves_duplicates"] == (asset_id not in by_session)
     assert by_form | by_session <= upgraded.assets.keys()
+
+
+async def test_the_master_key_of_before_is_the_first_of_the_ring(upgraded: Upgraded) -> None:
+    code, printed = await jettythunder(upgraded.services.environment, "keys", "list", "--json")
+    [key] = json.loads(printed)
+    assert (code, key["id"], key["is_newest"]) == (0, "1", True)
+    assert key["accounts"] >= len(upgraded.accounts)
 
 
 async def test_everybody_has_the_quota_and_the_usage_of_before(world: World, manifest: Manifest) -> None:

@@ -6,8 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from jettythunder_cli.frame.output import print_warning
-from jettythunder_operators.api import TOKEN_VARIABLE, NoOperatorsToken, OperatorsApi
+from jettythunder_operators.api import OperatorsApi, reachable
 from jettythunder_operators.operating import operator
 from jettythunder_operators.operations.api import ApiOperations
 from jettythunder_operators.operations.direct import direct_operations
@@ -15,7 +14,6 @@ from jettythunder_operators.operations.interface import Operations
 
 URL_VARIABLE = "JETTYTHUNDER_OPERATIONS_URL"
 DEFAULT_URL = "http://127.0.0.1:3030"
-_REACHED_WITHIN_SECONDS = 3.0
 
 
 @contextlib.contextmanager
@@ -26,16 +24,13 @@ def operating() -> Iterator[Operations]:
         InvalidConfiguration: DATABASE_URL or RABBITMQ_URL is needed, and not set or wrong.
     """
     url = os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    try:
-        api = OperatorsApi(url, url_variable=URL_VARIABLE, exact=False, silence_seconds=None)
-    except NoOperatorsToken:
-        reason = f"{TOKEN_VARIABLE} is not set"
-    else:
-        with api:
-            if api.answers(within_seconds=_REACHED_WITHIN_SECONDS):
-                yield ApiOperations(api, who=operator())
-                return
-        reason = f"The operations service at {url} can't be reached"
-    print_warning(f"{reason}: working directly on DATABASE_URL and RABBITMQ_URL.")
-    with direct_operations(who=operator()) as direct:
+    with reachable(
+        lambda: OperatorsApi(url, url_variable=URL_VARIABLE, exact=False, silence_seconds=None),
+        service="The operations service",
+        instead="DATABASE_URL and RABBITMQ_URL",
+    ) as api:
+        if api is not None:
+            yield ApiOperations(api, who=operator())
+            return
+    with direct_operations(who=f"direct ({operator()})") as direct:
         yield direct

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Annotated
 from uuid import UUID
 
@@ -14,18 +12,16 @@ from jettythunder.database import Database
 from jettythunder.lifecycle import role_of
 from jettythunder.settings import EnvironmentSettings
 from jettythunder_cli.frame.options import AsJson
-from jettythunder_cli.frame.output import print_done, print_json, print_line, print_warning
+from jettythunder_cli.frame.output import print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, words
 from jettythunder_cli.frame.text import size_text
-from jettythunder_operators.api import TOKEN_VARIABLE, NoOperatorsToken, OperatorsApi
+from jettythunder_operators.api import reachable
 from jettythunder_operators.operating import read_settings, run
 from jettythunder_operators.usage.server import DEFAULT_URL, Token, Url, usage_meter
 from usage_meter.messages import SERVICE
 from usage_meter.rebuilding.model import Rebuilt
 from usage_meter.rebuilding.rebuild import Rebuilding
 from usage_meter.rebuilding.store import RebuildingStore
-
-_REACHED_WITHIN_SECONDS = 3.0
 
 _rebuilt = TypeAdapter(Rebuilt)
 
@@ -54,7 +50,11 @@ def rebuild(
         raise typer.BadParameter("Give --account ID, or --all.")
     if not from_log:
         raise typer.BadParameter("The event log is the only source: leave --no-from-log out.")
-    with _reachable(url, token) as meter:
+    with reachable(
+        lambda: usage_meter(url, token),
+        service="The usage-meter",
+        instead="DATABASE_URL and RABBITMQ_URL",
+    ) as meter:
         if meter is not None:
             answer = meter.call("GET", "/usage/rebuilt", query={"account": account})
             rebuilt = _rebuilt.validate_python(answer)
@@ -66,23 +66,6 @@ def rebuild(
         _show(rebuilt)
     if rebuilt.differing:
         raise typer.Exit(2)
-
-
-@contextlib.contextmanager
-def _reachable(url: str, token: str | None) -> Iterator[OperatorsApi | None]:
-    """The usage-meter; None, and a warning, where it can't be reached."""
-    try:
-        api = usage_meter(url, token)
-    except NoOperatorsToken:
-        reason = f"{TOKEN_VARIABLE} is not set"
-    else:
-        with api:
-            if api.answers(within_seconds=_REACHED_WITHIN_SECONDS):
-                yield api
-                return
-        reason = f"The usage-meter at {url} can't be reached"
-    print_warning(f"{reason}: working directly on DATABASE_URL and RABBITMQ_URL.")
-    yield None
 
 
 async def _rebuild_directly(servers: Servers, account_id: UUID | None) -> Rebuilt:

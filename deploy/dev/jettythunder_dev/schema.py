@@ -27,7 +27,7 @@ SET check_function_bodies = false;
 
 -- Each service works as a role of its own.
 """
-_SEEDED = ("tier_configs", "usage_prices", "alembic_version")
+_SEEDED = ("tier_configs", "usage_prices", "master_keys", "alembic_version")
 
 
 def write_schema(database_url: str, output: Path) -> None:

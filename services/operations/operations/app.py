@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 import svcs
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
 from jettythunder import http, telemetry
 from jettythunder.broker.connection import BrokerLink, declare_topology
@@ -13,6 +13,7 @@ from operations.assembly import assemble
 from operations.audit.routes import router as audit_routes
 from operations.dead_letters.routes import router as dead_letter_routes
 from operations.events.routes import router as event_routes
+from operations.replays.routes import reading_router as replay_reading_routes
 from operations.replays.routes import router as replay_routes
 from operations.settings import Settings
 
@@ -32,8 +33,8 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         internal_paths=("/admin",),
     )
-    admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(http.ops_only)])
-    for routes in (event_routes, replay_routes, dead_letter_routes, audit_routes):
+    admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=http.OPERATOR_SECURITY)
+    for routes in (event_routes, replay_reading_routes, replay_routes, dead_letter_routes, audit_routes):
         admin.include_router(routes)
     app.include_router(admin)
     return app

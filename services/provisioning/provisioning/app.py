@@ -10,10 +10,11 @@ from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.lifecycle import open_database, wait_for
 from jettythunder.storage import Storage, open_storage
-from provisioning.accounts import handlers
+from provisioning.accounts import handlers, routes
 from provisioning.accounts.change_tier import ChangeTier
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.folder import Folders
+from provisioning.accounts.master_keys import MasterKeyRing, MoveAccounts, check_master_keys
 from provisioning.accounts.provision import ProvisionAccount
 from provisioning.accounts.rotate import RotateCredentials
 from provisioning.accounts.store import Store
@@ -29,12 +30,15 @@ _PROBE_PREFIX = "system/provisioning/"
 
 def create_app() -> FastAPI:
     """The application that a server runs."""
-    return http.create_app(
+    app = http.create_app(
         "JettyThunder provisioning",
         description="Makes the accounts of AgentCache users. Work arrives by message, HTTP is for operators.",
         settings=Settings,
         lifespan=lifespan,
+        internal_paths=("/keys",),
     )
+    app.include_router(routes.router)
+    return app
 
 
 @svcs.fastapi.lifespan
@@ -45,17 +49,17 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     database = await open_database(registry, settings, service=_NAME)
     storage = await _open_bucket(registry, settings)
     store = Store(database)
-    master_key = MasterKey(
-        settings.jettythunder_master_key.get_secret_value(), environment=settings.jettythunder_environment
-    )
-    await wait_for("the database (DATABASE_URL)", lambda: _check_master_key(store, master_key))
+    master_keys = MasterKeys(settings.master_keys, environment=settings.jettythunder_environment)
+    await wait_for("the database (DATABASE_URL)", lambda: check_master_keys(store, master_keys))
+    registry.register_value(MasterKeyRing, MasterKeyRing(store, master_keys))
+    registry.register_value(MoveAccounts, MoveAccounts(store, master_keys))
     messaging = await open_messaging(
         registry,
         settings,
         database,
         messages=MESSAGES,
         routers=handlers.ROUTERS,
-        context=_use_cases(store, storage, master_key),
+        context=_use_cases(store, storage, master_keys),
     )
     await messaging.start()
     yield
@@ -78,18 +82,11 @@ async def _prepare(storage: Storage) -> None:
     )
 
 
-async def _check_master_key(store: Store, master_key: MasterKey) -> None:
-    """Refuse to run with a master key that the stored credentials were not derived from."""
-    newest = await store.newest_account()
-    if newest is not None:
-        master_key.credentials_of(newest)
-
-
-def _use_cases(store: Store, storage: Storage, master_key: MasterKey) -> dict[str, Any]:
+def _use_cases(store: Store, storage: Storage, master_keys: MasterKeys) -> dict[str, Any]:
     """What handlers ask for, by name."""
     return {
-        "provision_account": ProvisionAccount(store, Folders(storage), master_key, s3_bucket=storage.bucket),
-        "change_tier": ChangeTier(store, master_key),
-        "rotate_credentials": RotateCredentials(store, master_key),
-        "suspend_account": SuspendAccount(store, master_key),
+        "provision_account": ProvisionAccount(store, Folders(storage), master_keys, s3_bucket=storage.bucket),
+        "change_tier": ChangeTier(store, master_keys),
+        "rotate_credentials": RotateCredentials(store, master_keys),
+        "suspend_account": SuspendAccount(store, master_keys),
     }

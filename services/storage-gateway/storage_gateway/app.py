@@ -113,8 +113,8 @@ def _build(
         window_seconds=settings.rate_limit_window_ms / 1000,
         max_requests=settings.rate_limit_max_requests,
     )
-    webhook_secret = settings.agentcache_webhook_secret.get_secret_value()
-    registry.register_value(Access, Access(access_store, limits, webhook_secret=webhook_secret))
+    access = Access(access_store, limits, agentcache_secrets=settings.agentcache_secrets)
+    registry.register_value(Access, access)
     registry.register_value(Accounts, Accounts(rpc=rpc, timeout_seconds=settings.provision_timeout_seconds))
     registry.register_value(Quotas, Quotas(database))
     edges = Edges(

@@ -105,12 +105,6 @@ class RangeNotSatisfiable(JettyThunderError):
     code, status, retryable = "range_not_satisfiable", 416, False
 
 
-class RateLimited(JettyThunderError):
-    """Too many requests. Wait as long as Retry-After says."""
-
-    code, status, retryable = "rate_limited", 429, True
-
-
 class TooManyUploads(JettyThunderError):
     """The account has too many uploads under way at once. Send this one when another is done."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from jettythunder.hosts import HostList
 from jettythunder.plaintext import NetworkAddress
+from jettythunder.secrets import Secret, Secrets, required_without
 from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
 
 
@@ -17,7 +18,17 @@ class Settings(PublicServiceSettings, StorageSettings):
     jettythunder_signing_key: SecretStr = Field(
         min_length=32, description="Signs links, edge tokens and internal URLs"
     )
-    agentcache_webhook_secret: SecretStr = Field(description="Bearer token AgentCache calls with")
+    agentcache_provision_secrets: Secrets = Field(
+        default=(),
+        description="Bearer tokens AgentCache calls with: one, or two separated by a comma during a rotation",
+    )
+    agentcache_webhook_secret: Annotated[Secret | None, required_without("agentcache_provision_secrets")] = (
+        Field(
+            default=None,
+            validate_default=True,
+            description="Bearer token AgentCache calls with, where AGENTCACHE_PROVISION_SECRETS is not set",
+        )
+    )
     jettythunder_api_url: Address = Field(
         default="http://localhost:3000/api/agentcache",
         description="Where callers reach the gateway, with AgentCache's path; links are made with it",
@@ -159,6 +170,13 @@ class Settings(PublicServiceSettings, StorageSettings):
         if self.spool_budget_bytes < 2 * self.chunk_size_bytes:
             raise ValueError("SPOOL_BUDGET_BYTES must be at least twice as large as JETTYSPEED_CHUNK_SIZE_MB")
         return self
+
+    @property
+    def agentcache_secrets(self) -> tuple[str, ...]:
+        """The bearer tokens that AgentCache calls with."""
+        alone = (self.agentcache_webhook_secret,) if self.agentcache_webhook_secret else ()
+        accepted = self.agentcache_provision_secrets or alone
+        return tuple(secret.get_secret_value() for secret in accepted)
 
     @property
     def public_url(self) -> str:

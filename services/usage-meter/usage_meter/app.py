@@ -113,7 +113,7 @@ def _open_webhooks(registry: svcs.Registry, settings: Settings, database: Databa
         AccountStore(),
         session,
         url=str(url) if url is not None else None,
-        key=settings.webhook_key,
+        keys=settings.webhook_keys,
     )
 
 

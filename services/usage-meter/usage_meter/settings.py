@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, HttpUrl, SecretBytes, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from jettythunder.plaintext import NetworkAddress
+from jettythunder.secrets import split
 from jettythunder.settings import ServiceSettings, StorageSettings
-from usage_meter.webhooks.secret import signing_key
+from usage_meter.webhooks.secret import SigningKey
 
 
 class Settings(ServiceSettings, StorageSettings):
@@ -41,23 +43,29 @@ class Settings(ServiceSettings, StorageSettings):
     agentcache_webhook_url: Annotated[HttpUrl | None, NetworkAddress] = Field(
         default=None, description="Where AgentCache takes webhooks about quotas; without it none are sent"
     )
-    agentcache_webhook_secret: SecretStr | None = Field(
+    agentcache_webhook_secrets: Annotated[
+        tuple[SigningKey, ...], NoDecode, BeforeValidator(split), Field(max_length=2)
+    ] = Field(
+        default=(),
+        description="What webhooks are signed with: one, or two separated by a comma during a rotation; each "
+        "is text of 16 bytes or more, or whsec_ and base64 of them",
+    )
+    agentcache_webhook_secret: SigningKey | None = Field(
         default=None,
         validate_default=True,
-        description="What webhooks are signed with: text of 16 bytes or more, or whsec_ and base64 of them",
+        description="What webhooks are signed with, where AGENTCACHE_WEBHOOK_SECRETS is not set",
     )
 
     @field_validator("agentcache_webhook_secret")
     @classmethod
-    def _webhooks_are_signed(cls, secret: SecretStr | None, given: ValidationInfo) -> SecretStr | None:
-        if secret is not None:
-            signing_key(secret.get_secret_value())
-        elif given.data.get("agentcache_webhook_url") is not None:
+    def _webhooks_are_signed(cls, key: SecretBytes | None, given: ValidationInfo) -> SecretBytes | None:
+        is_sending = given.data.get("agentcache_webhook_url") is not None
+        if is_sending and not (key or given.data.get("agentcache_webhook_secrets", True)):
             raise ValueError("AGENTCACHE_WEBHOOK_URL is set, so what is sent there must be signed")
-        return secret
+        return key
 
     @property
-    def webhook_key(self) -> bytes:
-        """What webhooks are signed with; empty where none are sent."""
-        secret = self.agentcache_webhook_secret
-        return signing_key(secret.get_secret_value()) if secret is not None else b""
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """What webhooks are signed with, the new key first; empty where none are sent."""
+        alone = (self.agentcache_webhook_secret,) if self.agentcache_webhook_secret else ()
+        return tuple(key.get_secret_value() for key in self.agentcache_webhook_secrets or alone)

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.contracts.envelope import Payload
 
+# How long the pair before stays valid after a rotation.
+DEFAULT_GRACE_SECONDS = 86_400
+LONGEST_GRACE_SECONDS = 30 * 86_400
+
 
 class ProvisionAccountV1(Payload):
     """Make the account of an AgentCache user, or answer with the one there is."""
@@ -41,7 +45,7 @@ class RotateCredentialsV1(Payload):
     TYPE: ClassVar[str] = "jettythunder.account.rotate_credentials.v1"
 
     agentcache_user_id: str = Field(min_length=1, max_length=255)
-    grace_seconds: int = Field(default=86_400, ge=0, le=30 * 86_400)
+    grace_seconds: int = Field(default=DEFAULT_GRACE_SECONDS, ge=0, le=LONGEST_GRACE_SECONDS)
 
     @property
     def about(self) -> str:

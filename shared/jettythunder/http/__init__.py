@@ -1,7 +1,16 @@
 """The HTTP side that every service has."""
 
-from jettythunder.http.app import create_app, ops_only
+from jettythunder.http.app import create_app
+from jettythunder.http.operators import OPERATOR_SECURITY, CurrentOperator, OperatorRoute, ReadingRoute
 from jettythunder.http.problems import problem
 from jettythunder.http.provided import provided
 
-__all__ = ["create_app", "ops_only", "problem", "provided"]
+__all__ = [
+    "OPERATOR_SECURITY",
+    "CurrentOperator",
+    "OperatorRoute",
+    "ReadingRoute",
+    "create_app",
+    "problem",
+    "provided",
+]

@@ -2,24 +2,23 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
 from uuid import uuid4
 
 import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from jettythunder import __version__, security_log, signing
-from jettythunder.errors import JettyThunderError, Unauthenticated
+from jettythunder import __version__
+from jettythunder.errors import JettyThunderError
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.callers import Callers
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.http.internal import InternalPaths
+from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -69,6 +68,7 @@ def create_app(
     )
     app.state.settings = read
     app.state.readiness = _Readiness()
+    app.state.operator_access = OperatorAccess(read.operator_tokens)
     answer_problems(app)
     app.add_middleware(
         BodyLimit,
@@ -92,8 +92,13 @@ def create_app(
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
     app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"])
-    app.add_api_route(
-        "/metrics", metrics, methods=["GET"], tags=["operation"], dependencies=[Depends(ops_only)]
+    app.router.add_api_route(
+        "/metrics",
+        metrics,
+        methods=["GET"],
+        tags=["operation"],
+        dependencies=OPERATOR_SECURITY,
+        route_class_override=MetricsRoute,
     )
     return app
 
@@ -138,24 +143,6 @@ class _Readiness:
 async def metrics() -> Response:
     """Prometheus metrics of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-_bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_OPS_TOKEN)")
-
-
-async def ops_only(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
-) -> None:
-    """Admit operators, by bearer token.
-
-    Raises:
-        Unauthenticated: the token is missing or wrong.
-    """
-    security_log.identify("operator")
-    settings: ServiceSettings = request.app.state.settings
-    expected = settings.jettythunder_ops_token.get_secret_value()
-    if given is None or not signing.matches(given.credentials, expected):
-        raise Unauthenticated
 
 
 def _check_name(ping: svcs.ServicePing) -> str:

@@ -1,7 +1,8 @@
-"""Who calls: the address of a request, and what security events say of its caller."""
+"""Who calls: the address and the token of a request, and what security events say of its caller."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +24,12 @@ def address_of(request: Request) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ip_network((int(address), _IPV6_PREFIX_LENGTH), strict=False))
+
+
+def bearer_token(request: Request) -> str:
+    """The bearer token of a request; empty where there is none."""
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    return token if scheme.lower() == "bearer" else ""
 
 
 class Callers:

@@ -42,6 +42,9 @@ QUEUE = USAGE_METER_EVENTS
 SOURCE = "/test"
 
 OPERATOR = "tester"
+# Named tokens of the operations service, and what they are good for.
+TOKENS = {name: f"token-of-{name}" for name in ("watcher", "reader", "writer")}
+SCOPES = {"watcher": "metrics:read", "reader": "ops:read", "writer": "ops:read+ops:write"}
 # Where nothing listens.
 NOWHERE = "http://127.0.0.1:9"
 
@@ -195,7 +198,8 @@ def servers() -> Iterator[Infrastructure]:
 def service(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The operations service."""
     starter = ServiceStarter(servers, tmp_path_factory.mktemp("service"))
-    yield starter("operations")
+    tokens = ",".join(f"{name}:{SCOPES[name]}:{token}" for name, token in TOKENS.items())
+    yield starter("operations", {"JETTYTHUNDER_OPS_TOKENS": tokens})
     starter.end()
 
 

@@ -23,8 +23,9 @@ async def test_discarding_needs_a_reason_and_keeps_it(
     assert (code, json.loads(told)) == (0, {"discarded": 1})
     await bench.dead_letters(0)
     [entry] = await bench.operations.audit.newest(limit=1)
+    by = "direct" if commands_environment["JETTYTHUNDER_OPERATIONS_URL"] == NOWHERE else "operator"
     assert (entry.who, entry.filter["why"], (entry.result or {})["ids"]) == (
-        OPERATOR,
+        f"{by} ({OPERATOR})",
         "a test account",
         [str(event_id)],
     )

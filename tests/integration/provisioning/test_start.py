@@ -15,7 +15,7 @@ async def test_a_master_key_that_does_not_fit_the_accounts_stops_the_service(
     )
     refused = start_service("provisioning", {"JETTYTHUNDER_MASTER_KEY": "another key " * 4}, wait=False)
     assert refused.wait_for_end() != 0
-    assert "JETTYTHUNDER_MASTER_KEY is not the key" in refused.log()
+    assert "The master key with the id 1 is not the key" in refused.log()
 
 
 async def test_readiness_asks_every_server(provisioning: RunningService) -> None:

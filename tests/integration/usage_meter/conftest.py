@@ -403,6 +403,7 @@ def environment(receiver: Receiver) -> Mapping[str, str]:
         "USAGE_CLOSE_SECONDS": "0.3",
         "USAGE_CLOSE_AFTER_SECONDS": "0",
         "USAGE_SWEEP_SECONDS": "0.3",
+        "JETTYTHUNDER_OPS_TOKENS": "reader:ops:read:token-of-reader",
     }
 
 

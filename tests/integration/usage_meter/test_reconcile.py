@@ -351,3 +351,11 @@ async def test_one_reconciles_at_a_time(ops: httpx.AsyncClient, tenant: Tenant) 
 async def test_an_unknown_account_is_refused(ops: httpx.AsyncClient) -> None:
     answer = await ops.post("/usage/reconcile", json={"account": "nobody"})
     assert (answer.status_code, answer.json()["code"]) == (404, "account_not_found")
+
+
+async def test_a_token_that_only_reads_mends_nothing(ops: httpx.AsyncClient, tenant: Tenant) -> None:
+    reader = {"Authorization": "Bearer token-of-reader"}
+    for fix, status in ((False, 200), (True, 403)):
+        body = {"account": str(tenant.id), "fix": fix}
+        answer = await ops.post("/usage/reconcile", json=body, headers=reader)
+        assert answer.status_code == status, answer.text

@@ -225,7 +225,7 @@ async def test_an_adjustment_is_booked_once_with_its_reason(ops: httpx.AsyncClie
     assert (entry["kind"], entry["reason"], entry["author"]) == (
         "adjustment",
         "moved from another account",
-        "somebody@example.com",
+        "operator (somebody@example.com)",
     )
     await tenant.proves_its_counters()
 

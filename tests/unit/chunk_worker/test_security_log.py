@@ -24,7 +24,7 @@ from .test_ingest import DATA, TOKEN, TOKENS, Edge
 SETTINGS = ServiceSettings(
     database_url="postgresql://nobody@localhost/none",
     rabbitmq_url="amqp://nobody@localhost/",
-    jettythunder_ops_token="the token of operators",
+    jettythunder_ops_token="the token of operators, thirty-two long",
 )
 
 

@@ -24,7 +24,7 @@ def test_a_command_is_there_and_explains_itself(name: str) -> None:
 
 
 def test_operators_commands_are_contributed() -> None:
-    assert {"contracts", "db", "dead-letters", "events", "usage"} <= set(CONTRIBUTED)
+    assert {"contracts", "db", "dead-letters", "events", "keys", "usage"} <= set(CONTRIBUTED)
 
 
 def test_the_help_lists_all_commands_a_tenants_first() -> None:

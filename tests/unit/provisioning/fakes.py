@@ -1,19 +1,22 @@
 """Accounts in memory, and a bucket that can fail: what the use-cases run on in unit tests."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from jettythunder.contracts.envelope import Payload
 from jettythunder.errors import AccountNotFound, StorageUnavailable
-from provisioning.accounts.credentials import Credentials, MasterKey
+from provisioning.accounts.credentials import Credentials, MasterKeys
 from provisioning.accounts.model import Account, Delivery, Tier, User
 from provisioning.accounts.store import Changes, Store
 from provisioning.errors import UnknownTier
 
-MASTER_KEY = MasterKey("a master key of thirty-two characters or more", environment="test")
+OLD_KEY = "a master key of thirty-two characters or more"
+MASTER_KEYS = MasterKeys({"1": OLD_KEY}, environment="test")
+# The ring after a new key was put before the old one.
+NEW_RING = MasterKeys({"2": "another master key of thirty-two characters", "1": OLD_KEY}, environment="test")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TIERS = {
@@ -34,7 +37,7 @@ def delivery() -> Delivery:
 def made_account(user_ref: str, *, tier: str) -> Account:
     """An account as it is stored, without its folder."""
     account_id = uuid4()
-    return _account(account_id, user_ref, TIERS[tier], MASTER_KEY.derive(account_id, version=1))
+    return _account(account_id, user_ref, TIERS[tier], MASTER_KEYS.derive(account_id, version=1))
 
 
 @dataclass
@@ -47,6 +50,8 @@ class State:
     used_bytes: dict[UUID, int] = field(default_factory=dict)
     quota_bytes: dict[UUID, int] = field(default_factory=dict)
     locks: list[str] = field(default_factory=list)
+    in_grace: set[UUID] = field(default_factory=set)
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "State":
         return State(
@@ -56,6 +61,8 @@ class State:
             dict(self.used_bytes),
             dict(self.quota_bytes),
             list(self.locks),
+            set(self.in_grace),
+            dict(self.fingerprints),
         )
 
 
@@ -134,7 +141,10 @@ class FakeChanges(Changes):
             credential_version=version,
             api_key=credentials.api_key,
             api_secret=credentials.secret_digest,
+            master_key_id=credentials.master_key_id,
         )
+        if grace_seconds:
+            self._state.in_grace.add(account_id)
 
     async def set_suspended(self, account_id: UUID, *, suspended: bool) -> None:
         self._change(account_id, status="suspended" if suspended else "active")
@@ -171,8 +181,21 @@ class FakeStore(Store):
             return None
         return await FakeChanges(self.state).account_of(user)
 
-    async def newest_account(self) -> Account | None:
-        return next(reversed(self.state.accounts.values()), None)
+    async def account_of_each_master_key(self) -> list[Account]:
+        return list({each.master_key_id: each for each in self.state.accounts.values()}.values())
+
+    async def note_master_key(self, key_id: str, *, fingerprint: str) -> str:
+        return self.state.fingerprints.setdefault(key_id, fingerprint)
+
+    async def users_to_move(
+        self, master_key_ids: Sequence[str], *, also_in_grace: bool, limit: int
+    ) -> list[str]:
+        found = [
+            each.agentcache_user_ref
+            for each in self.state.accounts.values()
+            if each.master_key_id in master_key_ids and (also_in_grace or each.id not in self.state.in_grace)
+        ]
+        return found[:limit]
 
     async def mark_folder(self, account_id: UUID) -> bool:
         for user_id, account in self.state.accounts.items():
@@ -205,6 +228,7 @@ def _account(account_id: UUID, user_ref: str, tier: Tier, credentials: Credentia
         api_key=credentials.api_key,
         api_secret=credentials.secret_digest,
         credential_version=1,
+        master_key_id=credentials.master_key_id,
         storage_quota_gb=tier.storage_quota_gb,
         bandwidth_quota_gb=tier.bandwidth_quota_gb,
         jetty_speed_enabled=tier.jetty_speed_enabled,

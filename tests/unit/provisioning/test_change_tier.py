@@ -10,11 +10,11 @@ from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.model import user_id_of
 from provisioning.errors import UnknownTier, UserIdTaken
 
-from .fakes import MASTER_KEY, NOW, FakeStore, delivery, made_account
+from .fakes import MASTER_KEYS, NOW, FakeStore, delivery, made_account
 
 
 def on(store: FakeStore) -> ChangeTier:
-    return ChangeTier(store, MASTER_KEY)
+    return ChangeTier(store, MASTER_KEYS)
 
 
 def changes(store: FakeStore) -> list[tuple[str, str]]:

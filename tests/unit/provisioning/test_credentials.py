@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 
 from jettythunder.errors import ConfigurationError
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 
 from .fakes import made_account
 
 KEY = "a master key of thirty-two characters or more"
-MASTER_KEY = MasterKey(KEY, environment="test")
+MASTER_KEYS = MasterKeys({"1": KEY}, environment="test")
 ACCOUNT_ID = UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10")
-PAIR = MASTER_KEY.derive(ACCOUNT_ID, version=1)
+PAIR = MASTER_KEYS.derive(ACCOUNT_ID, version=1)
 ACCOUNT = replace(
     made_account("test-123", tier="starter"),
     id=ACCOUNT_ID,
@@ -31,17 +31,29 @@ def test_the_secret_s_derivation_never_changes() -> None:
 
 
 def test_every_version_has_a_pair_of_its_own() -> None:
-    second = MASTER_KEY.derive(ACCOUNT_ID, version=2)
+    second = MASTER_KEYS.derive(ACCOUNT_ID, version=2)
     assert {PAIR.api_key, PAIR.api_secret}.isdisjoint({second.api_key, second.api_secret})
 
 
 def test_an_account_keeps_the_environment_it_was_made_in() -> None:
-    assert MasterKey(KEY, environment="live").credentials_of(ACCOUNT) == PAIR
+    assert MasterKeys({"1": KEY}, environment="live").credentials_of(ACCOUNT) == PAIR
 
 
-def test_another_master_key_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="JETTYTHUNDER_MASTER_KEY"):
-        MasterKey(KEY[::-1], environment="test").credentials_of(ACCOUNT)
+def test_another_key_under_the_same_id_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="The master key with the id 1 is not the key"):
+        MasterKeys({"1": KEY[::-1]}, environment="test").credentials_of(ACCOUNT)
+
+
+def test_new_pairs_come_from_the_newest_key_and_old_ones_from_theirs() -> None:
+    ring = MasterKeys({"2": KEY[::-1], "1": KEY}, environment="test")
+    assert ring.credentials_of(ACCOUNT) == PAIR
+    new = ring.derive(ACCOUNT_ID, version=1)
+    assert (new.master_key_id, new.api_key == PAIR.api_key) == ("2", False)
+
+
+def test_a_fingerprint_tells_keys_apart_whatever_their_id() -> None:
+    ring = MasterKeys({"2": KEY, "1": KEY, "3": KEY[::-1]}, environment="test")
+    assert ring.fingerprint("1") == ring.fingerprint("2") != ring.fingerprint("3")
 
 
 def test_credentials_do_not_show_when_printed() -> None:

@@ -11,7 +11,7 @@ from provisioning.accounts.model import Delivery, user_id_of
 from provisioning.accounts.provision import ProvisionAccount
 from provisioning.errors import UnknownTier, UserIdTaken
 
-from .fakes import MASTER_KEY, FakeBucket, FakeStore, delivery
+from .fakes import MASTER_KEYS, FakeBucket, FakeStore, delivery
 
 
 class Provisioning:
@@ -20,7 +20,7 @@ class Provisioning:
     def __init__(self) -> None:
         self.store = FakeStore()
         self.bucket = FakeBucket()
-        self.provision = ProvisionAccount(self.store, Folders(self.bucket), MASTER_KEY, s3_bucket="bucket")
+        self.provision = ProvisionAccount(self.store, Folders(self.bucket), MASTER_KEYS, s3_bucket="bucket")
 
     async def __call__(
         self, user: str = "test-123", *, tier: str = "pro", message: Delivery | None = None

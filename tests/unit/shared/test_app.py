@@ -16,7 +16,7 @@ from jettythunder.settings import ServiceSettings
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@localhost/none",
     "RABBITMQ_URL": "amqp://nobody@localhost/",
-    "JETTYTHUNDER_OPS_TOKEN": "token",
+    "JETTYTHUNDER_OPS_TOKEN": "t" * 32,
 }
 
 
@@ -171,7 +171,7 @@ def test_a_body_must_come_in_time() -> None:
     run_virtually(run())
 
 
-OPS = {"Authorization": "Bearer token"}
+OPS = {"Authorization": f"Bearer {'t' * 32}"}
 PUBLIC, INTERNAL = "http://test:3000", "http://test:9000"
 
 

@@ -20,7 +20,7 @@ from jettythunder.settings import ServiceSettings
 SETTINGS = ServiceSettings(
     database_url="postgresql://nobody@localhost/none",
     rabbitmq_url="amqp://nobody@localhost/",
-    jettythunder_ops_token="the token of operators",
+    jettythunder_ops_token="the token of operators, thirty-two long",
     sentry_dsn="http://public@localhost/1",
 )
 SECRETS = ("hunter2", "jt_live_abcdefgh", "jts_abcdefgh", "c2lnbmF0dXJl")

@@ -18,7 +18,7 @@ from jettythunder.settings import ServiceSettings
 SETTINGS = ServiceSettings(
     database_url="postgresql://nobody@localhost/none",
     rabbitmq_url="amqp://nobody@localhost/",
-    jettythunder_ops_token="the token of operators",
+    jettythunder_ops_token="the token of operators, thirty-two long",
 )
 
 

@@ -14,12 +14,12 @@ from tests.support.waiting import eventually_sync
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@localhost/none",
     "RABBITMQ_URL": "amqp://nobody@localhost/",
-    "JETTYTHUNDER_OPS_TOKEN": "token",
+    "JETTYTHUNDER_OPS_TOKEN": "t" * 32,
     "PATH": os.defpath,
     "PYTHONPATH": str(Path.cwd()),
     "PYTHONWARNINGS": "ignore",
 }
-OPS = {"Authorization": "Bearer token"}
+OPS = {"Authorization": f"Bearer {'t' * 32}"}
 
 
 def free_ports(count: int) -> list[int]:

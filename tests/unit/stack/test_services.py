@@ -67,4 +67,7 @@ def test_a_user_may_set_what_a_service_reads(name: str) -> None:
 
 def test_commands_find_the_services_that_they_call() -> None:
     services = [Service(KINDS["usage-meter"], 3020), Service(KINDS["provisioning"], 3010)]
-    assert service_urls(services) == {"JETTYTHUNDER_USAGE_METER_URL": "http://127.0.0.1:3020"}
+    assert service_urls(services) == {
+        "JETTYTHUNDER_USAGE_METER_URL": "http://127.0.0.1:3020",
+        "JETTYTHUNDER_PROVISIONING_URL": "http://127.0.0.1:3010",
+    }

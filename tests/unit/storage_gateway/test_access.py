@@ -7,14 +7,14 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.requests import Request
 
-from jettythunder.errors import Unauthenticated
+from jettythunder.errors import RateLimited, Unauthenticated
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.signing import secret_digest
 from storage_gateway.access.credentials import Access
 from storage_gateway.access.limits import Limits
 from storage_gateway.access.model import LinkOwner, Taken
 from storage_gateway.access.store import Found
-from storage_gateway.errors import AccountSuspended, AssetNotFound, RateLimited
+from storage_gateway.errors import AccountSuspended, AssetNotFound
 
 from .fakes import ACCOUNT_ID, made_tenant
 
@@ -79,7 +79,7 @@ def with_credentials(key: str = KEY, secret: str = SECRET) -> Request:
 
 def access(accounts: FakeAccess, *, max_requests: int = 3) -> Access:
     limits = Limits(accounts, window_seconds=60, max_requests=max_requests)
-    return Access(accounts, limits, webhook_secret="webhook")
+    return Access(accounts, limits, agentcache_secrets=["webhook"])
 
 
 async def headers_of(given: Request) -> dict[bytes, bytes]:

@@ -5,15 +5,14 @@ from uuid import UUID, uuid4
 
 from starlette.requests import Request
 
-from jettythunder.errors import Unauthenticated
+from jettythunder.errors import RateLimited, Unauthenticated
 from jettythunder.signing import secret_digest
 from storage_gateway.access.credentials import Access
 from storage_gateway.access.limits import Limits
 from storage_gateway.access.model import LinkOwner, Taken
 from storage_gateway.access.store import Found
-from storage_gateway.errors import RateLimited
 
-WEBHOOK_SECRET = "the secret of AgentCache"
+SECRETS = ("the new secret of AgentCache", "the old secret of AgentCache")
 LIMIT = 3
 FOUND = Found(
     account_id=uuid4(),
@@ -41,7 +40,7 @@ class Gateway:
         self.now = 0.0
         self.counted: Counter[str] = Counter()
         limits = Limits(self, window_seconds=60, max_requests=LIMIT, clock=lambda: self.now)
-        self.access = Access(self, limits, webhook_secret=WEBHOOK_SECRET)
+        self.access = Access(self, limits, agentcache_secrets=SECRETS)
 
     async def authenticate(self, *, api_key: str, secret_digest: str) -> Found | None:
         self.statements += 1
@@ -104,7 +103,8 @@ async def test_agentcache_is_let_in_whatever_comes_from_its_address() -> None:
     for _ in range(50):
         await gateway.agentcache("wrong")
     assert await gateway.agentcache("wrong") == "rate_limited"
-    assert [await gateway.agentcache(WEBHOOK_SECRET) for _ in range(50)] == ["in"] * 50
+    for secret in SECRETS:
+        assert [await gateway.agentcache(secret) for _ in range(50)] == ["in"] * 50
 
 
 async def test_a_tenant_who_was_right_lately_is_let_in_whatever_comes_from_its_address() -> None:

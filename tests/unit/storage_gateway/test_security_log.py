@@ -7,12 +7,13 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import svcs
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from tests.support.logs import WrittenLog
 
 from jettythunder.contracts.accounts import AccountReply
-from jettythunder.http.app import metrics, ops_only
+from jettythunder.http.app import metrics
 from jettythunder.http.callers import Callers
+from jettythunder.http.operators import MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 from jettythunder.signing import secret_digest
@@ -34,7 +35,7 @@ WRONG = {"Authorization": "Bearer jt_test_guess", "X-API-Secret": "jts_guess"}
 SETTINGS = ServiceSettings(
     database_url="postgresql://nobody@localhost/none",
     rabbitmq_url="amqp://nobody@localhost/",
-    jettythunder_ops_token="the token of operators",
+    jettythunder_ops_token="the token of operators, thirty-two long",
 )
 
 
@@ -118,7 +119,7 @@ def log() -> Iterator[WrittenLog]:
 async def gateway(servers: Servers) -> AsyncIterator[httpx.AsyncClient]:
     registry = svcs.Registry()
     limits = Limits(servers, window_seconds=60, max_requests=1_000)
-    registry.register_value(Access, Access(servers, limits, webhook_secret=WEBHOOK_SECRET))
+    registry.register_value(Access, Access(servers, limits, agentcache_secrets=[WEBHOOK_SECRET]))
     for kind in (Deleter, Sessions, Accounts):
         registry.register_value(kind, servers)
     app = FastAPI()
@@ -127,7 +128,10 @@ async def gateway(servers: Servers) -> AsyncIterator[httpx.AsyncClient]:
     app.add_middleware(Callers)
     for router in (asset_routes.router, upload_routes.router, account_routes.router):
         app.include_router(router)
-    app.add_api_route("/metrics", metrics, dependencies=[Depends(ops_only)])
+    app.state.operator_access = OperatorAccess(SETTINGS.operator_tokens)
+    router = APIRouter(route_class=MetricsRoute)
+    router.add_api_route("/metrics", metrics)
+    app.include_router(router)
 
     async def with_registry(scope: Any, receive: Any, send: Any) -> None:
         scope["state"] = {"svcs_registry": registry}

@@ -34,22 +34,29 @@ def documented() -> Check:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_the_documented_check_accepts_what_is_sent(documented: Check, secret: str) -> None:
-    headers = signed_headers(signing_key(secret), "msg_1", BODY)
+    headers = signed_headers([signing_key(secret)], "msg_1", BODY)
     assert documented(headers, BODY, secret)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
+def test_during_a_rotation_the_old_and_the_new_secret_are_accepted(documented: Check, secret: str) -> None:
+    headers = signed_headers([signing_key(each) for each in SECRETS], "msg_1", BODY)
+    assert documented(headers, BODY, secret)
+    assert not documented(headers, BODY, "another_secret_of_16_bytes")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
 def test_the_documented_check_refuses_what_is_not_ours(documented: Check, secret: str) -> None:
-    headers = signed_headers(signing_key(secret), "msg_1", BODY)
+    headers = signed_headers([signing_key(secret)], "msg_1", BODY)
     assert not documented(headers, BODY + b" ", secret)
     assert not documented(headers, BODY, "another_secret_of_16_bytes")
     assert not documented({**headers, "webhook-timestamp": str(int(time.time()) - 3600)}, BODY, secret)
 
 
 def test_libraries_of_the_scheme_accept_what_is_sent() -> None:
-    secret = SECRETS[1]
-    headers = signed_headers(signing_key(secret), "msg_1", BODY)
-    assert Webhook(secret).verify(BODY, headers) == {"test": 2432232314}
+    for secrets in (SECRETS[1:], SECRETS):
+        headers = signed_headers([signing_key(secret) for secret in secrets], "msg_1", BODY)
+        assert Webhook(SECRETS[1]).verify(BODY, headers) == {"test": 2432232314}
 
 
 def test_base64_may_leave_its_padding_out() -> None:

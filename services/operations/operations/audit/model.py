@@ -14,8 +14,9 @@ MOST_IDS = 1000
 class AuditEntry(BaseModel):
     """An operation. ``result`` is None while it is under way, or where it was cut off.
 
-    What was done is kept without e-mail addresses, as those of tenants in an edited message. ``who`` is what
-    the caller named itself: everybody with the operators' token may name anybody.
+    What was done is kept without e-mail addresses, as those of tenants in an edited message. ``who`` is the
+    name of the caller's token, and in brackets what the caller calls itself. Commands that work on the
+    servers directly have no token, and are named ``direct``.
     """
 
     model_config = ConfigDict(frozen=True)

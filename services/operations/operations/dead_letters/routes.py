@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from jettythunder.http import provided
+from jettythunder.http import OperatorRoute, provided
 from operations.access import Who
 from operations.dead_letters.model import DeadLetter, DeadLetterGroup, Selection
 from operations.dead_letters.settle import DeadLetters
 
-router = APIRouter(prefix="/dead-letters")
+router = APIRouter(prefix="/dead-letters", route_class=OperatorRoute)
 
 AnyDeadLetters = Annotated[DeadLetters, Depends(provided(DeadLetters))]
 

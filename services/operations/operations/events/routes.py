@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import provided
+from jettythunder.http import OperatorRoute, provided
 from operations.access import Limit
 from operations.events.find import Events
 from operations.events.model import EventPage, ShownEvent, TraceNode
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 
 AnyEvents = Annotated[Events, Depends(provided(Events))]
 # Stream offsets are 64-bit numbers.

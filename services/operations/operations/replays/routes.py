@@ -7,13 +7,14 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import provided
+from jettythunder.http import OperatorRoute, ReadingRoute, provided
 from operations.access import Limit, Who
 from operations.replays.model import Replay, ReplayCount
 from operations.replays.replay import Replays
 from operations.replays.running import RunningReplays
 
-router = APIRouter(prefix="/replays")
+router = APIRouter(prefix="/replays", route_class=OperatorRoute)
+reading_router = APIRouter(prefix="/replays", route_class=ReadingRoute)
 
 AnyReplays = Annotated[Replays, Depends(provided(Replays))]
 Running = Annotated[RunningReplays, Depends(provided(RunningReplays))]
@@ -29,7 +30,7 @@ class ReplayWanted(BaseModel):
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Events a second at most")
 
 
-@router.post("/dry-run")
+@reading_router.post("/dry-run")
 async def count_replay(wanted: ReplayWanted, replays: AnyReplays) -> ReplayCount:
     """How many events a replay would deliver, and how many of them are new to the consumer."""
     return await replays.count(wanted.to, wanted.filter)

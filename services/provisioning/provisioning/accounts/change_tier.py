@@ -4,7 +4,7 @@ from datetime import datetime
 
 from jettythunder.contracts.accounts import AccountReply, AccountTierChangedV1
 from jettythunder.contracts.envelope import Payload
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.model import Delivery, User, is_overtaken
 from provisioning.accounts.once import OncePerMessage, reply
 from provisioning.accounts.store import Changes, Store
@@ -13,9 +13,9 @@ from provisioning.accounts.store import Changes, Store
 class ChangeTier:
     """Moves an account to another tier, up or down, with its quotas in force at once."""
 
-    def __init__(self, store: Store, master_key: MasterKey) -> None:
+    def __init__(self, store: Store, master_keys: MasterKeys) -> None:
         self._once = OncePerMessage(store)
-        self._master_key = master_key
+        self._master_keys = master_keys
 
     async def __call__(
         self, delivery: Delivery, *, user_ref: str, tier: str, changed_at: datetime | None = None
@@ -36,7 +36,7 @@ class ChangeTier:
         account = await self._once(
             delivery, user, lambda changes: _move(changes, user, tier, changed_at=changed_at)
         )
-        return reply(account, self._master_key)
+        return reply(account, self._master_keys)
 
 
 async def _move(changes: Changes, user: User, tier: str, *, changed_at: datetime | None) -> Payload | None:

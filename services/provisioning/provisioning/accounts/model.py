@@ -52,6 +52,7 @@ class Account:
     api_key: str
     api_secret: str
     credential_version: int
+    master_key_id: str
     storage_quota_gb: int
     bandwidth_quota_gb: int
     jetty_speed_enabled: bool
@@ -61,6 +62,22 @@ class Account:
     s3_prefix: str
     folder_created_at: datetime | None
     status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasterKeyUse:
+    """A master key, by its id, and the accounts whose current pair was derived from it.
+
+    Attributes:
+        accounts: how many.
+        in_grace: how many of them have a pair before which is still valid.
+        known_since: when provisioning first started with it; None before that.
+    """
+
+    id: str
+    accounts: int
+    in_grace: int
+    known_since: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

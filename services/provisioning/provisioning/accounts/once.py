@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from jettythunder import telemetry
 from jettythunder.contracts.accounts import AccountReply
 from jettythunder.contracts.envelope import Payload
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.model import Account, Delivery, User
 from provisioning.accounts.store import Changes, Store
 
@@ -46,9 +46,9 @@ class OncePerMessage:
         return account
 
 
-def reply(account: Account, master_key: MasterKey, *, created: bool = False) -> AccountReply:
+def reply(account: Account, master_keys: MasterKeys, *, created: bool = False) -> AccountReply:
     """The answer to a message: the account with its credentials."""
-    credentials = master_key.credentials_of(account)
+    credentials = master_keys.credentials_of(account)
     return AccountReply(
         created=created,
         id=account.id,

@@ -5,7 +5,7 @@ from uuid import uuid4
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply
 from jettythunder.contracts.envelope import Payload
 from jettythunder.folders import folder_of
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.folder import Folders
 from provisioning.accounts.model import Account, Delivery, User, check_email
 from provisioning.accounts.once import OncePerMessage, reply
@@ -21,11 +21,11 @@ class ProvisionAccount:
         s3_bucket: where new accounts' objects are stored.
     """
 
-    def __init__(self, store: Store, folders: Folders, master_key: MasterKey, *, s3_bucket: str) -> None:
+    def __init__(self, store: Store, folders: Folders, master_keys: MasterKeys, *, s3_bucket: str) -> None:
         self._store = store
         self._once = OncePerMessage(store)
         self._folders = folders
-        self._master_key = master_key
+        self._master_keys = master_keys
         self._s3_bucket = s3_bucket
 
     async def __call__(self, delivery: Delivery, *, user_ref: str, email: str, tier: str) -> AccountReply:
@@ -43,7 +43,7 @@ class ProvisionAccount:
             delivery, user, lambda changes: self._insert(changes, user=user, email=email, tier=tier)
         )
         completed = account.folder_created_at is None and await self._complete(account)
-        return reply(account, self._master_key, created=completed)
+        return reply(account, self._master_keys, created=completed)
 
     async def _insert(self, changes: Changes, *, user: User, email: str, tier: str) -> Payload | None:
         limits = await changes.tier(tier)
@@ -53,7 +53,7 @@ class ProvisionAccount:
             user=user,
             email=email,
             tier=limits,
-            credentials=self._master_key.derive(account_id, version=1),
+            credentials=self._master_keys.derive(account_id, version=1),
             s3_bucket=self._s3_bucket,
             s3_prefix=folder_of(account_id),
         )

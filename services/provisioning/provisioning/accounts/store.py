@@ -1,7 +1,7 @@
 """Accounts and tiers in PostgreSQL."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from jettythunder.database import Connection, Database, Queries
 from jettythunder.errors import AccountNotFound
 from jettythunder.outbox import inbox
 from provisioning.accounts.credentials import Credentials
-from provisioning.accounts.model import Account, Delivery, Tier, User, check_tier_name
+from provisioning.accounts.model import Account, Delivery, MasterKeyUse, Tier, User, check_tier_name
 from provisioning.errors import UnknownTier
 
 SOURCE = "/provisioning"
@@ -21,7 +21,10 @@ _fetch_tier = _queries.maybe("fetch_tier", Tier)
 _insert_account = _queries.maybe("insert_account", bool)
 _fetch_account = _queries.maybe("fetch_account", Account)
 _fetch_account_after = _queries.maybe("fetch_account_after", Account)
-_fetch_newest_account = _queries.maybe("fetch_newest_account", Account)
+_fetch_account_of_each_master_key = _queries.all("fetch_account_of_each_master_key", Account)
+_note_master_key = _queries.one("note_master_key", str)
+_master_key_uses = _queries.all("master_key_uses", MasterKeyUse)
+_users_to_move = _queries.all("users_to_move", str)
 _mark_folder = _queries.maybe("mark_folder", bool)
 _set_quotas = _queries.run("set_quotas")
 _lock_usage = _queries.maybe("lock_usage", bool)
@@ -109,6 +112,7 @@ class Changes:
             agentcache_email=email,
             api_key=credentials.api_key,
             api_secret=credentials.secret_digest,
+            master_key_id=credentials.master_key_id,
             s3_bucket_name=s3_bucket,
             s3_prefix=s3_prefix,
             **vars(tier),
@@ -136,6 +140,7 @@ class Changes:
             version=version,
             api_key=credentials.api_key,
             api_secret=credentials.secret_digest,
+            master_key_id=credentials.master_key_id,
             grace_seconds=grace_seconds,
         )
 
@@ -181,9 +186,29 @@ class Store:
             inbox.count_repeated(delivery.consumer)
         return found
 
-    async def newest_account(self) -> Account | None:
-        """The account that was made last."""
-        return await _fetch_newest_account(self._database)
+    async def account_of_each_master_key(self) -> list[Account]:
+        """An account of each master key that accounts' pairs were derived from."""
+        return await _fetch_account_of_each_master_key(self._database)
+
+    async def note_master_key(self, key_id: str, *, fingerprint: str) -> str:
+        """The fingerprint of the key that was first started with under this id: this one, where it is new."""
+        return await _note_master_key(self._database, id=key_id, fingerprint=fingerprint)
+
+    async def master_key_uses(self) -> list[MasterKeyUse]:
+        """How many accounts each master key has, the oldest key first."""
+        return await _master_key_uses(self._database)
+
+    async def users_to_move(
+        self, master_key_ids: Sequence[str], *, also_in_grace: bool, limit: int
+    ) -> list[str]:
+        """Users whose accounts' pairs were derived from one of these keys.
+
+        Args:
+            also_in_grace: also those whose pair before is still valid.
+        """
+        return await _users_to_move(
+            self._database, master_key_ids=list(master_key_ids), also_in_grace=also_in_grace, limit=limit
+        )
 
     async def mark_folder(self, account_id: UUID) -> bool:
         """Note that an account's folder is there. True for one caller only."""

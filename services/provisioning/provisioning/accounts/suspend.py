@@ -1,7 +1,7 @@
 """Suspending accounts, and ending suspensions."""
 
 from jettythunder.contracts.accounts import AccountReply
-from provisioning.accounts.credentials import MasterKey
+from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.model import Delivery, User
 from provisioning.accounts.once import OncePerMessage, reply
 from provisioning.accounts.store import Changes, Store
@@ -10,9 +10,9 @@ from provisioning.accounts.store import Changes, Store
 class SuspendAccount:
     """Suspends an account, or ends its suspension. A suspended account may do nothing; its assets stay."""
 
-    def __init__(self, store: Store, master_key: MasterKey) -> None:
+    def __init__(self, store: Store, master_keys: MasterKeys) -> None:
         self._once = OncePerMessage(store)
-        self._master_key = master_key
+        self._master_keys = master_keys
 
     async def __call__(self, delivery: Delivery, *, user_ref: str, suspended: bool) -> AccountReply:
         """Run the use-case.
@@ -28,4 +28,4 @@ class SuspendAccount:
             account = await changes.lock_account_of(user)
             await changes.set_suspended(account.id, suspended=suspended)
 
-        return reply(await self._once(delivery, user, change), self._master_key)
+        return reply(await self._once(delivery, user, change), self._master_keys)

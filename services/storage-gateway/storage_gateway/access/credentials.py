@@ -1,14 +1,15 @@
 """Authentication: tenants by key and secret, AgentCache by its bearer token, links by their signature."""
 
+from collections.abc import Sequence
 from typing import Annotated, NoReturn, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
-from fastapi.security.utils import get_authorization_scheme_param
 
 from jettythunder import security_log, signing
 from jettythunder.errors import Unauthenticated
+from jettythunder.http.callers import bearer_token
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
 from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
@@ -32,12 +33,16 @@ class KnownAccounts(Protocol):
 
 
 class Access:
-    """Checks who calls. A tenant's credentials and its rate limit take one round trip to the database."""
+    """Checks who calls. A tenant's credentials and its rate limit take one round trip to the database.
 
-    def __init__(self, accounts: KnownAccounts, limits: Limits, *, webhook_secret: str) -> None:
+    Args:
+        agentcache_secrets: the bearer tokens of AgentCache: one, or two during a rotation.
+    """
+
+    def __init__(self, accounts: KnownAccounts, limits: Limits, *, agentcache_secrets: Sequence[str]) -> None:
         self._accounts = accounts
         self._limits = limits
-        self._webhook_secret = webhook_secret
+        self._agentcache_secrets = agentcache_secrets
         # An address that others misuse stays open to who has shown the right pair.
         self._lately_right: dict[tuple[str, str], None] = {}
 
@@ -49,7 +54,7 @@ class Access:
             AccountSuspended: the account may do nothing.
             RateLimited: the account's requests of this minute are used up.
         """
-        api_key = _bearer_token(request)
+        api_key = bearer_token(request)
         api_secret = request.headers.get("x-api-secret", "")
         if not api_key or not api_secret or max(len(api_key), len(api_secret)) > _LONGEST_CREDENTIAL:
             security_log.identify("tenant")
@@ -92,7 +97,8 @@ class Access:
             RateLimited: the address has used up its requests.
         """
         security_log.identify("agentcache")
-        if not signing.matches(_bearer_token(request), self._webhook_secret):
+        given = bearer_token(request)
+        if not any(signing.matches(given, secret) for secret in self._agentcache_secrets):
             await self._refuse(request)
 
     async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
@@ -120,11 +126,6 @@ class Access:
     async def _refuse(self, request: Request) -> NoReturn:
         await self._limits.count_address(request)
         raise Unauthenticated
-
-
-def _bearer_token(request: Request) -> str:
-    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
-    return token if scheme.lower() == "bearer" else ""
 
 
 async def _check_tenant(request: Request) -> None:

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from starlette.requests import Request
 
+from jettythunder.errors import RateLimited
 from jettythunder.http.callers import address_of
 from jettythunder.http.headers import note_headers
 from storage_gateway.access.model import Taken
-from storage_gateway.errors import RateLimited
 
 ACCOUNT_WINDOW_SECONDS = 60
 _MOST_REMEMBERED = 10_000

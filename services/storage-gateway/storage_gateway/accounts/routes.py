@@ -7,6 +7,8 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from jettythunder import security_log
 from jettythunder.contracts.accounts import (
+    DEFAULT_GRACE_SECONDS,
+    LONGEST_GRACE_SECONDS,
     AccountReply,
     ChangeTierV1,
     ProvisionAccountV1,
@@ -58,9 +60,9 @@ class AccountRequest(BaseModel):
 
 class RotateRequest(AccountRequest):
     grace_seconds: int = Field(
-        default=86_400,
+        default=DEFAULT_GRACE_SECONDS,
         ge=0,
-        le=30 * 86_400,
+        le=LONGEST_GRACE_SECONDS,
         description="How long the pair before stays valid; 0 where it has leaked",
     )
 

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends
 from pydantic import AwareDatetime, BaseModel, Field
 
-from jettythunder.http import ops_only, provided
+from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, OperatorRoute, provided
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
 from usage_meter.reports.model import Quota
 from usage_meter.reports.quotas import Quotas
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], route_class=OperatorRoute, dependencies=OPERATOR_SECURITY)
 
 AnyAdjustments = Annotated[Adjustments, Depends(provided(Adjustments))]
 AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]
@@ -45,11 +45,14 @@ class AdjustmentAnswer(BaseModel):
 
 @router.post("/adjustments")
 async def adjust(
-    wanted: AdjustmentRequest, adjustments: AnyAdjustments, quotas: AnyQuotas
+    wanted: AdjustmentRequest, adjustments: AnyAdjustments, quotas: AnyQuotas, operator: CurrentOperator
 ) -> AdjustmentAnswer:
-    """Correct an account's usage; reason and author stay in the ledger."""
+    """Correct an account's usage; the reason, the token's name and the author stay in the ledger."""
     account = await quotas.one(wanted.account)
-    named = wanted.model_dump(exclude={"account", "bytes"})
-    adjustment = Adjustment(account_id=account.account_id, used_delta_bytes=wanted.bytes, **named)
+    named = wanted.model_dump(exclude={"account", "bytes", "author"})
+    author = operator.signed(wanted.author)
+    adjustment = Adjustment(
+        account_id=account.account_id, used_delta_bytes=wanted.bytes, author=author, **named
+    )
     booked = await adjustments.adjust(adjustment)
     return AdjustmentAnswer(id=wanted.id, booked=booked, quota=await quotas.one(str(account.account_id)))

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from jettythunder.http import ops_only, provided
+from jettythunder.http import OPERATOR_SECURITY, OperatorRoute, provided
 from usage_meter.rebuilding.model import Rebuilt
 from usage_meter.rebuilding.rebuild import Rebuilding
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], route_class=OperatorRoute, dependencies=OPERATOR_SECURITY)
 
 AnyRebuilding = Annotated[Rebuilding, Depends(provided(Rebuilding))]
 

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, TypeAdapter
 
-from jettythunder.http import ops_only, provided
+from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, ReadingRoute, provided
+from jettythunder.operators import Scope
 from usage_meter.ndjson import lines
 from usage_meter.reconciliation.model import Findings
 from usage_meter.reconciliation.reconcile import Reconciliation
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], route_class=ReadingRoute, dependencies=OPERATOR_SECURITY)
 
 AnyReconciliation = Annotated[Reconciliation, Depends(provided(Reconciliation))]
 
@@ -39,8 +40,12 @@ _line = TypeAdapter(_Line)
 
 
 @router.post("/reconcile", response_class=StreamingResponse)
-async def reconcile(wanted: ReconcileRequest, reconciliation: AnyReconciliation) -> StreamingResponse:
+async def reconcile(
+    wanted: ReconcileRequest, reconciliation: AnyReconciliation, operator: CurrentOperator
+) -> StreamingResponse:
     """Compare bucket, assets, ledger, counters and hours, an account a line; ``fix`` mends what differs."""
+    if wanted.fix:
+        operator.require(Scope.OPS_WRITE)
     return await lines(_encoded(reconciliation.run(account=wanted.account, fix=wanted.fix)))
 
 

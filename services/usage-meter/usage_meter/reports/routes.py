@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
-from jettythunder.http import ops_only, provided
+from jettythunder.http import OPERATOR_SECURITY, OperatorRoute, provided
 from usage_meter.ledger.model import Resource
 from usage_meter.ndjson import lines
 from usage_meter.reports.model import Bucket, Price, Quota, UsageRow
@@ -18,7 +18,7 @@ from usage_meter.reports.prices import Prices
 from usage_meter.reports.quotas import LedgerPage, QuotaPage, Quotas
 from usage_meter.reports.usage import UsageReport
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], route_class=OperatorRoute, dependencies=OPERATOR_SECURITY)
 
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Rows a page has at most")]
 AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]

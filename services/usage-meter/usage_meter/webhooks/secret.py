@@ -2,6 +2,11 @@
 
 import base64
 import binascii
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretBytes, ValidationInfo
+
+from jettythunder.secrets import check_strength, is_live
 
 _PREFIX = "whsec_"
 _SHORTEST_BYTES = 16
@@ -24,3 +29,16 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
         raise ValueError("what follows whsec_ is not base64") from error
+
+
+def _key_of(given: Any, info: ValidationInfo) -> Any:
+    if not isinstance(given, str):
+        return given
+    key = signing_key(given)
+    if is_live(info):
+        check_strength(given)
+    return key
+
+
+# A setting in one of the two forms, read into the HMAC key.
+SigningKey = Annotated[SecretBytes, BeforeValidator(_key_of)]

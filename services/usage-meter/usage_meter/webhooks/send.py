@@ -7,6 +7,7 @@ noted in the inbox and not sent again, so replaying the event log sends only wha
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -35,7 +36,7 @@ class Webhooks:
 
     Args:
         url: where to; None sends nothing.
-        key: what both sides sign with.
+        keys: what both sides sign with: one, or two during a rotation, when webhooks have both signatures.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Webhooks:
         http: aiohttp.ClientSession,
         *,
         url: str | None,
-        key: bytes,
+        keys: Sequence[bytes],
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._http = http
         self._url = url
-        self._key = key
+        self._keys = keys
 
     async def send(self, event: AnyAnnouncement) -> None:
         """Send one event, with the user's id as AgentCache knows it, unless the receiver has taken it before.
@@ -63,7 +64,7 @@ class Webhooks:
         if self._url is None or await inbox.seen(self._database, consumer=_CONSUMER, event_id=event.id):
             return
         body = await self._body(event)
-        await self._post(self._url, body, headers=signed_headers(self._key, str(event.id), body))
+        await self._post(self._url, body, headers=signed_headers(self._keys, str(event.id), body))
         await inbox.note(self._database, consumer=_CONSUMER, event_id=event.id)
 
     async def _body(self, event: AnyAnnouncement) -> bytes:
@@ -87,12 +88,12 @@ class Webhooks:
             raise WebhookRefused(f"The webhook's receiver answered {status}.")
 
 
-def signed_headers(key: bytes, message_id: str, body: bytes) -> dict[str, str]:
+def signed_headers(keys: Sequence[bytes], message_id: str, body: bytes) -> dict[str, str]:
     """The headers of a webhook that is sent now."""
     now = datetime.now(UTC)
     return {
         "Content-Type": CONTENT_TYPE,
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(key).sign(message_id, now, body.decode()),
+        "webhook-signature": " ".join(Webhook(key).sign(message_id, now, body.decode()) for key in keys),
     }

@@ -105,4 +105,4 @@ async def test_one_poisoned_event_among_ten_thousand(world: World, services: Ser
     who = await pool.fetchval(
         "SELECT who FROM ops_audit WHERE action = 'dead-letters retry' AND result->'ids' ? $1", str(poisoned)
     )
-    assert who == OPERATOR
+    assert who == f"operator ({OPERATOR})"
