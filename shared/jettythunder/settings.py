@@ -71,8 +71,8 @@ class ListenerSettings(EnvironmentSettings):
     )
 
 
-class ServiceSettings(BrokerSettings, ListenerSettings):
-    """What every service needs. Each service's own settings class adds to it."""
+class ProcessSettings(ListenerSettings):
+    """What every process needs, also one without messages."""
 
     database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -93,9 +93,6 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         "X-Forwarded-Proto are believed; empty believes nobody",
     )
     database_pool_size: int = Field(default=10, ge=1, description="Connections to the database at most")
-    shutdown_timeout_seconds: float = Field(
-        default=15, gt=0, description="How long handlers may take to finish when the service stops"
-    )
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -103,6 +100,14 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         for network in value.split(",") if value else ():
             ip_network(network.strip(), strict=False)
         return value
+
+
+class ServiceSettings(ProcessSettings, BrokerSettings):
+    """What every service needs. Each service's own settings class adds to it."""
+
+    shutdown_timeout_seconds: float = Field(
+        default=15, gt=0, description="How long handlers may take to finish when the service stops"
+    )
 
 
 class StorageSettings(EnvironmentSettings):

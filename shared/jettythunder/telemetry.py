@@ -12,7 +12,7 @@ import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 
-from jettythunder.settings import ServiceSettings
+from jettythunder.settings import ProcessSettings
 
 __all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"]
 
@@ -38,7 +38,7 @@ def _add_correlation(
     return event
 
 
-def configure(service: str, settings: ServiceSettings) -> None:
+def configure(service: str, settings: ProcessSettings) -> None:
     """Send JSON log lines to standard output, one an event, and errors to Sentry where a DSN is set."""
 
     def add_service(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder_dev.clients import get
 from jettythunder_dev.compose import COMPOSE_ROLES, Compose, ComposeRole
 from jettythunder_dev.environment import new_secret, read_environment, write_environment
@@ -70,7 +71,8 @@ SERVICE_STARTS = 1
 # While waiting: how often the server or service is asked, and how often the process manager.
 POLL_SECONDS = 0.1
 PROCESS_POLL_SECONDS = 0.5
-GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
+GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_INTERNAL_KEY", "JETTYTHUNDER_OPS_TOKEN")
+SIGNING_KEYS, VERIFYING_KEYS = "JETTYTHUNDER_SIGNING_KEYS", "JETTYTHUNDER_VERIFYING_KEYS"
 
 
 @dataclass(frozen=True)
@@ -356,6 +358,9 @@ class Stack:
         }
         variables |= {name: user.get(name, default) for name, default in defaults.items()}
         variables |= {name: saved.get(name) or new_secret() for name in GENERATED}
+        signing_keys = saved.get(SIGNING_KEYS) or new_signing_key("1")
+        variables[SIGNING_KEYS] = signing_keys
+        variables[VERIFYING_KEYS] = str(SigningKeys.parse(signing_keys).verifying)
         settable = all_variables() - variables.keys()
         variables |= {name: value for name, value in self.options.environment.items() if name in settable}
         written = {**variables, **service_urls(services), **environment_for_tools(variables)}

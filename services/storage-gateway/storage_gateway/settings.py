@@ -6,14 +6,17 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.settings import ServiceSettings, StorageSettings
+from jettythunder.signatures import SigningKeys
 
 
-class Settings(ServiceSettings, StorageSettings):
+class Settings(ServiceSettings, StorageSettings, ChunkUrlSettings):
     """What the storage-gateway reads from the environment."""
 
-    jettythunder_signing_key: SecretStr = Field(
-        min_length=32, description="Signs links, edge tokens and internal URLs"
+    jettythunder_signing_keys: SecretStr = Field(
+        description="Private keys (Ed25519) of stream links and edge tokens, `kid:seed[,…]`: "
+        "the first signs, all are accepted"
     )
     agentcache_webhook_secret: SecretStr = Field(description="Bearer token AgentCache calls with")
     jettythunder_api_url: str = Field(
@@ -118,6 +121,12 @@ class Settings(ServiceSettings, StorageSettings):
     jettyspeed_cdn_url: str | None = Field(
         default=None, pattern=r"^https?://[^\s/]+", description="The desktop CDN that links lead to as well"
     )
+
+    @field_validator("jettythunder_signing_keys")
+    @classmethod
+    def _private_keys(cls, value: SecretStr) -> SecretStr:
+        SigningKeys.parse(value.get_secret_value())
+        return value
 
     @field_validator(
         "jettythunder_api_url", "gateway_internal_url", "agentcache_api_url", "jettyspeed_cdn_url"

@@ -21,7 +21,7 @@ from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
-from jettythunder.settings import ServiceSettings, load
+from jettythunder.settings import ProcessSettings, load
 
 _LONGEST_CORRELATION_ID = 128
 _MAX_BODY_BYTES = 1024 * 1024
@@ -35,7 +35,7 @@ def create_app(
     title: str,
     *,
     description: str,
-    settings: type[ServiceSettings],
+    settings: type[ProcessSettings],
     lifespan: SvcsLifespan,
     streamed_paths: Sequence[str] = (),
 ) -> FastAPI:
@@ -143,7 +143,7 @@ async def ops_only(
     Raises:
         Unauthenticated: the token is missing or wrong.
     """
-    settings: ServiceSettings = request.app.state.settings
+    settings: ProcessSettings = request.app.state.settings
     expected = settings.jettythunder_ops_token.get_secret_value()
     if given is None or not signing.matches(given.credentials, expected):
         raise Unauthenticated

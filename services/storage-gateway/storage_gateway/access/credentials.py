@@ -8,7 +8,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from jettythunder import signing
-from jettythunder.errors import Unauthenticated
+from jettythunder.errors import LinkRevoked, Unauthenticated
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
 from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
@@ -72,6 +72,7 @@ class Access:
             agentcache_user_ref=found.agentcache_user_ref,
             tier=found.tier,
             status=found.status,
+            epoch=found.epoch,
             s3_prefix=found.s3_prefix,
             jetty_speed_enabled=found.jetty_speed_enabled,
             storage_quota_gb=found.storage_quota_gb,
@@ -90,17 +91,20 @@ class Access:
         if not signing.matches(_bearer_token(request), self._webhook_secret):
             await self._refuse(request)
 
-    async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
-        """The account behind a signed link, whose use counts as a request of that account.
+    async def link_owner(self, request: Request, asset_id: UUID, *, epoch: int) -> UUID:
+        """The account behind a signed link of an epoch; its use counts as a request of that account.
 
         Raises:
             AssetNotFound, AccountSuspended, RateLimited: as their names say.
+            LinkRevoked: the account's links were revoked since.
         """
         owner = await self._accounts.link_owner(asset_id)
         if owner is None:
             raise AssetNotFound
         if owner.status == "suspended":
             raise AccountSuspended
+        if owner.epoch != epoch:
+            raise LinkRevoked
         await self._limits.count_account(request, owner.account_id, limit=owner.rate_limit_per_minute)
         return owner.account_id
 

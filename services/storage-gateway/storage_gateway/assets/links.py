@@ -1,12 +1,14 @@
 """Links to assets: presigned ones to the object storage, and signed ones to the gateway's stream."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from jettythunder import outbox
 from jettythunder.contracts.assets import AssetDownloadedV1
-from jettythunder.signing import Signer
+from jettythunder.errors import LinkExpired
+from jettythunder.signatures import STREAM_LINK, SigningKeys
 from jettythunder.storage import Storage
 from storage_gateway.assets import names
 from storage_gateway.assets.model import Asset
@@ -43,7 +45,7 @@ class Links:
         self,
         storage: Storage,
         bandwidth: Bandwidth,
-        signer: Signer,
+        keys: SigningKeys,
         *,
         public_url: str,
         cdn_url: str | None,
@@ -51,7 +53,7 @@ class Links:
     ) -> None:
         self._storage = storage
         self._bandwidth = bandwidth
-        self._signer = signer
+        self._keys = keys
         self._public_url = public_url
         self._cdn_url = cdn_url
         self._link_seconds = link_seconds
@@ -60,9 +62,12 @@ class Links:
         """The address of an asset's stream, which asks for credentials."""
         return f"{self._public_url}/api/storage/stream/{asset_id}"
 
-    async def download(self, asset: Asset, *, expires_in: int | None = None) -> DownloadLink:
+    async def download(self, asset: Asset, *, epoch: int, expires_in: int | None = None) -> DownloadLink:
         """Links to an asset; the bandwidth of the first, the whole size, counts now, for S3 does not tell
         what was read.
+
+        Args:
+            epoch: the account's; the stream's link ends when it is raised.
 
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.
@@ -85,17 +90,24 @@ class Links:
         await self._bandwidth.hold(
             asset, reservation_id, asset.size_bytes, outbox.rows(downloaded, source=SOURCE)
         )
-        query = self._signed_query(asset.id, int(expires_at.timestamp()))
+        query = self._signed_query(asset.id, epoch, int(expires_at.timestamp()))
         cdn_url = f"{self._cdn_url}/api/storage/stream/{asset.id}{query}" if self._cdn_url else None
         return DownloadLink(url, self.plain(asset.id) + query, cdn_url, expires_at)
 
-    def check(self, asset_id: UUID, *, expires_at: int, signature: str) -> None:
+    def check(self, asset_id: UUID, *, epoch: int, expires_at: int, signature: str) -> None:
         """Check the signature of a link to the stream.
 
         Raises:
             LinkInvalid, LinkExpired: as their names say.
         """
-        self._signer.check(asset_id, expires_at=expires_at, signature=signature)
+        self._keys.verifying.check(STREAM_LINK, _claims(asset_id, epoch, expires_at), signature)
+        if expires_at < time.time():
+            raise LinkExpired
 
-    def _signed_query(self, asset_id: UUID, expires_at: int) -> str:
-        return f"?expires_at={expires_at}&signature={self._signer.sign(asset_id, expires_at=expires_at)}"
+    def _signed_query(self, asset_id: UUID, epoch: int, expires_at: int) -> str:
+        signature = self._keys.sign(STREAM_LINK, _claims(asset_id, epoch, expires_at))
+        return f"?epoch={epoch}&expires_at={expires_at}&signature={signature}"
+
+
+def _claims(asset_id: UUID, epoch: int, expires_at: int) -> str:
+    return f"{asset_id}\n{epoch}\n{expires_at}"

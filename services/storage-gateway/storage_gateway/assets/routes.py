@@ -73,7 +73,7 @@ async def download(
 ) -> Response:
     """A presigned link to an asset (by one of asset_id, key, cache_key); `redirect=true` goes there."""
     asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
-    link = await links.download(asset, expires_in=expires_in)
+    link = await links.download(asset, epoch=tenant.epoch, expires_in=expires_in)
     if redirect:
         return RedirectResponse(link.url, 302)
     answer = {"success": True, "url": link.url, "stream_url": link.stream_url}
@@ -177,13 +177,14 @@ async def stream(
     streams: Annotated[Streams, Depends(provided(Streams))],
     links: AnyLinks,
     access: Annotated[Access, Depends(provided(Access))],
+    epoch: int | None = None,
     expires_at: int | None = None,
     signature: str | None = None,
 ) -> Response:
     """The asset's bytes, with ranges, for a tenant or the bearer of a signed link."""
-    if expires_at is not None and signature is not None:
-        links.check(asset_id, expires_at=expires_at, signature=signature)
-        account_id = await access.link_owner(request, asset_id)
+    if epoch is not None and expires_at is not None and signature is not None:
+        links.check(asset_id, epoch=epoch, expires_at=expires_at, signature=signature)
+        account_id = await access.link_owner(request, asset_id, epoch=epoch)
     else:
         account_id = (await access.tenant(request)).account_id
     asset = await finder.find(account_id, asset_id=asset_id)
