@@ -4,6 +4,7 @@ import os
 import socket
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.settings import ProcessSettings, ServiceSettings, StorageSettings
@@ -12,6 +13,11 @@ from jettythunder.signatures import VerifyingKeys
 
 def _own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _missing() -> PydanticCustomError:
+    """The refusal of a variable that is required only where others have certain values."""
+    return PydanticCustomError("missing", "Field required")
 
 
 class EdgeSettings(ProcessSettings, StorageSettings):
@@ -71,7 +77,7 @@ class EdgeSettings(ProcessSettings, StorageSettings):
         if value:
             VerifyingKeys.parse(value)
         elif info.data.get("edge_url"):
-            raise ValueError("an edge (EDGE_URL) can't check tokens without them")
+            raise _missing()
         return value
 
     @property
@@ -111,7 +117,7 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
     @classmethod
     def _named_in_live(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("jettythunder_environment") == "live":
-            raise ValueError("name the gateways' internal addresses (GATEWAY_INTERNAL_URL of each)")
+            raise _missing()
         return value
 
     @property

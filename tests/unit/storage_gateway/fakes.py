@@ -19,9 +19,9 @@ from jettythunder.broker.rpc import RpcClient
 from jettythunder.contracts.assets import AssetVerified, VerifyAssetV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.database import Connection, Database, Isolation, Runner, Statement
-from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.errors import BrokerUnavailable, StorageUnavailable
 from jettythunder.outbox import Rows
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder.storage import ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import store as assets_store
@@ -49,7 +49,8 @@ from storage_gateway.uploads.store import (
 
 BUCKET = "bucket"
 ACCOUNT_ID = UUID(int=1)
-SIGNING_KEY = "a signing key of thirty-two characters or more"
+SIGNING_KEYS = SigningKeys.parse(new_signing_key("test"))
+EPOCH = 3
 LATE_WRITE_SECONDS = 300
 RETRY_SECONDS = 60
 QUOTA_BYTES = 2_000_000_000
@@ -65,6 +66,7 @@ def made_tenant(**changes: Any) -> Tenant:
         agentcache_user_ref="user",
         tier="pro",
         status="active",
+        epoch=EPOCH,
         s3_prefix=f"accounts/{ACCOUNT_ID}/",
         jetty_speed_enabled=True,
         storage_quota_gb=2,
@@ -618,8 +620,8 @@ class FakeStorage(Storage):
     def presign_download(self, key: str, *, content_disposition: str, content_type: str, seconds: int) -> str:
         return f"https://storage/{key}?seconds={seconds}"
 
-    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int) -> str:
-        return f"https://storage/{key}?part={number}&seconds={seconds}"
+    def presign_part(self, key: str, upload_id: str, number: int, *, size_bytes: int, seconds: int) -> str:
+        return f"https://storage/{key}?part={number}&size={size_bytes}&seconds={seconds}"
 
     @contextlib.asynccontextmanager
     async def read(self, key: str, *, start: int, end: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -687,7 +689,6 @@ class Gateway:
         self.assets = assets(self.state)
         self.storage = FakeStorage()
         self.worker = FakeWorker(self.storage)
-        self.tokens = EdgeTokens(SIGNING_KEY)
         self.opener = Opener(self.uploads, bucket=BUCKET)
         self.deleter = Deleter(self.database, self.assets, self.storage, retry_seconds=RETRY_SECONDS)
         self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
@@ -714,7 +715,7 @@ class Gateway:
             leases=self.leases,
             finder=self.finder,
             verifier=self.verifier,
-            tokens=self.tokens,
+            signing_keys=SIGNING_KEYS,
             settings=SessionSettings(
                 enabled=True,
                 direct=direct,

@@ -177,12 +177,12 @@ async def stream(
     streams: Annotated[Streams, Depends(provided(Streams))],
     links: AnyLinks,
     access: Annotated[Access, Depends(provided(Access))],
-    epoch: int | None = None,
-    expires_at: int | None = None,
+    epoch: int = 0,
+    expires_at: int = 0,
     signature: str | None = None,
 ) -> Response:
     """The asset's bytes, with ranges, for a tenant or the bearer of a signed link."""
-    if epoch is not None and expires_at is not None and signature is not None:
+    if signature is not None:
         links.check(asset_id, epoch=epoch, expires_at=expires_at, signature=signature)
         account_id = await access.link_owner(request, asset_id, epoch=epoch)
     else:
