@@ -295,6 +295,9 @@ class Stack:
                 distribution_port=port("rabbitmq-distribution"),
                 epmd_port=port("rabbitmq-epmd"),
                 password=password,
+                service_passwords={
+                    kind.name: state.password(f"rabbitmq-{kind.name}") for kind in service_kinds()
+                },
             )
         return NativeSwift(
             layout=self.layout,
@@ -372,10 +375,18 @@ class Stack:
     ) -> list[Program]:
         return [
             service_program(
-                service, gateway_port=allocator.chosen[GATEWAY], layout=self.layout, shared=variables
+                service,
+                gateway_port=allocator.chosen[GATEWAY],
+                layout=self.layout,
+                shared={**variables, **self._variables_of(service)},
             )
             for service in services
         ]
+
+    def _variables_of(self, service: Service) -> dict[str, str]:
+        """What one service reaches the servers by, where that is its own."""
+        broker = self.roles["rabbitmq"]
+        return broker.variables_of(service.kind.name) if isinstance(broker, NativeRabbitMQ) else {}
 
     def _run_process_manager(self, programs: list[Program], *, running: bool) -> None:
         self.supervisor.write_config(programs, autorestart=self.options.autorestart)
