@@ -211,8 +211,8 @@ async def _check_declared(connection: AbstractConnection, queues: Sequence[Consu
         await topology.check_declared(await connection.channel(), queues)
     except aiormq.exceptions.ChannelNotFoundEntity as error:
         raise BrokerUnavailable(
-            f"The broker lacks what the user of RABBITMQ_URL may not declare: {error}. Run `jettythunder broker "
-            "declare` as a user who may."
+            f"The broker lacks what the user of RABBITMQ_URL may not declare: {error}. Run "
+            "`jettythunder broker declare` as a user who may."
         ) from error
 
 
