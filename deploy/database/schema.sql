@@ -107,6 +107,16 @@ BEGIN
         FOR SHARE OF u);
 END $$;
 
+CREATE FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    UPDATE usage_reservations SET expires_at = greatest(expires_at, p_expires_at)
+    WHERE id = ANY (p_reservation_ids) AND resource = 'bandwidth'
+$$;
+
+COMMENT ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway while it sends bytes.';
+
 CREATE FUNCTION public.keep_closed_hour() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -968,6 +978,9 @@ GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integ
 
 REVOKE ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
 
 REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;

@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
+import operator
 import re
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -90,6 +91,8 @@ class Database:
             **({"role": role} if role is not None else {}),
         }
         self._pool: asyncpg.Pool[_Record] | None = None
+        # Connections in use, and waited for.
+        self._wanted = 0
         self._on_publish: Callable[[], None] = _do_nothing
 
     async def open(self) -> None:
@@ -186,7 +189,7 @@ class Database:
             try:
                 rows = await raw.fetch(statement.sql, *arguments)
             finally:
-                await pool.release(raw)
+                await self._release(pool, raw)
         if statement.publishes:
             self._on_publish()
         return rows
@@ -200,7 +203,7 @@ class Database:
             yield raw
         finally:
             with _translated(self):
-                await pool.release(raw)
+                await self._release(pool, raw)
 
     def _opened(self) -> "asyncpg.Pool[_Record]":
         if self._pool is None:
@@ -208,14 +211,27 @@ class Database:
         return self._pool
 
     async def _acquire(self, pool: "asyncpg.Pool[_Record]") -> _Raw:
+        is_free = self._wanted < self._size
+        self._wanted += 1
         try:
+            if is_free:
+                # Nothing to wait for, so no timer either: one costs as much as the rest of an acquisition.
+                return await pool.acquire()
             # Not the pool's own time-out, which makes a task for each acquisition.
             async with asyncio.timeout(self._acquire_seconds):
                 return await pool.acquire()
         except TimeoutError as error:
+            self._wanted -= 1
             raise DatabaseUnavailable(
                 f"No database connection became free within {self._acquire_seconds:g} seconds."
             ) from error
+        except BaseException:
+            self._wanted -= 1
+            raise
+
+    async def _release(self, pool: "asyncpg.Pool[_Record]", raw: _Raw) -> None:
+        self._wanted -= 1
+        await pool.release(raw)
 
     def forget_connections(self) -> None:
         """Replace each connection at its next use: after a fail-over they lead to the wrong server."""
@@ -360,15 +376,18 @@ def _decoder(row: type[Row]) -> Callable[[_Record], Row]:
         return lambda record: typing.cast("Row", record[0])
     hints = typing.get_type_hints(row)
     # Columns without a field are left out: a newer schema may have more than this version knows.
-    columns = [(field.name, _conversion(hints[field.name])) for field in dataclasses.fields(row)]
-    make = typing.cast("Callable[..., Row]", row)
-    if not any(convert for _, convert in columns):
-        names = [name for name, _ in columns]
-        return lambda record: make(**{name: record[name] for name in names})
+    names = [field.name for field in dataclasses.fields(row)]
+    values = operator.itemgetter(*names) if len(names) > 1 else lambda record: (record[names[0]],)
+    conversions = [(name, convert) for name in names if (convert := _conversion(hints[name]))]
 
     def decode(record: _Record) -> Row:
-        given = {name: record[name] for name, _ in columns}
-        return make(**{name: convert(given[name]) if convert else given[name] for name, convert in columns})
+        # A frozen dataclass's own constructor takes longer than all the rest of a small query.
+        made = object.__new__(row)
+        fields = made.__dict__
+        fields.update(zip(names, values(record), strict=True))
+        for name, convert in conversions:
+            fields[name] = convert(fields[name])
+        return made
 
     return decode
 
@@ -377,20 +396,27 @@ def _conversion(hint: object) -> Callable[[Any], object] | None:
     return hint if isinstance(hint, type) and issubclass(hint, enum.Enum) else None
 
 
-@contextlib.contextmanager
-def _translated(database: Database, *, with_values: bool = True) -> Iterator[None]:
+class _translated:  # noqa: N801 - used as a function
     """Raise what asyncpg raises as one of the errors of this module's docstring."""
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        translated = _translation(database, error)
-        if isinstance(translated, InvalidField) and not with_values:
-            raise
-        raise translated from error
-    except asyncpg.ClientConfigurationError:
-        raise
-    except (*_LOST_CONNECTION, TimeoutError) as error:
-        raise DatabaseUnavailable from error
+
+    __slots__ = ("_database", "_with_values")
+
+    def __init__(self, database: Database, *, with_values: bool = True) -> None:
+        self._database = database
+        self._with_values = with_values
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncpg.PostgresError):
+            translated = _translation(self._database, error)
+            if self._with_values or not isinstance(translated, InvalidField):
+                raise translated from error
+        elif isinstance(error, (*_LOST_CONNECTION, TimeoutError)) and not isinstance(
+            error, asyncpg.ClientConfigurationError
+        ):
+            raise DatabaseUnavailable from error
 
 
 def _translation(database: Database, error: asyncpg.PostgresError) -> Exception:

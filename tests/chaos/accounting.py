@@ -19,12 +19,16 @@ from operations.replays.replay import is_bound
 
 @dataclass(frozen=True)
 class MessageAccount:
-    """One consumer's messages: published (in the log), processed (in its inbox), and dead letters."""
+    """One consumer's messages: published (in the log), processed (in its inbox), and dead letters.
+
+    ``poison`` are dead letters of messages that nobody can process.
+    """
 
     consumer: str
     published: int
     processed: int
     dead: int
+    poison: int
     unaccounted: int
     processed_unlogged: int
 
@@ -59,9 +63,7 @@ async def count_messages(
                     published[queue.name].add(logged.event.id)
     async with open_operations(database_url, rabbitmq_url) as operations:
         dead = {
-            queue.name: {
-                UUID(letter.message_id) async for letter in operations.dead_letters.letters(queue.name)
-            }
+            queue.name: [letter.message_id async for letter in operations.dead_letters.letters(queue.name)]
             for queue in topology.event_queues()
         }
     figures = []
@@ -69,13 +71,17 @@ async def count_messages(
         rows = await pool.fetch("SELECT event_id FROM inbox WHERE consumer = $1", queue.name)
         processed = {row["event_id"] for row in rows}
         logged_ids = published[queue.name]
+        letters = dead[queue.name]
+        poison = [message_id for message_id in letters if message_id.startswith("poison")]
+        dead_ids = {UUID(message_id) for message_id in letters if message_id not in poison}
         figures.append(
             MessageAccount(
                 consumer=queue.name,
                 published=len(logged_ids),
                 processed=len(processed & logged_ids),
-                dead=len((dead[queue.name] & logged_ids) - processed),
-                unaccounted=len(logged_ids - processed - dead[queue.name]),
+                dead=len((dead_ids & logged_ids) - processed),
+                poison=len(poison),
+                unaccounted=len(logged_ids - processed - dead_ids),
                 processed_unlogged=len(processed - logged_ids),
             )
         )

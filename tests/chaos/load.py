@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import random
 from collections import Counter
@@ -13,8 +14,11 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from pamqp import commands
+from tests.support.raw_amqp import BAD_PROPERTIES, publish_raw
 
 from jettythunder.broker import topology
+from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.publisher import Publisher
 from jettythunder.contracts.agentcache import UserSignedUpV1
 from jettythunder.errors import BrokerUnavailable
@@ -48,12 +52,19 @@ class Load:
 
     http: httpx.AsyncClient
     publisher: Publisher
-    base_url: str
+    rabbitmq_url: str
+    # The gateways, called in turn.
+    base_urls: list[str]
     webhook_secret: str
     accounts: list[Account] = field(default_factory=list)
     announced_users: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
+    in_flight: Counter[str] = field(default_factory=Counter)
+    # Poisonous messages whose publishing was confirmed, and all that may have arrived.
+    poisoned: int = 0
+    perhaps_poisoned: int = 0
+    _calls: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, *, users_at_once: int) -> None:
@@ -62,11 +73,17 @@ class Load:
             for number in range(users_at_once):
                 group.create_task(self._use(random.Random(number)))
             group.create_task(self._announce())
+            group.create_task(self._poison())
 
     @property
     def uploads(self) -> int:
         """How many uploads were acknowledged."""
         return self.counts[ONE_CHUNK] + self.counts[MORE_CHUNKS]
+
+    @property
+    def failures(self) -> int:
+        """How many calls and publishes failed."""
+        return sum(count for name, count in self.counts.items() if name.startswith("failed"))
 
     def stop(self) -> None:
         """Let calls under way end, and begin no others."""
@@ -137,6 +154,30 @@ class Load:
                 self.counts["failed: publish"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
 
+    async def _poison(self) -> None:
+        """Messages that can't be decoded, or mean nothing, among the sign-ups."""
+        bodies = [b"no JSON", b"{}", b"\xff", b"[" * 10_000]
+        kinds = [(properties, b"{}") for _, properties in BAD_PROPERTIES]
+        kinds += [
+            (commands.Basic.Properties(message_id=f"poison {n}"), body) for n, body in enumerate(bodies)
+        ]
+        for properties, body in itertools.cycle(kinds):
+            if self._stopping.is_set():
+                return
+            self.perhaps_poisoned += 1
+            try:
+                await publish_raw(
+                    self.rabbitmq_url,
+                    properties,
+                    exchange=topology.AGENTCACHE_EVENTS,
+                    routing_key=UserSignedUpV1.TYPE,
+                    body=body,
+                )
+                self.poisoned += 1
+            except CONNECTION_ERRORS:
+                self.counts["failed: poison"] += 1
+            await asyncio.sleep(5 * _PAUSE_SECONDS)
+
     async def _upload(self, account: Account, size_bytes: int) -> None:
         content = os.urandom(size_bytes)
         answer = await self._call(
@@ -181,7 +222,7 @@ class Load:
             nonlocal checked
             async with room:
                 answer = await self.http.get(
-                    f"{self.base_url}/api/storage/stream/{asset_id}", headers=account.headers
+                    f"{self._next_url()}/api/storage/stream/{asset_id}", headers=account.headers
                 )
             if answer.status_code == 404 and asset_id in account.doubtful:
                 return
@@ -195,16 +236,24 @@ class Load:
                     group.create_task(check(account, asset_id, expected))
         return checked, wrong
 
+    def _next_url(self) -> str:
+        self._calls += 1
+        return self.base_urls[self._calls % len(self.base_urls)]
+
     async def _call(
         self, method: str, path: str, *, headers: Mapping[str, str], **how: Any
     ) -> httpx.Response | None:
         """An answer of any status, or None where there was none."""
+        call = f"{method} {path}"
+        self.in_flight[call] += 1
         try:
-            answer = await self.http.request(method, self.base_url + path, headers=headers, **how)
+            answer = await self.http.request(method, self._next_url() + path, headers=headers, **how)
         except httpx.HTTPError as error:
             self.counts[f"failed: {type(error).__name__}"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
             return None
+        finally:
+            self.in_flight -= Counter([call])
         if answer.status_code >= 500:
             self.counts[f"failed: {answer.status_code}"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -38,6 +38,11 @@ class Attack:
     silent_connections: int
     json_bodies: int
 
+    @property
+    def clients(self) -> int:
+        """How many there are of all kinds."""
+        return self.slow_uploads + self.stalled_readers + self.silent_connections + self.json_bodies
+
     def as_json(self) -> str:
         return json.dumps(asdict(self))
 

@@ -16,6 +16,7 @@ from tests.hostile.scenario import (
 )
 from tests.support.gateway import MEGABYTE, World
 from tests.support.infrastructure import Services
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.hostile
 
@@ -37,8 +38,13 @@ async def watched(services: Services) -> AsyncIterator[Memory]:
 
 async def test_nobody_waits_for_hostile_clients(world: World, services: Services) -> None:
     tenant = await world.tenant()
-    async with watched(services) as memory, under(await attack_on(world, share=0.1)):
-        await asyncio.sleep(2)
+    attack = await attack_on(world, share=0.1)
+    async with watched(services) as memory, under(attack):
+
+        async def it_has_begun() -> bool:
+            return await world.metric("jettythunder_http_connections") > attack.clients / 2
+
+        await eventually(it_has_begun, timeout_seconds=60)
         attacked: Measured = await calls_of(tenant, seconds=10)
     assert attacked.longest() < LONGEST_WAIT_SECONDS
     assert memory.peak_bytes < MEMORY_BYTES

@@ -62,6 +62,7 @@ CALLERS = {
     "account_of_key_v2": {STORAGE_GATEWAY},
     "chunk_of_upload_v1": {CHUNK_WORKER, EDGE},
     "forget_chunks_v1": {STORAGE_GATEWAY},
+    "keep_bandwidth_v1": {STORAGE_GATEWAY},
     "lock_usage_v1": {PROVISIONING},
     "note_edge_v1": {CHUNK_WORKER, EDGE},
     "quota_of_v1": {STORAGE_GATEWAY, USAGE_METER},

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from tests.support.infrastructure import Infrastructure, Services
 from tests.support.s3 import open_multiparts, opened_s3
 from tests.support.waiting import eventually
@@ -281,6 +282,19 @@ class World:
     backstage: Backstage
     base_url: str
     environment: Mapping[str, str]
+
+    async def metric(self, name: str, *, base_url: str | None = None, **labels: str) -> float:
+        """What a gateway's metrics say; 0 for a sample that is not there."""
+        answer = await self.http.get(
+            f"{base_url or self.base_url}/metrics",
+            headers={"Authorization": f"Bearer {self.environment['JETTYTHUNDER_OPS_TOKEN']}"},
+        )
+        samples = (
+            sample
+            for family in text_string_to_metric_families(answer.raise_for_status().text)
+            for sample in family.samples
+        )
+        return next((s.value for s in samples if (s.name, s.labels) == (name, labels)), 0.0)
 
     async def tenant(self, tier: str = "enterprise", *, base_url: str | None = None) -> Tenant:
         """A new account, made as AgentCache makes it."""

@@ -141,6 +141,15 @@ class Infrastructure:
             self.containers[role].start()
         self.stack.start_role_programs(self.stack.roles[role])
 
+    def rabbitmqctl(self, *arguments: str) -> None:
+        """Run the broker's own tool against its node."""
+        node = next(each for each in self.stack.roles["rabbitmq"].programs() if each.name == "rabbitmq")
+        tool = Path(node.command[0]).with_name("rabbitmqctl")
+        environment = {**os.environ, **node.environment}
+        subprocess.run(
+            [tool, *arguments], env=environment, check=True, capture_output=True, timeout=START_SECONDS
+        )
+
     def empty_database(self) -> AbstractContextManager[str]:
         """A database without tables, by its URL; it is dropped afterwards."""
         return empty_database(self.database_url)

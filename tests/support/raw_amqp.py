@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import aiormq
 from pamqp import commands
 
 MESSAGE_ID = b"\x06poison"
@@ -52,3 +53,15 @@ REFUSED_PROPERTIES: list[Any] = [
     ("delivery_mode", RawProperties(_DELIVERY_MODE | _MESSAGE_ID, b"\x07" + MESSAGE_ID)),
     ("expiration", RawProperties(_EXPIRATION | _MESSAGE_ID, b"\x04soon" + MESSAGE_ID)),
 ]
+
+
+async def publish_raw(
+    url: str, properties: RawProperties, *, exchange: str, routing_key: str, body: bytes
+) -> None:
+    """Publish a message whose properties are these bytes."""
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
+    finally:
+        await connection.close()

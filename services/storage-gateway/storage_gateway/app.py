@@ -15,7 +15,7 @@ from jettythunder.signatures import SigningKeys
 from jettythunder.slots import Slots
 from jettythunder.storage import Storage, open_storage
 from storage_gateway.access.credentials import Access
-from storage_gateway.access.limits import Limits, RateLimitHeaders
+from storage_gateway.access.limits import Limits
 from storage_gateway.access.store import AccessStore
 from storage_gateway.accounts import routes as account_routes
 from storage_gateway.accounts.commands import Accounts
@@ -47,14 +47,15 @@ from storage_gateway.uploads.sessions import Sessions, SessionSettings
 from storage_gateway.uploads.spool import Spool, SpoolBudget
 from storage_gateway.uploads.store import UploadStore
 
+# A request tries them in this order: what is called most comes first.
 _ROUTERS = (
-    account_routes.router,
     account_routes.tenant_router,
-    upload_routes.router,
-    asset_routes.router,
     asset_routes.stream_router,
-    edge_routes.router,
+    asset_routes.router,
+    upload_routes.router,
     spool_routes.router,
+    edge_routes.router,
+    account_routes.router,
 )
 
 
@@ -67,7 +68,6 @@ def create_app() -> FastAPI:
         lifespan=svcs.fastapi.lifespan(lifespan),
         streamed_paths=("/api/storage/upload",),
     )
-    app.add_middleware(RateLimitHeaders)
     for router in _ROUTERS:
         app.include_router(router)
     return app
@@ -123,7 +123,9 @@ def _build(
     signing_keys = SigningKeys.parse(settings.jettythunder_signing_keys.get_secret_value())
     finder = Finder(database, asset_store)
     registry.register_value(Finder, finder)
-    bandwidth = Bandwidth(asset_store)
+    bandwidth = Bandwidth(asset_store, hold_seconds=settings.stream_hold_seconds)
+    registry.register_value(Bandwidth, bandwidth, on_registry_close=bandwidth.close)
+    bandwidth.start()
     stream_slots = StreamSlots(
         settings.storage_read_connections,
         per_account=settings.streams_per_account,

@@ -57,6 +57,11 @@ class Settings(ServiceSettings, StorageSettings, ChunkUrlSettings):
         description="Largest chunk size in bytes that a client may ask for; larger files than 10,000 of "
         "these get larger chunks",
     )
+    stream_hold_seconds: int = Field(
+        default=300,
+        ge=4,
+        description="How long the bandwidth of a stream stays held when the gateway that sends it is gone",
+    )
     streams_per_account: int = Field(
         default=64, ge=1, description="Streams of one account under way at once at most"
     )

@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
-from jettythunder.http.headers import DefaultHeaders
+from jettythunder.http.headers import AnswerHeaders
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -71,7 +71,7 @@ def create_app(
         seconds=read.http_body_seconds,
         streamed_paths=streamed_paths,
     )
-    app.add_middleware(DefaultHeaders)
+    app.add_middleware(AnswerHeaders)
     app.add_middleware(EarlyAnswers)
     app.add_middleware(
         CorrelationIdMiddleware,

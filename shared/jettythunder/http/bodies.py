@@ -17,6 +17,13 @@ _DRAIN_SECONDS = 5.0
 # No faster, so that bodies that nobody wants take little of the process's time.
 _DRAIN_BYTES_PER_SECOND = 16 * 1024 * 1024
 
+_ANNOUNCES_BODY = (b"content-length", b"transfer-encoding")
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether a request announces a body (RFC 9112, section 6)."""
+    return any(name in _ANNOUNCES_BODY for name, _ in scope["headers"])
+
 
 class BodyLimit:
     """Middleware that refuses bodies over ``max_bytes``, by their announced length or when they pass it.
@@ -37,7 +44,7 @@ class BodyLimit:
         self._streamed_folders = tuple(path for path in streamed_paths if path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_streamed(scope["path"]):
+        if scope["type"] != "http" or not has_body(scope) or self._is_streamed(scope["path"]):
             await self._app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -85,13 +92,10 @@ class EarlyAnswers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not has_body(scope):
             await self._app(scope, receive, send)
             return
         body = _Body(receive, scope)
-        if body.is_complete:
-            await self._app(scope, receive, send)
-            return
 
         async def send_then_drain(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -109,10 +113,9 @@ class _Body:
     """A request's body, and whether it was read to its end."""
 
     def __init__(self, receive: Receive, scope: Scope) -> None:
-        headers = dict(scope["headers"])
         self._receive = receive
-        self._waits_for_continue = b"100-continue" in headers.get(b"expect", b"").lower()
-        self.is_complete = b"content-length" not in headers and b"transfer-encoding" not in headers
+        self._waits_for_continue = b"100-continue" in dict(scope["headers"]).get(b"expect", b"").lower()
+        self.is_complete = False
 
     @property
     def is_over(self) -> bool:

@@ -27,7 +27,7 @@ from tests.integration.messaging.conftest import (
     settings_for,
 )
 from tests.support.infrastructure import Infrastructure
-from tests.support.raw_amqp import BAD_PROPERTIES, RawProperties
+from tests.support.raw_amqp import BAD_PROPERTIES, RawProperties, publish_raw
 from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
@@ -333,18 +333,6 @@ async def test_a_dead_letter_that_is_retried_answers_nobody(bench: Bench) -> Non
     bench.handler = None
     assert await bench.operations.dead_letters.retry(Selection(consumer=QUEUE.name), who=WHO) == 1
     await eventually(lambda: bench.ids() == [event.id] and seen == [None])
-
-
-async def publish_raw(
-    url: str, properties: RawProperties, *, exchange: str, routing_key: str, body: bytes
-) -> None:
-    """Publish a message whose properties are these bytes."""
-    connection = await aiormq.connect(url)
-    try:
-        channel = await connection.channel()
-        await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES)

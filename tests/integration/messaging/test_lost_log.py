@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import aio_pika
 import pytest
@@ -43,14 +40,6 @@ def documented_command() -> list[str]:
     return shlex.split(command)[1:]
 
 
-def rabbitmqctl(infrastructure: Infrastructure, arguments: list[str]) -> None:
-    """Run the broker's own tool against the stack's node."""
-    node = next(p for p in infrastructure.stack.roles["rabbitmq"].programs() if p.name == "rabbitmq")
-    tool = Path(node.command[0]).with_name("rabbitmqctl")
-    environment = {**os.environ, **node.environment}
-    subprocess.run([str(tool), *arguments], env=environment, check=True, timeout=60)
-
-
 async def test_a_log_that_was_declared_outlives_the_broker(new_infrastructure: Infrastructure) -> None:
     async with opened_messaging(new_infrastructure):
         await kill_broker(new_infrastructure)
@@ -74,6 +63,6 @@ async def test_a_lost_log_is_named_and_made_anew_as_documented(new_infrastructur
         raise RuntimeError("the broker has kept the stream")
 
     await eventually(is_lost, timeout_seconds=30)
-    await asyncio.to_thread(rabbitmqctl, new_infrastructure, documented_command())
+    await asyncio.to_thread(new_infrastructure.rabbitmqctl, *documented_command())
     await declare_topology(settings, ())
     assert await logged(new_infrastructure) == []

@@ -176,6 +176,16 @@ async def test_an_expired_bandwidth_reservation_is_released(tenant: Tenant) -> N
     await tenant.proves_its_counters()
 
 
+async def test_a_bandwidth_reservation_that_is_kept_stays(tenant: Tenant, ops: httpx.AsyncClient) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    kept = await tenant.reserve_bandwidth(700, expires_at=soon)
+    assert await tenant.reserve_bandwidth(300, expires_at=soon)
+    await tenant.pool.execute("SELECT keep_bandwidth_v1($1, now() + interval '1 hour')", [kept])
+    await tenant.shows(bandwidth_reserved_bytes=700)
+    await runs_again(ops, "sweep")
+    await tenant.shows(bandwidth_reserved_bytes=700)
+
+
 async def test_a_stale_storage_reservation_is_released_and_a_fresh_one_stays(tenant: Tenant) -> None:
     assert await tenant.reserve(700, expires_at=datetime.now(UTC) - timedelta(hours=1, seconds=1))
     assert await tenant.reserve(200, expires_at=datetime.now(UTC) - timedelta(minutes=50))

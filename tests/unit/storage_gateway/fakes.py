@@ -9,34 +9,44 @@ import contextlib
 import copy
 import hashlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.assets import AssetVerified, VerifyAssetV1
 from jettythunder.contracts.envelope import Payload
+from jettythunder.contracts.replies import Denied
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
 from jettythunder.database import Connection, Database, Isolation, Runner, Statement
-from jettythunder.errors import BrokerUnavailable, StorageUnavailable
+from jettythunder.errors import BrokerUnavailable, StorageUnavailable, UploadNotOpen
 from jettythunder.outbox import Rows
 from jettythunder.signatures import SigningKeys, new_signing_key
-from jettythunder.storage import ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
+from jettythunder.slots import Slots
+from jettythunder.storage import Body, ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import store as assets_store
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.find import Finder
+from storage_gateway.assets.lost import LostObjects
 from storage_gateway.assets.model import Asset, DeletedAsset
 from storage_gateway.assets.store import AssetStore, ExpiredAsset, UnwantedObject
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.messages import MESSAGES
+from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
 from storage_gateway.uploads.model import Kind, Received, Status, StoredChunk, Upload
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
+from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
 from storage_gateway.uploads.sessions import Sessions, SessionSettings
+from storage_gateway.uploads.spool import Spool, SpoolBudget
 from storage_gateway.uploads.store import (
     ClosedUpload,
     ExpiredUpload,
@@ -50,10 +60,16 @@ from storage_gateway.uploads.store import (
 BUCKET = "bucket"
 ACCOUNT_ID = UUID(int=1)
 SIGNING_KEYS = SigningKeys.parse(new_signing_key("test"))
+CHUNK_URLS = ChunkUrls(["a key of at least thirty-two characters"])
 EPOCH = 3
 LATE_WRITE_SECONDS = 300
 RETRY_SECONDS = 60
 QUOTA_BYTES = 2_000_000_000
+CHUNK_BYTES = 100
+CHUNK_SECONDS = 300
+HOLD_SECONDS = 300
+SPOOL_BYTES = 10_000
+UPLOAD_SECONDS = 3600
 NOW = datetime.now(UTC)
 
 _PAYLOADS = {payload.TYPE: payload for payload in MESSAGES.sends}
@@ -183,6 +199,7 @@ class State:
     cache_keys: dict[str, UUID] = field(default_factory=dict)
     deletions: dict[UnwantedObject, int] = field(default_factory=dict)
     events: list[Payload] = field(default_factory=list)
+    inbox: set[tuple[str, UUID]] = field(default_factory=set)
     free_bytes: int = QUOTA_BYTES
     free_bandwidth: int = QUOTA_BYTES
 
@@ -228,7 +245,7 @@ def is_live(asset: Asset) -> bool:
 
 
 class FakeDatabase(Database):
-    """Transactions one after another, rolled back by an error. Of statements it knows how to write events.
+    """Transactions one after another, rolled back by an error. Of statements it knows outbox and inbox.
 
     ``before_transaction`` runs once, before the next transaction begins.
     """
@@ -255,10 +272,17 @@ class FakeDatabase(Database):
                 raise
 
     async def fetch(self, statement: Statement, arguments: Sequence[object]) -> list[Any]:
-        assert statement.name == "insert_outbox"
         await others_run()
-        self.state.write(Rows(**dict(zip(statement.parameters, arguments, strict=True))))  # type: ignore[arg-type]
-        return []
+        given: dict[str, Any] = dict(zip(statement.parameters, arguments, strict=True))
+        if statement.name == "insert_outbox":
+            self.state.write(Rows(**given))
+            return []
+        is_known = (given["consumer"], given["event_id"]) in self.state.inbox
+        if statement.name == "is_in_inbox":
+            return [(is_known,)]
+        assert statement.name == "insert_inbox"
+        self.state.inbox.add((given["consumer"], given["event_id"]))
+        return [] if is_known else [(True,)]
 
 
 class FakeConnection(Connection):
@@ -306,6 +330,21 @@ class FakeUploadStore(UploadStore):
             )
             self.state.write(events)
         return Room(granted, 0, QUOTA_BYTES - self.state.free_bytes, QUOTA_BYTES)
+
+    async def grow_reservation(
+        self, *, account_id: UUID, upload_id: UUID, more_bytes: int, open_seconds: int
+    ) -> Room:
+        await others_run()
+        if not self._is_open(upload_id):
+            raise UploadNotOpen
+        granted = more_bytes <= self.state.free_bytes
+        if granted:
+            self.state.free_bytes -= more_bytes
+        return Room(granted, 0, QUOTA_BYTES - self.state.free_bytes, QUOTA_BYTES)
+
+    async def fetch_chunk(self, *, upload_id: UUID, number: int) -> StoredChunk | None:
+        await others_run()
+        return self.state.chunks.get(upload_id, {}).get(number)
 
     async def set_multipart(self, *, upload_id: UUID, s3_upload_id: str) -> None:
         await others_run()
@@ -445,10 +484,11 @@ class FakeUploadStore(UploadStore):
 
 
 class FakeAssetStore(AssetStore):
-    """Assets of a state."""
+    """Assets of a state. ``kept`` are the reservations of bandwidth that were kept, call by call."""
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.kept: list[set[UUID]] = []
 
     async def fetch(self, *, account_id: UUID, asset_id: UUID) -> Asset | None:
         await others_run()
@@ -500,6 +540,10 @@ class FakeAssetStore(AssetStore):
             self.state.free_bandwidth -= size_bytes
             self.state.write(events)
         return assets_store.Room(granted, 0, QUOTA_BYTES - self.state.free_bandwidth, QUOTA_BYTES)
+
+    async def keep_bandwidth(self, reservation_ids: Sequence[UUID], *, hold_seconds: int) -> None:
+        await others_run()
+        self.kept.append(set(reservation_ids))
 
     async def delete(
         self, on: Connection, *, account_id: UUID, asset_ids: Sequence[UUID]
@@ -568,6 +612,22 @@ class FakeStorage(Storage):
         self.cut_bytes: int | None = None
         self.has_opaque_etags = False
         self.reads_open = 0
+
+    async def put(self, key: str, body: bytes, *, content_type: str) -> None:
+        await self._reach(key)
+        self.objects[key] = body
+
+    async def put_streamed(
+        self, key: str, body: Body, *, size_bytes: int, md5: str, content_type: str
+    ) -> None:
+        await self._reach(key)
+        content = b"".join([block async for block in body()])
+        assert (len(content), md5_of(content)) == (size_bytes, md5)
+        self.objects[key] = content
+
+    async def ping(self) -> None:
+        if self.is_down:
+            raise StorageUnavailable
 
     async def create_multipart(self, key: str, *, content_type: str) -> str:
         await self._reach(key)
@@ -649,18 +709,49 @@ class FakeStorage(Storage):
 
 
 class FakeWorker(RpcClient):
-    """A chunk-worker that computes hashes, or fails. ``before_answer`` runs when it has read the object."""
+    """A chunk-worker that stores chunks and computes hashes, or fails.
 
-    def __init__(self, storage: FakeStorage) -> None:
+    ``before_answer`` runs when it has read the bytes; ``denials`` are its answers to the next chunks.
+    """
+
+    def __init__(self, state: State, storage: FakeStorage, spool: Spool) -> None:
+        self._state = state
         self._storage = storage
+        self._spool = spool
         self.failure: Exception | None = None
         self.before_answer: Callable[[], object] = lambda: None
+        self.denials: list[Denied] = []
         self.asked: list[UUID] = []
+        self.chunks_asked: list[int] = []
 
     async def call(self, command: Payload, *, exchange: str, source: str, timeout_seconds: float) -> bytes:
-        assert isinstance(command, VerifyAssetV1)
-        self.asked.append(command.asset_id)
         await others_run()
+        if isinstance(command, UploadChunkV1):
+            return await self._store(command)
+        assert isinstance(command, VerifyAssetV1)
+        return self._verify(command)
+
+    async def _store(self, command: UploadChunkV1) -> bytes:
+        self.chunks_asked.append(command.number)
+        if self.failure is not None:
+            raise self.failure
+        if self.denials:
+            return self.denials.pop(0).model_dump_json().encode()
+        blocks = self._spool.find(command.upload_id, command.number).blocks()
+        content = b"".join([block async for block in blocks])
+        if command.s3_upload_id not in self._storage.multiparts:
+            gone = Denied(code="chunk_gone", detail="It was aborted.", status=404, retryable=False)
+            return gone.model_dump_json().encode()
+        self._storage.multiparts[command.s3_upload_id][command.number] = content
+        md5 = md5_of(content)
+        row = StoredChunk(command.number, len(content), md5, md5)
+        self._state.chunks.setdefault(command.upload_id, {})[command.number] = row
+        self.before_answer()
+        stored = ChunkStored(upload_id=command.upload_id, number=command.number, etag=md5, md5=md5)
+        return stored.model_dump_json().encode()
+
+    def _verify(self, command: VerifyAssetV1) -> bytes:
+        self.asked.append(command.asset_id)
         if self.failure is not None:
             raise self.failure
         content = self._storage.objects.get(command.s3_key)
@@ -682,13 +773,16 @@ class Gateway:
         direct: bool = False,
         uploads: type[FakeUploadStore] = FakeUploadStore,
         assets: type[FakeAssetStore] = FakeAssetStore,
+        storage: type[FakeStorage] = FakeStorage,
     ) -> None:
         self.state = State()
         self.database = FakeDatabase(self.state)
         self.uploads = uploads(self.state)
         self.assets = assets(self.state)
-        self.storage = FakeStorage()
-        self.worker = FakeWorker(self.storage)
+        self.storage = storage()
+        self.budget = SpoolBudget(SPOOL_BYTES, chunk_bytes=CHUNK_BYTES, account_share=0.5)
+        self.spool = Spool(Path(tempfile.gettempdir()), self.budget)
+        self.worker = FakeWorker(self.state, self.storage, self.spool)
         self.opener = Opener(self.uploads, bucket=BUCKET)
         self.deleter = Deleter(self.database, self.assets, self.storage, retry_seconds=RETRY_SECONDS)
         self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
@@ -704,8 +798,29 @@ class Gateway:
             multipart=self.multipart,
             late_write_seconds=LATE_WRITE_SECONDS,
         )
+        self.lost = LostObjects(self.database, self.assets, self.storage, self.deleter)
         self.leases = Leases(self.uploads, lease_seconds=300)
         self.finder = Finder(self.database, self.assets)
+        self.forms = FormUploads(
+            self.uploads,
+            self.storage,
+            self.spool,
+            opener=self.opener,
+            finisher=self.finisher,
+            multipart=self.multipart,
+            dispatcher=ChunkDispatcher(
+                self.uploads,
+                self.worker,
+                CHUNK_URLS,
+                internal_url="http://gateway",
+                timeout_seconds=CHUNK_SECONDS,
+            ),
+            leases=self.leases,
+            slots=Slots(4, per_holder=2),
+            limits=ReceiveLimits(admission_seconds=10, upload_seconds=UPLOAD_SECONDS),
+            chunk_size_bytes=CHUNK_BYTES,
+            chunks_in_flight=2,
+        )
         self.sessions = Sessions(
             self.uploads,
             self.storage,
@@ -725,6 +840,11 @@ class Gateway:
                 token_seconds=900,
             ),
         )
+
+    @property
+    def spooled_bytes(self) -> int:
+        """What the spool holds."""
+        return self.budget.total_bytes - self.budget.free_bytes
 
     @property
     def told(self) -> list[str]:

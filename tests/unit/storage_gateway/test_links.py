@@ -13,7 +13,7 @@ from storage_gateway.assets.links import Links
 from storage_gateway.assets.stream import Bandwidth
 from storage_gateway.errors import BandwidthQuotaExceeded
 
-from .fakes import ACCOUNT_ID, EPOCH, QUOTA_BYTES, SIGNING_KEYS, Gateway, made_asset
+from .fakes import ACCOUNT_ID, EPOCH, HOLD_SECONDS, QUOTA_BYTES, SIGNING_KEYS, Gateway, made_asset
 
 ASSET = made_asset(size_bytes=1000)
 
@@ -21,7 +21,7 @@ ASSET = made_asset(size_bytes=1000)
 def links(gateway: Gateway, *, cdn_url: str | None = None) -> Links:
     return Links(
         gateway.storage,
-        Bandwidth(gateway.assets),
+        Bandwidth(gateway.assets, hold_seconds=HOLD_SECONDS),
         SIGNING_KEYS,
         public_url="https://gateway",
         cdn_url=cdn_url,

@@ -15,6 +15,7 @@ from jettythunder.errors import (
     UploadNotFound,
     UploadNotOpen,
 )
+from jettythunder.storage import ListedPart
 from storage_gateway.assets.model import Asset
 from storage_gateway.errors import ContentHashMismatch, JettySpeedNotIncluded, UploadIncomplete
 from storage_gateway.uploads.model import MIN_CHUNK_BYTES, Result, Status, StoredChunk, Upload, UploadOptions
@@ -26,6 +27,7 @@ from .fakes import (
     NOW,
     QUOTA_BYTES,
     SIGNING_KEYS,
+    FakeStorage,
     Gateway,
     made_asset,
     made_tenant,
@@ -40,11 +42,19 @@ HASH = sha256_of(CONTENT)
 PARTS_MD5 = md5_of(b"".join(bytes.fromhex(md5_of(chunk)) for chunk in CHUNKS.values()))
 
 
+class AbortedMeanwhile(FakeStorage):
+    """Multipart uploads are aborted when it is asked for their parts."""
+
+    async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:
+        await self.abort_multipart(key, upload_id)
+        return await super().list_parts(key, upload_id)
+
+
 class Client:
     """A client of a session, with the edges that its chunks go by."""
 
-    def __init__(self, *, direct: bool = False) -> None:
-        self.gateway = Gateway(direct=direct)
+    def __init__(self, *, direct: bool = False, storage: type[FakeStorage] = FakeStorage) -> None:
+        self.gateway = Gateway(direct=direct, storage=storage)
         self.state = self.gateway.state
         self.sessions = self.gateway.sessions
         self.upload_id = UUID(int=0)
@@ -263,6 +273,14 @@ async def test_chunks_that_the_storage_lacks_are_forgotten_and_named_as_missing(
     assert client.row.status is Status.RECEIVING
     client.send(2)
     assert (await client.complete()).asset.id == client.upload_id
+
+
+async def test_a_session_that_is_aborted_while_its_lost_chunks_are_looked_for_is_not_open() -> None:
+    client = Client(storage=AbortedMeanwhile)
+    await client.begin()
+    client.lose(2)
+    with pytest.raises(UploadNotOpen):
+        await client.complete()
 
 
 async def test_a_completed_session_answers_the_same_again() -> None:

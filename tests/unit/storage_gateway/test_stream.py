@@ -1,8 +1,10 @@
 """Streams: bandwidth is held before the first byte, and what was sent is counted."""
 
+import asyncio
 from uuid import UUID
 
 import pytest
+from tests.support.virtual_time import run_virtually
 
 from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.errors import StorageUnavailable
@@ -11,7 +13,7 @@ from storage_gateway.assets.ranges import ByteRange
 from storage_gateway.assets.stream import Bandwidth, Streams, StreamSlots
 from storage_gateway.errors import BandwidthQuotaExceeded, TooManyStreams
 
-from .fakes import ACCOUNT_ID, QUOTA_BYTES, Gateway, made_asset, others_run
+from .fakes import ACCOUNT_ID, HOLD_SECONDS, QUOTA_BYTES, Gateway, made_asset, others_run
 
 CONTENT = b"0123456789"
 
@@ -21,10 +23,11 @@ class Player:
 
     def __init__(self) -> None:
         self.gateway = Gateway()
+        self.bandwidth = Bandwidth(self.gateway.assets, hold_seconds=HOLD_SECONDS)
         self.streams = Streams(
             self.gateway.database,
             self.gateway.storage,
-            Bandwidth(self.gateway.assets),
+            self.bandwidth,
             StreamSlots(10, per_account=3, per_link=2),
         )
         self.asset: Asset = self.gateway.state.add_asset(made_asset(size_bytes=len(CONTENT)))
@@ -115,6 +118,26 @@ async def test_a_stream_that_nobody_reads_is_counted_too() -> None:
         await others_run()
     # What was read ahead counts as sent: it may be in a socket's buffer.
     assert await player.counted() == [3]
+
+
+def test_what_is_held_is_kept_while_its_stream_is_read_and_no_longer() -> None:
+    player = Player()
+
+    async def read_slowly() -> None:
+        player.bandwidth.start()
+        stream = await player.streams.open(player.asset, ByteRange.whole(len(CONTENT)))
+        await asyncio.sleep(HOLD_SECONDS)
+        async for _ in stream:
+            pass
+        await asyncio.sleep(HOLD_SECONDS)
+        await player.streams.close()
+        await player.bandwidth.close()
+
+    run_virtually(read_slowly())
+    (event,) = [event for event in player.gateway.state.events if isinstance(event, AssetStreamedV1)]
+    # Often enough that one that fails does no harm.
+    assert len(player.gateway.assets.kept) >= 3
+    assert all(kept == {event.reservation_id} for kept in player.gateway.assets.kept)
 
 
 async def test_an_account_has_so_many_streams_at_once() -> None:

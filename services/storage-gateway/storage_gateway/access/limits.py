@@ -1,17 +1,16 @@
 """Rate limits: by account for tenants, by address for what has no account."""
 
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jettythunder.http.headers import note_headers
 from storage_gateway.access.model import Taken
 from storage_gateway.errors import RateLimited
 
-_NOTED = "rate_limit_headers"
 ACCOUNT_WINDOW_SECONDS = 60
 _MOST_REMEMBERED = 10_000
 
@@ -126,32 +125,12 @@ def note(request: Request, taken: Taken, *, limit: int, window_seconds: float) -
     Raises:
         RateLimited: the request is over the limit.
     """
-    state: MutableMapping[str, Any] = request.scope.setdefault("state", {})
-    state[_NOTED] = [
-        (b"ratelimit-limit", str(limit).encode()),
-        (b"ratelimit-remaining", str(taken.remaining).encode()),
-        (b"ratelimit-reset", str(max(1, round(taken.reset_seconds))).encode()),
-        (b"ratelimit-policy", f"{limit};w={round(window_seconds)}".encode()),
-    ]
+    headers = (
+        (b"ratelimit-limit", b"%d" % limit),
+        (b"ratelimit-remaining", b"%d" % taken.remaining),
+        (b"ratelimit-reset", b"%d" % max(1, round(taken.reset_seconds))),
+        (b"ratelimit-policy", b"%d;w=%d" % (limit, round(window_seconds))),
+    )
+    note_headers(request.scope, headers)
     if not taken.allowed:
         raise RateLimited(retry_after_seconds=taken.reset_seconds)
-
-
-class RateLimitHeaders:
-    """Middleware that adds the RateLimit headers noted for a request to its answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_limited(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                noted = scope.get("state", {}).get(_NOTED, [])
-                message["headers"] = [*message.get("headers", []), *noted]
-            await send(message)
-
-        await self._app(scope, receive, send_limited)

@@ -59,6 +59,10 @@ WITH room AS MATERIALIZED (
 )
 SELECT granted, used_bytes, reserved_bytes, quota_bytes FROM room;
 
+-- name: keep_bandwidth(reservation_ids, hold_seconds)!
+-- Keeps bandwidth that is being used from expiring.
+SELECT keep_bandwidth_v1(:reservation_ids::uuid[], now() + make_interval(secs => :hold_seconds));
+
 -- name: delete_assets(account_id, asset_ids)
 -- Deletes assets of the account and asks for the deletion of their objects.
 WITH gone AS (

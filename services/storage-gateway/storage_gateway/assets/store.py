@@ -44,6 +44,7 @@ _list_assets = _queries.all("list_assets", Asset)
 _find_known = _queries.maybe("find_known", Asset)
 _keep_duplicate = _queries.maybe("keep_duplicate", Asset)
 _reserve_bandwidth = _queries.one("reserve_bandwidth", Room)
+_keep_bandwidth = _queries.run("keep_bandwidth")
 _delete_assets = _queries.all("delete_assets", DeletedAsset)
 _find_expired = _queries.all("find_expired", ExpiredAsset)
 _find_expired_duplicate = _queries.maybe("find_expired_duplicate", UUID)
@@ -131,6 +132,10 @@ class AssetStore:
             hold_seconds=hold_seconds,
             **vars(events),
         )
+
+    async def keep_bandwidth(self, reservation_ids: Sequence[UUID], *, hold_seconds: int) -> None:
+        """Keep bandwidth that is being used from expiring."""
+        await _keep_bandwidth(self._database, reservation_ids=reservation_ids, hold_seconds=hold_seconds)
 
     async def delete(
         self, on: Connection, *, account_id: UUID, asset_ids: Sequence[UUID]

@@ -5,13 +5,15 @@ quota, and what was really sent is counted, also when the reader disconnects.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID, uuid4
 
 from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError, StorageUnavailable
+from jettythunder.lifecycle import Periodic
 from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, Storage
 from storage_gateway.assets.model import Asset
@@ -23,15 +25,35 @@ from storage_gateway.messages import SOURCE
 log = telemetry.logger(__name__)
 
 _NO_EVENTS = outbox.rows(source=SOURCE)
-_HOLD_SECONDS = 6 * 3600
 _RETRY_AFTER_SECONDS = 2
 
 
 class Bandwidth:
-    """Holds bandwidth for reads."""
+    """Holds bandwidth for reads, and keeps it for as long as they last.
 
-    def __init__(self, store: AssetStore) -> None:
+    Args:
+        hold_seconds: how long bandwidth stays held after it was last kept: what a gateway held that is gone.
+    """
+
+    def __init__(self, store: AssetStore, *, hold_seconds: int) -> None:
         self._store = store
+        self._hold_seconds = hold_seconds
+        self._kept: set[UUID] = set()
+        self._keeping = Periodic(
+            "bandwidth-holds",
+            self._keep,
+            interval_seconds=hold_seconds / 4,
+            at_start=False,
+            max_backoff_seconds=hold_seconds / 8,
+        )
+
+    def start(self) -> None:
+        """Begin to keep what reads hold."""
+        self._keeping.start()
+
+    async def close(self) -> None:
+        """Stop keeping it."""
+        await self._keeping.close()
 
     async def hold(
         self, asset: Asset, reservation_id: UUID, size_bytes: int, events: outbox.Rows = _NO_EVENTS
@@ -50,7 +72,7 @@ class Bandwidth:
             asset_id=asset.id,
             reservation_id=reservation_id,
             size_bytes=size_bytes,
-            hold_seconds=_HOLD_SECONDS,
+            hold_seconds=self._hold_seconds,
         )
         if not room.granted:
             raise BandwidthQuotaExceeded(
@@ -59,6 +81,19 @@ class Bandwidth:
                 quota_bytes=room.quota_bytes,
                 requested_bytes=size_bytes,
             )
+
+    @contextlib.contextmanager
+    def kept(self, reservation_id: UUID) -> Iterator[None]:
+        """Keep what is held from expiring while inside."""
+        self._kept.add(reservation_id)
+        try:
+            yield
+        finally:
+            self._kept.discard(reservation_id)
+
+    async def _keep(self) -> None:
+        if self._kept:
+            await self._store.keep_bandwidth(list(self._kept), hold_seconds=self._hold_seconds)
 
 
 class StreamSlots:
@@ -137,11 +172,12 @@ class Streams:
     ) -> AsyncGenerator[bytes, None]:
         sent = 0
         try:
-            async with self._storage.read(asset.s3_key, start=wanted.start, end=wanted.end) as blocks:
-                async for block in blocks:
-                    # Counted as it is handed to the socket: a hang-up is noticed with the next block.
-                    sent += len(block)
-                    yield block
+            with self._bandwidth.kept(reservation_id):
+                async with self._storage.read(asset.s3_key, start=wanted.start, end=wanted.end) as blocks:
+                    async for block in blocks:
+                        # Counted as it is handed to the socket: a hang-up is noticed with the next block.
+                        sent += len(block)
+                        yield block
         finally:
             self._slots.give_back(asset.account_id, link)
             task = asyncio.create_task(self._count(asset, reservation_id, sent))

@@ -66,7 +66,8 @@ class ChunkDispatcher:
             ChunkUploadFailed: no worker could, in time.
             BrokerUnavailable: the broker could not be reached in all that time.
         """
-        deadline = time.monotonic() + self._timeout_seconds
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout_seconds
         command = UploadChunkV1(
             upload_id=upload_id,
             account_id=account_id,
@@ -80,7 +81,7 @@ class ChunkDispatcher:
         )
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            left = deadline - time.monotonic()
+            left = deadline - clock()
             failure: Exception
             try:
                 stored = await self._ask(command, timeout_seconds=left)
@@ -96,7 +97,7 @@ class ChunkDispatcher:
             log.warning(
                 "chunk sent again", upload_id=str(upload_id), number=chunk.number, reason=str(failure)
             )
-            if time.monotonic() + pause > deadline:
+            if clock() + pause > deadline:
                 raise failure
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -360,9 +360,16 @@ class Sessions:
             raise UploadIncomplete(missing=await self._forget_lost(session)) from None
 
     async def _forget_lost(self, session: Session) -> list[list[int]]:
-        """Forget chunks that the object storage does not have as they were recorded; what is missing then."""
+        """Forget chunks that the object storage does not have as they were recorded; what is missing then.
+
+        Raises:
+            UploadNotOpen: the upload was aborted meanwhile.
+        """
         upload = session.upload
-        listed = await self._storage.list_parts(upload.s3_key, upload.multipart_id)
+        try:
+            listed = await self._storage.list_parts(upload.s3_key, upload.multipart_id)
+        except ObjectMissing:
+            raise UploadNotOpen from None
         there = {found.part.number: (found.size_bytes, found.part.etag.strip('"')) for found in listed}
         kept = [
             chunk

@@ -3,7 +3,7 @@
 from jettythunder_migrations.migration_sql import run_beside
 
 revision = "0022"
-down_revision = "0031"
+down_revision = "0040"
 branch_labels = None
 depends_on = None
 
