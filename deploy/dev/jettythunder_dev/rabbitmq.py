@@ -15,8 +15,6 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from jettythunder.broker.permissions import Permissions, permissions, user_of
-from jettythunder.broker.topology import installed_services
 from jettythunder_client.private_files import write_private
 from jettythunder_dev.clients import ping_broker
 from jettythunder_dev.errors import StackError
@@ -121,6 +119,8 @@ class NativeRabbitMQ:
 
     def variables_of(self, service: str) -> dict[str, str]:
         """The variables by which one service reaches the server, as its own user."""
+        from jettythunder.broker.permissions import user_of  # noqa: PLC0415 - aio_pika starts slowly
+
         return {"RABBITMQ_URL": self._url(user_of(service), self._service_passwords[service])}
 
     def _url(self, user: str, password: str) -> str:
@@ -128,6 +128,13 @@ class NativeRabbitMQ:
 
     def _definitions(self) -> dict[str, list[dict[str, str]]]:
         """The users and what they may do, as the node takes them at its start."""
+        from jettythunder.broker.permissions import (  # noqa: PLC0415 - aio_pika starts slowly
+            Permissions,
+            permissions,
+            user_of,
+        )
+        from jettythunder.broker.topology import installed_services  # noqa: PLC0415
+
         allowed = [
             Permissions(USER, ".*", ".*", ".*"),
             *(
