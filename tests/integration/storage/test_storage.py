@@ -319,6 +319,16 @@ async def test_a_missing_bucket_is_not_a_missing_object(open_storage: Opener, ke
             await put_streamed(storage, key, b"bytes")
 
 
+async def test_an_endpoint_that_refuses_a_look_at_the_bucket_is_there(open_storage: Opener) -> None:
+    async with open_storage(lyve_secret_access_key="wrong") as storage:
+        await storage.ping_endpoint()
+        with pytest.raises(StorageUnavailable):
+            await storage.ping()
+    async with open_storage(lyve_endpoint="http://127.0.0.1:9") as storage:
+        with pytest.raises(StorageUnavailable):
+            await storage.ping_endpoint()
+
+
 async def test_a_wrong_secret_is_unavailable_storage(open_storage: Opener, key: str) -> None:
     async with open_storage(lyve_secret_access_key="wrong") as storage:
         with pytest.raises(StorageUnavailable):
