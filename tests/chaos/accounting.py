@@ -21,7 +21,8 @@ from operations.replays.replay import is_bound
 class MessageAccount:
     """One consumer's messages: published (in the log), processed (in its inbox), and dead letters.
 
-    ``poison`` are dead letters of messages that nobody can process.
+    ``poison`` are dead letters of messages that nobody can process; ``odd`` are ids of messages that are not
+    accounted for, or not in the log.
     """
 
     consumer: str
@@ -31,6 +32,7 @@ class MessageAccount:
     poison: int
     unaccounted: int
     processed_unlogged: int
+    odd: tuple[str, ...]
 
     @property
     def is_settled(self) -> bool:
@@ -83,6 +85,7 @@ async def count_messages(
                 poison=len(poison),
                 unaccounted=len(logged_ids - processed - dead_ids),
                 processed_unlogged=len(processed - logged_ids),
+                odd=tuple(map(str, (logged_ids - processed - dead_ids) | (processed - logged_ids)))[:10],
             )
         )
     return figures
