@@ -19,8 +19,8 @@ _NEW_EDGES_SECONDS = 20.0
 
 # By code: what ends the transfer, and what is worth another attempt though its status does not say so.
 _FATAL = frozenset({"file_changed", "file_unreadable", "upload_not_open", "download_corrupt"})
-_LINK_EXPIRED = "link_expired"
-_REPEATED = frozenset({"checksum_mismatch", _LINK_EXPIRED})
+_TOKEN_ENDED = frozenset({"link_expired", "link_revoked"})
+_REPEATED = frozenset({"checksum_mismatch", *_TOKEN_ENDED})
 
 Transfer = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
 FindEdges = Callable[[], Awaitable[Mapping[str, float | None]]]
@@ -190,7 +190,7 @@ class Engine:
             attempt,
             time.monotonic(),
             retry_after_seconds=error.retry_after_seconds,
-            edge_at_fault=error.code != _LINK_EXPIRED,
+            edge_at_fault=error.code not in _TOKEN_ENDED,
         )
 
     def _report(self) -> None:

@@ -22,7 +22,7 @@ from jettythunder_client.source import FileSource, content_md5
 _TOKENS_AT_ONCE = 64
 _MARGIN_SECONDS = 120.0
 _MARGIN_SHARE = 0.25
-_TOKEN_REFUSED = frozenset({"link_expired", "link_invalid"})
+_TOKEN_REFUSED = frozenset({"link_expired", "link_invalid", "link_revoked"})
 
 
 class TokenCache:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, PostgresDsn, TypeAdapter
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
@@ -18,6 +16,7 @@ from jettythunder.contracts.accounts import DEFAULT_GRACE_SECONDS, LONGEST_GRACE
 from jettythunder.database import Database
 from jettythunder.lifecycle import role_of
 from jettythunder.settings import EnvironmentSettings
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder_cli.frame.errors import confirm
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import print_done, print_json, print_line, print_note, progress
@@ -193,17 +192,10 @@ def _new_master_key() -> dict[str, str]:
 
 
 def _new_signing_key() -> dict[str, str]:
-    key, key_id = Ed25519PrivateKey.generate(), _new_id()
-    return {
-        "key": f"{key_id}:{_base64url(key.private_bytes_raw())}",
-        "public_key": f"{key_id}:{_base64url(key.public_key().public_bytes_raw())}",
-    }
+    key = new_signing_key(_new_id())
+    return {"key": key, "public_key": str(SigningKeys.parse(key).verifying)}
 
 
 def _new_id() -> str:
     """An id that says on which day the key was made."""
     return f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

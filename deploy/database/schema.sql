@@ -26,14 +26,29 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+DO $$
+DECLARE
+    acting TEXT := CASE WHEN current_setting('server_version_num')::INTEGER < 160000 THEN 'MEMBER' ELSE 'SET' END;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jettythunder_edge') THEN
+        BEGIN
+            CREATE ROLE jettythunder_edge NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END IF;
+    IF NOT pg_has_role(current_user, 'jettythunder_edge', acting) THEN
+        GRANT jettythunder_edge TO CURRENT_USER;
+    END IF;
+END $$;
 
-CREATE FUNCTION public.account_of_key_v1(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
+CREATE FUNCTION public.account_of_key_v2(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     RETURN QUERY
-    SELECT a.id, a.agentcache_user_ref, a.agentcache_tier, a.status,
+    SELECT a.id, a.agentcache_user_ref, a.agentcache_tier, a.status, a.epoch,
         CASE WHEN a.api_key = p_api_key THEN a.api_secret ELSE a.previous_api_secret END,
         a.s3_prefix, a.jetty_speed_enabled, a.storage_quota_gb, a.bandwidth_quota_gb, t.max_file_size_mb,
         t.rate_limit_per_minute
@@ -41,15 +56,15 @@ BEGIN
     WHERE a.api_key = p_api_key OR (a.previous_api_key = p_api_key AND a.previous_valid_until > now());
 END $$;
 
-COMMENT ON FUNCTION public.account_of_key_v1(p_api_key text) IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
+COMMENT ON FUNCTION public.account_of_key_v2(p_api_key text) IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
 
-CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
+CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    SELECT k.* INTO account_id, agentcache_user_ref, tier, status, secret_digest, s3_prefix, jetty_speed_enabled,
-        storage_quota_gb, bandwidth_quota_gb, max_file_size_mb, rate_limit_per_minute
-    FROM account_of_key_v1(p_api_key) k;
+    SELECT k.* INTO account_id, agentcache_user_ref, tier, status, epoch, secret_digest, s3_prefix,
+        jetty_speed_enabled, storage_quota_gb, bandwidth_quota_gb, max_file_size_mb, rate_limit_per_minute
+    FROM account_of_key_v2(p_api_key) k;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -60,6 +75,18 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+CREATE FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) RETURNS TABLE(size_bytes bigint, md5 text, etag text, edge text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT c.size_bytes, c.md5, c.etag, c.edge FROM upload_chunks c
+    WHERE c.upload_id = p_upload_id AND c.number = p_number;
+END $$;
+
+COMMENT ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) IS 'Owner: chunk-worker. Called by edges, too, before they store a chunk.';
+
 CREATE FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -69,18 +96,26 @@ $$;
 
 COMMENT ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) IS 'Owner: chunk-worker. Called by the storage-gateway when the object storage lacks recorded chunks.';
 
-CREATE FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
+CREATE FUNCTION public.hold_receiving_upload(p_upload_id uuid, p_epoch integer) RETURNS boolean
+    LANGUAGE plpgsql
     AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM uploads u JOIN agentcache_accounts a ON a.id = u.account_id
         WHERE u.id = p_upload_id AND upload_takes_chunks(u.status) AND a.suspended_at IS NULL
+          AND coalesce(p_epoch, a.epoch) = a.epoch
         FOR SHARE OF u);
 END $$;
 
-COMMENT ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers in the statement that records a chunk.';
+CREATE FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    UPDATE usage_reservations SET expires_at = greatest(expires_at, p_expires_at)
+    WHERE id = ANY (p_reservation_ids) AND resource = 'bandwidth'
+$$;
+
+COMMENT ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway while it sends bytes.';
 
 CREATE FUNCTION public.keep_closed_hour() RETURNS trigger
     LANGUAGE plpgsql
@@ -101,6 +136,20 @@ CREATE FUNCTION public.lock_usage_v1(p_account_id uuid) RETURNS boolean
 $$;
 
 COMMENT ON FUNCTION public.lock_usage_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by provisioning before it changes an account and its quotas.';
+
+CREATE FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    DELETE FROM edges WHERE last_seen_at < now() - interval '1 hour' AND id <> p_edge_id;
+    INSERT INTO edges (id, region, url, in_flight_bytes, capacity_bytes, started_at, last_seen_at)
+    VALUES (p_edge_id, p_region, p_url, p_in_flight_bytes, p_capacity_bytes, p_started_at, now())
+    ON CONFLICT (id) DO UPDATE
+    SET region = excluded.region, url = excluded.url, in_flight_bytes = excluded.in_flight_bytes,
+        capacity_bytes = excluded.capacity_bytes, started_at = excluded.started_at, last_seen_at = now();
+$$;
+
+COMMENT ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) IS 'Owner: chunk-worker. Called by edges, too, to be listed.';
 
 CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -123,12 +172,46 @@ END $$;
 
 COMMENT ON FUNCTION public.quota_of_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by the storage-gateway.';
 
+CREATE FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    event_type CONSTANT TEXT := 'jettythunder.chunk.uploaded.v1';
+BEGIN
+    IF p_event::jsonb ->> 'type' IS DISTINCT FROM event_type THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'The event of a recorded chunk is of the type ' || event_type || '.';
+    END IF;
+    IF NOT hold_receiving_upload(p_upload_id, p_epoch) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO upload_chunks (upload_id, number, size_bytes, md5, etag, edge)
+    VALUES (p_upload_id, p_number, p_size_bytes, p_md5, p_etag, p_edge)
+    ON CONFLICT (upload_id, number) DO UPDATE
+    SET size_bytes = excluded.size_bytes, md5 = excluded.md5, etag = excluded.etag, edge = excluded.edge,
+        uploaded_at = now();
+    INSERT INTO outbox (lane, exchange, routing_key, event_id, body)
+    VALUES (p_lane, 'jettythunder.events', event_type, p_event_id, p_event);
+    RETURN true;
+END $$;
+
+COMMENT ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) IS 'Owner: chunk-worker. Called by edges, too, when the object storage has a chunk.';
+
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
     RAISE EXCEPTION 'usage_ledger is append-only: add an adjustment instead';
 END $$;
+
+CREATE FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    DELETE FROM edges WHERE id = p_edge_id AND started_at = p_started_at
+$$;
+
+COMMENT ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) IS 'Owner: chunk-worker. Called by edges, too, when they stop.';
 
 CREATE FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -277,6 +360,20 @@ CREATE FUNCTION public.upload_is_open(status text) RETURNS boolean
     SELECT status IN ('created', 'receiving', 'completing')
 $$;
 
+CREATE FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) RETURNS TABLE(takes_chunks boolean, keeps_chunks boolean, epoch integer, s3_key text, s3_upload_id text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT upload_takes_chunks(u.status) AND a.suspended_at IS NULL,
+        upload_is_open(u.status) OR u.status = 'completed', a.epoch, u.s3_key, u.s3_upload_id
+    FROM uploads u JOIN agentcache_accounts a ON a.id = u.account_id
+    WHERE u.id = p_upload_id AND u.account_id = p_account_id;
+END $$;
+
+COMMENT ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) IS 'Owner: storage-gateway. Called by chunk-workers and edges before they store a chunk.';
+
 CREATE FUNCTION public.upload_takes_chunks(status text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -357,7 +454,7 @@ CASE
     WHEN over_quota THEN 'over_quota'::text
     ELSE 'active'::text
 END) STORED NOT NULL,
-    master_key_id text DEFAULT '1'::text NOT NULL
+    epoch integer DEFAULT 0 NOT NULL
 );
 
 COMMENT ON TABLE public.agentcache_accounts IS 'Billable tenants. Owner: provisioning; storage_used_gb, bandwidth_used_gb and over_quota are the usage-meter''s.';
@@ -376,7 +473,7 @@ COMMENT ON COLUMN public.agentcache_accounts.over_quota IS 'Whether what is used
 
 COMMENT ON COLUMN public.agentcache_accounts.status IS 'active, over_quota or suspended: computed from suspended_at and over_quota.';
 
-COMMENT ON COLUMN public.agentcache_accounts.master_key_id IS 'The master key that the current credentials were derived from.';
+COMMENT ON COLUMN public.agentcache_accounts.epoch IS 'Raised when the account is suspended and when its credentials are revoked: links and edge tokens of an earlier epoch are refused.';
 
 CREATE TABLE public.agentcache_assets (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -437,18 +534,6 @@ CREATE TABLE public.inbox (
 );
 
 COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for ever: the dedupe horizon is never shorter than the replay horizon.';
-
-CREATE TABLE public.master_keys (
-    id text NOT NULL,
-    fingerprint text,
-    known_since timestamp with time zone
-);
-
-COMMENT ON TABLE public.master_keys IS 'The ids of master keys, never the keys. Owner: provisioning.';
-
-COMMENT ON COLUMN public.master_keys.fingerprint IS 'Derived from the key, so that another one under its id is refused.';
-
-COMMENT ON COLUMN public.master_keys.known_since IS 'When provisioning first started with the key; both are NULL before that.';
 
 CREATE TABLE public.object_deletions (
     s3_bucket text NOT NULL,
@@ -755,9 +840,6 @@ ALTER TABLE ONLY public.edges
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
-ALTER TABLE ONLY public.master_keys
-    ADD CONSTRAINT master_keys_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY public.object_deletions
     ADD CONSTRAINT object_deletions_pkey PRIMARY KEY (s3_bucket, s3_key);
 
@@ -808,8 +890,6 @@ ALTER TABLE ONLY public.usage_reservations
 
 ALTER TABLE ONLY public.usage_rollup_queue
     ADD CONSTRAINT usage_rollup_queue_pkey PRIMARY KEY (id);
-
-CREATE INDEX agentcache_accounts_master_key_idx ON public.agentcache_accounts USING btree (master_key_id, created_at);
 
 CREATE INDEX agentcache_assets_account_idx ON public.agentcache_assets USING btree (account_id, created_at DESC, id DESC);
 
@@ -865,9 +945,6 @@ ALTER TABLE ONLY public.account_usage
 ALTER TABLE ONLY public.agentcache_accounts
     ADD CONSTRAINT agentcache_accounts_agentcache_tier_fkey FOREIGN KEY (agentcache_tier) REFERENCES public.tier_configs(tier);
 
-ALTER TABLE ONLY public.agentcache_accounts
-    ADD CONSTRAINT agentcache_accounts_master_key_id_fkey FOREIGN KEY (master_key_id) REFERENCES public.master_keys(id);
-
 ALTER TABLE ONLY public.agentcache_assets
     ADD CONSTRAINT agentcache_assets_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
@@ -892,21 +969,37 @@ ALTER TABLE ONLY public.uploads
 ALTER TABLE ONLY public.usage_reservations
     ADD CONSTRAINT usage_reservations_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
-REVOKE ALL ON FUNCTION public.account_of_key_v1(p_api_key text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.account_of_key_v1(p_api_key text) TO jettythunder_storage_gateway;
+REVOKE ALL ON FUNCTION public.account_of_key_v2(p_api_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.account_of_key_v2(p_api_key text) TO jettythunder_storage_gateway;
+
+REVOKE ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_edge;
 
 REVOKE ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) TO jettythunder_storage_gateway;
 
-REVOKE ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.hold_receiving_upload_v1(p_upload_id uuid) TO jettythunder_chunk_worker;
+REVOKE ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
 
 REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;
 
+REVOKE ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) TO jettythunder_edge;
+
 REVOKE ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_storage_gateway;
 GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_usage_meter;
+
+REVOKE ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) TO jettythunder_edge;
+
+REVOKE ALL ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) TO jettythunder_edge;
 
 REVOKE ALL ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) TO jettythunder_usage_meter;
@@ -920,6 +1013,10 @@ GRANT ALL ON FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation
 REVOKE ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bigint, p_bandwidth_bytes bigint) TO jettythunder_provisioning;
 
+REVOKE ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_edge;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage TO jettythunder_usage_meter;
 
 GRANT SELECT ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
@@ -927,7 +1024,6 @@ GRANT SELECT ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT INSERT(id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
-GRANT SELECT(id) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
 
 GRANT INSERT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(agentcache_user_id) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
@@ -1003,7 +1099,6 @@ GRANT SELECT(updated_at) ON TABLE public.agentcache_accounts TO jettythunder_usa
 GRANT UPDATE(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
-GRANT SELECT(suspended_at) ON TABLE public.agentcache_accounts TO jettythunder_chunk_worker;
 
 GRANT SELECT(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
@@ -1011,7 +1106,9 @@ GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts 
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
 
-GRANT INSERT(master_key_id),UPDATE(master_key_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT UPDATE(epoch) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+GRANT SELECT(epoch) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
+GRANT SELECT(epoch) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agentcache_assets TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.agentcache_assets TO jettythunder_usage_meter;
@@ -1026,12 +1123,6 @@ GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
 GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
-
-GRANT SELECT,INSERT ON TABLE public.master_keys TO jettythunder_provisioning;
-
-GRANT UPDATE(fingerprint) ON TABLE public.master_keys TO jettythunder_provisioning;
-
-GRANT UPDATE(known_since) ON TABLE public.master_keys TO jettythunder_provisioning;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.object_deletions TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.object_deletions TO jettythunder_usage_meter;
@@ -1064,7 +1155,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.upload_chunks TO jettythunder_chunk_w
 GRANT SELECT ON TABLE public.upload_chunks TO jettythunder_storage_gateway;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.uploads TO jettythunder_storage_gateway;
-GRANT SELECT ON TABLE public.uploads TO jettythunder_chunk_worker;
 GRANT SELECT ON TABLE public.uploads TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT ON TABLE public.usage_ledger TO jettythunder_usage_meter;
@@ -1075,9 +1165,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0021');
-
-INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
+INSERT INTO public.alembic_version (version_num) VALUES ('0024');
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

@@ -286,6 +286,9 @@ class Queries:
 
     A row type is a dataclass with a field for each column of the statement, or a plain type where the
     statement has one column. Enumerations among the fields are made of the column's text.
+
+    A statement that inserts into the outbox is seen to publish; ``publishes`` says it of one that does so in
+    a function.
     """
 
     def __init__(self, package: str) -> None:
@@ -297,9 +300,9 @@ class Queries:
         """A query for any number of rows."""
         return All(self._declare(name, row), row)
 
-    def one(self, name: str, row: type[Row]) -> "One[Row]":
+    def one(self, name: str, row: type[Row], *, publishes: bool = False) -> "One[Row]":
         """A query that always has one row."""
-        return One(self._declare(name, row), row)
+        return One(self._declare(name, row, publishes=publishes), row)
 
     def maybe(self, name: str, row: type[Row]) -> "Maybe[Row]":
         """A query for one row or none."""
@@ -309,7 +312,7 @@ class Queries:
         """A statement whose rows, if it has any, do not matter."""
         return Run(self._declare(name, None))
 
-    def _declare(self, name: str, row: object) -> Statement:
+    def _declare(self, name: str, row: object, *, publishes: bool = False) -> Statement:
         loaded: QueryFn = getattr(self._loaded, name)
         parameters = tuple(self._loaded.driver_adapter.var_sorted[name])
         statement = Statement(
@@ -317,7 +320,7 @@ class Queries:
             name,
             loaded.sql,
             parameters,
-            publishes=_WRITES_OUTBOX.search(loaded.sql) is not None,
+            publishes=publishes or _WRITES_OUTBOX.search(loaded.sql) is not None,
         )
         DECLARED.append((statement, row))
         return statement

@@ -85,6 +85,12 @@ class LinkInvalid(JettyThunderError):
     code, status, retryable = "link_invalid", 403, False
 
 
+class LinkRevoked(JettyThunderError):
+    """The account's links and tokens were revoked after this one was made. Ask for a new one."""
+
+    code, status, retryable = "link_revoked", 403, False
+
+
 class NotFound(JettyThunderError):
     """There is nothing here under this name."""
 

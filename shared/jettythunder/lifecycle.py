@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from jettythunder import telemetry
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError
-from jettythunder.settings import ServiceSettings
+from jettythunder.settings import ProcessSettings
 
 log = telemetry.logger(__name__)
 
@@ -28,7 +28,7 @@ _FIRST_BACKOFF_SECONDS = 0.5
 _runs = Counter("jettythunder_periodic_runs_total", "Runs of periodic work", ["work", "outcome"])
 
 
-async def open_database(registry: svcs.Registry, settings: ServiceSettings, *, service: str) -> Database:
+async def open_database(registry: svcs.Registry, settings: ProcessSettings, *, service: str) -> Database:
     """Open the service's database, as the service's own role, and register it.
 
     Raises:

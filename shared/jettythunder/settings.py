@@ -119,8 +119,8 @@ class ListenerSettings(EnvironmentSettings):
     )
 
 
-class ServiceSettings(BrokerSettings, ListenerSettings):
-    """What every service needs. Each service's own settings class adds to it."""
+class ProcessSettings(ListenerSettings):
+    """What every process needs, also one without messages."""
 
     database_url: Annotated[PostgresDsn, NetworkAddress] = Field(
         description="PostgreSQL, postgresql://user:password@host:port/name?sslmode=verify-full"
@@ -159,9 +159,6 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         "X-Forwarded-Proto are believed; empty believes nobody",
     )
     database_pool_size: int = Field(default=10, ge=1, description="Connections to the database at most")
-    shutdown_timeout_seconds: float = Field(
-        default=15, gt=0, description="How long handlers may take to finish when the service stops"
-    )
 
     @property
     def operator_tokens(self) -> tuple[OperatorToken, ...]:
@@ -197,8 +194,8 @@ class ServiceSettings(BrokerSettings, ListenerSettings):
         return self
 
 
-class PublicServiceSettings(ServiceSettings):
-    """What a service needs that clients call: where it is live, another port for what is internal."""
+class PublicSettings(ProcessSettings):
+    """What a process needs that clients call: where it is live, another port for what is internal."""
 
     @model_validator(mode="after")
     def _live_keeps_internal_paths_apart(self) -> Self:
@@ -208,6 +205,14 @@ class PublicServiceSettings(ServiceSettings):
                 "public port: set it to a port that only the inner network reaches."
             )
         return self
+
+
+class ServiceSettings(ProcessSettings, BrokerSettings):
+    """What every service needs. Each service's own settings class adds to it."""
+
+    shutdown_timeout_seconds: float = Field(
+        default=15, gt=0, description="How long handlers may take to finish when the service stops"
+    )
 
 
 class StorageSettings(EnvironmentSettings):

@@ -46,7 +46,7 @@ def _text(raw: bytes) -> str:
 
 
 class Signer:
-    """Signs and checks expiring claims: URLs between services, and links to streams.
+    """Signs and checks expiring claims between services that share a key: the URLs of chunks in the spool.
 
     Each purpose has a key of its own, so a signature made for one is not valid for another.
     """

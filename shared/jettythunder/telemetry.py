@@ -13,7 +13,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 
 from jettythunder.redaction import redacted
-from jettythunder.settings import ServiceSettings
+from jettythunder.settings import ProcessSettings
 
 __all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"]
 
@@ -37,7 +37,7 @@ def _add_correlation(
     return event
 
 
-def configure(service: str, settings: ServiceSettings) -> None:
+def configure(service: str, settings: ProcessSettings) -> None:
     """Send JSON log lines to standard output, one an event, and errors to Sentry where a DSN is set."""
 
     def add_service(

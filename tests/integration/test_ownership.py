@@ -5,14 +5,15 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 from tests.support.infrastructure import Infrastructure
 
 from jettythunder.lifecycle import role_of
 
 SERVICES = ("provisioning", "storage-gateway", "chunk-worker", "usage-meter", "operations")
-ROLES = tuple(map(role_of, SERVICES))
-PROVISIONING, STORAGE_GATEWAY, CHUNK_WORKER, USAGE_METER, OPERATIONS = ROLES
+# An edge that is nothing else is a process of the chunk-worker's code, in a role of its own.
+ROLES = tuple(map(role_of, (*SERVICES, "edge")))
+PROVISIONING, STORAGE_GATEWAY, CHUNK_WORKER, USAGE_METER, OPERATIONS, EDGE = ROLES
 # Every service but operations has an outbox and an inbox.
 MESSAGING = {PROVISIONING, STORAGE_GATEWAY, CHUNK_WORKER, USAGE_METER}
 
@@ -66,16 +67,20 @@ SECRET_COLUMNS = {
 }
 
 CALLERS = {
-    "account_of_key_v1": {STORAGE_GATEWAY},
+    "account_of_key_v2": {STORAGE_GATEWAY},
+    "chunk_of_upload_v1": {CHUNK_WORKER, EDGE},
     "forget_chunks_v1": {STORAGE_GATEWAY},
-    "hold_receiving_upload_v1": {CHUNK_WORKER},
     "keep_bandwidth_v1": {STORAGE_GATEWAY},
     "lock_usage_v1": {PROVISIONING},
+    "note_edge_v1": {CHUNK_WORKER, EDGE},
     "quota_of_v1": {STORAGE_GATEWAY, USAGE_METER},
+    "record_chunk_v1": {CHUNK_WORKER, EDGE},
+    "remove_edge_v1": {CHUNK_WORKER, EDGE},
     "request_object_deletions_v1": {USAGE_METER},
     "reserve_bandwidth_v1": {STORAGE_GATEWAY},
     "reserve_storage_v1": {STORAGE_GATEWAY},
     "set_quotas_v1": {PROVISIONING},
+    "upload_of_chunk_v1": {CHUNK_WORKER, EDGE},
 }
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -190,7 +195,7 @@ def test_messaging_tables_are_shared_by_the_services_that_have_events(
         assert held == SHARED_RIGHTS[table]
     else:
         # Operations shows which events a consumer has processed.
-        assert held == ({"SELECT"} if table == "inbox" else set())
+        assert held == ({"SELECT"} if (table, role) == ("inbox", OPERATIONS) else set())
 
 
 def columns_with(connection: Connection, role: str, right: str) -> set[str]:
@@ -233,11 +238,33 @@ def test_other_services_read_of_an_account_everything_but_its_secrets(
     assert is_refused(connection, role, read)
 
 
-@pytest.mark.parametrize(("role", "columns"), [(CHUNK_WORKER, {"id", "suspended_at"}), (OPERATIONS, set())])
-def test_services_read_of_accounts_what_they_need(
-    connection: Connection, role: str, columns: set[str]
-) -> None:
-    assert columns_with(connection, role, "SELECT") == columns
+@pytest.mark.parametrize("role", [CHUNK_WORKER, OPERATIONS, EDGE])
+def test_services_that_need_no_accounts_read_none(connection: Connection, role: str) -> None:
+    assert columns_with(connection, role, "SELECT") == set()
+
+
+def test_an_edge_has_no_right_on_any_table(connection: Connection) -> None:
+    rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+    held = [
+        (table, right)
+        for table in OWNERS
+        for right in rights
+        if connection.execute("SELECT has_table_privilege(%s, %s, %s)", [EDGE, table, right]).fetchone()
+        == (True,)
+    ]
+    assert held == []
+
+
+@pytest.mark.parametrize("event", ['{"type": "jettythunder.asset.deleted.v1"}', "{}", "[]"])
+def test_an_edge_publishes_nothing_but_recorded_chunks(connection: Connection, event: str) -> None:
+    with connection.transaction(force_rollback=True):
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(EDGE)))
+        with pytest.raises(InvalidParameterValue, match="The event of a recorded chunk"):
+            connection.execute(
+                "SELECT record_chunk_v1(gen_random_uuid(), 1, 1, '', '', 'edge', 0, 0::smallint,"
+                " gen_random_uuid(), %s)",
+                [event],
+            )
 
 
 def test_functions_with_their_owner_s_rights_have_a_version_and_named_callers(connection: Connection) -> None:

@@ -125,7 +125,10 @@ def test_services_get_what_they_read_and_commands_find_them(commands: Commands) 
     summary = commands.json("up", EDGE_BUDGET_BYTES="20000000")
     given = psutil.Process(commands.pids()["chunk-worker-2"]).environ()
     assert (given["EDGE_ID"], given["EDGE_BUDGET_BYTES"]) == ("edge-2", "20000000")
-    assert {"JETTYTHUNDER_MASTER_KEY", "AGENTCACHE_WEBHOOK_SECRET"} & given.keys() == set()
+    foreign = {"JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEYS", "AGENTCACHE_WEBHOOK_SECRET"}
+    assert foreign & given.keys() == set()
+    if summary["roles"]["rabbitmq"]["source"] == "native":
+        assert given["RABBITMQ_URL"].startswith("amqp://jettythunder-chunk-worker:")
     variables = _shell_environment(commands.data_dir / "env")
     assert variables["JETTYTHUNDER_USAGE_METER_URL"] == summary["services"]["usage-meter"]
 

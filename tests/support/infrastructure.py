@@ -29,12 +29,26 @@ from tests.support.waiting import eventually_sync
 
 from jettythunder_dev.layout import REPOSITORY, find_layout
 from jettythunder_dev.ports import PortAllocator
-from jettythunder_dev.services import Service, service_command, service_environment, service_kinds
+from jettythunder_dev.services import (
+    Service,
+    ServiceKind,
+    service_command,
+    service_environment,
+    service_kinds,
+)
 from jettythunder_dev.stack import Stack, StackOptions, declare, is_ready
 from jettythunder_migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 START_SECONDS = 60
+
+# The chunk-worker's code as an edge and nothing else, which `make up` starts none of.
+EDGE = ServiceKind(
+    name="edge",
+    application="chunk_worker.edge.main:app",
+    settings="chunk_worker.settings:EdgeProcessSettings",
+    port=3200,
+)
 
 # Far below the ports that systems give to outgoing connections.
 PORT_RANGE = range(20000, 30000, 40)
@@ -355,14 +369,14 @@ class ServiceStarter:
         gateway_url: str | None = None,
         wait: bool = True,
     ) -> RunningService:
-        """Start one process of `storage-gateway`, `provisioning`, `chunk-worker` or `usage-meter`.
+        """Start one process of `storage-gateway`, `provisioning`, `chunk-worker`, `usage-meter` or `edge`.
 
         `env` adds to or overrides the infrastructure's environment; None takes a variable away. `gateway_url`
         is the gateway whose address the service gets, itself by default. With `wait=False` it returns at
         once, for services that are meant to refuse to start. It consumes from the same queues as the
         session's `services`, wherever both run.
         """
-        known = {service.name: service for service in service_kinds()}
+        known = {service.name: service for service in (*service_kinds(), EDGE)}
         number = len(self._started) + 1
         first_port = self._infrastructure.first_port
         service = Service(

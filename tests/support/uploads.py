@@ -79,6 +79,13 @@ class Uploads:
         """Move the upload on, as the gateway does."""
         await self.pool.execute("UPDATE uploads SET status = $2 WHERE id = $1", upload.id, status)
 
+    async def change_account(self, upload: Upload, change: str) -> None:
+        """Change the account's row, as provisioning does."""
+        await self.pool.execute(
+            f"UPDATE agentcache_accounts SET {change} WHERE id = $1",  # noqa: S608
+            upload.account_id,
+        )
+
     async def forget(self, upload: Upload, *numbers: int) -> None:
         """Forget recorded chunks, as the gateway does with those that the object storage lacks."""
         await self.pool.execute("SELECT forget_chunks_v1($1, $2)", upload.id, list(numbers))

@@ -283,10 +283,8 @@ async def test_assets_are_read_as_they_were_stored(world: World, manifest: Manif
     assert problem(gone) == (404, "asset_not_found")
 
 
-async def test_a_signed_link_of_before_is_valid(world: World, manifest: Manifest) -> None:
-    answer = await world.http.get(manifest.stream_link)
-    assert answer.status_code == 200, answer.text
-    assert answer.content == manifest.form_assets["multipart"].content.bytes
+async def test_a_signed_link_of_before_has_ended(world: World, manifest: Manifest) -> None:
+    assert problem(await world.http.get(manifest.stream_link)) == (403, "link_invalid")
 
 
 async def test_cache_keys_lead_to_their_assets(world: World, manifest: Manifest) -> None:

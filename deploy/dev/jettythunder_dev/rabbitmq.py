@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import re
+import secrets
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -24,13 +30,24 @@ class NativeRabbitMQ:
 
     The port mapper (epmd) is a program of the stack as well: a node that finds none starts one that would
     outlive it.
+
+    Args:
+        password: of the user who may do everything.
+        service_passwords: of the services' users, by service; each may do what its messages need.
     """
 
     name = "rabbitmq"
     source = "native"
 
     def __init__(
-        self, *, layout: Layout, port: int, distribution_port: int, epmd_port: int, password: str
+        self,
+        *,
+        layout: Layout,
+        port: int,
+        distribution_port: int,
+        epmd_port: int,
+        password: str,
+        service_passwords: Mapping[str, str],
     ) -> None:
         self._folder = layout.rabbitmq
         self._node = f"{layout.identifier}@localhost"
@@ -38,6 +55,7 @@ class NativeRabbitMQ:
         self._distribution_port = distribution_port
         self._epmd_port = epmd_port
         self._password = password
+        self._service_passwords = service_passwords
         scripts = find_rabbitmq()
         if scripts is None:
             raise StackError("RabbitMQ is not installed: install it, and repeat.")
@@ -48,10 +66,12 @@ class NativeRabbitMQ:
         """Write the node's configuration; the node makes its own data."""
         for folder in ("home", "mnesia", "log"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        definitions = self._folder / "definitions.json"
         settings = Template(read_template("rabbitmq.conf")).substitute(
-            port=self._port, user=USER, password=self._password
+            port=self._port, definitions=definitions
         )
         write_private(self._folder / "rabbitmq.conf", settings)
+        write_private(definitions, json.dumps(self._definitions(), indent=2))
         write_private(self._folder / "enabled_plugins", "[].\n")
         link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
 
@@ -92,13 +112,62 @@ class NativeRabbitMQ:
         ping_broker(self.variables()["RABBITMQ_URL"])
 
     def complete(self) -> None:
-        """The node makes its user by itself."""
+        """The node makes its users by itself."""
 
     def variables(self) -> dict[str, str]:
-        return {"RABBITMQ_URL": f"amqp://{USER}:{quote(self._password, safe='')}@127.0.0.1:{self._port}/"}
+        return {"RABBITMQ_URL": self._url(USER, self._password)}
+
+    def variables_of(self, service: str) -> dict[str, str]:
+        """The variables by which one service reaches the server, as its own user."""
+        from jettythunder.broker.permissions import user_of  # noqa: PLC0415 - aio_pika starts slowly
+
+        return {"RABBITMQ_URL": self._url(user_of(service), self._service_passwords[service])}
+
+    def _url(self, user: str, password: str) -> str:
+        return f"amqp://{user}:{quote(password, safe='')}@127.0.0.1:{self._port}/"
+
+    def _definitions(self) -> dict[str, list[dict[str, str]]]:
+        """The users and what they may do, as the node takes them at its start."""
+        from jettythunder.broker.permissions import (  # noqa: PLC0415 - aio_pika starts slowly
+            Permissions,
+            permissions,
+            user_of,
+        )
+        from jettythunder.broker.topology import installed_services  # noqa: PLC0415
+
+        allowed = [
+            Permissions(USER, ".*", ".*", ".*"),
+            *(
+                of_user
+                for of_user in permissions(installed_services())
+                if of_user.user in map(user_of, self._service_passwords)
+            ),
+        ]
+        passwords = {USER: self._password} | {
+            user_of(service): password for service, password in self._service_passwords.items()
+        }
+        return {
+            "vhosts": [{"name": "/"}],
+            "users": [
+                {
+                    "name": user,
+                    "password_hash": hashed_password(password),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": "administrator" if user == USER else "",
+                }
+                for user, password in passwords.items()
+            ],
+            "permissions": [{"vhost": "/", **asdict(of_user)} for of_user in allowed],
+        }
 
     def describe(self) -> str:
         return f"RabbitMQ {self.version} on 127.0.0.1:{self._port}"
+
+
+def hashed_password(password: str) -> str:
+    """A password as RabbitMQ keeps it (https://www.rabbitmq.com/docs/passwords#computing-password-hash)."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def rabbitmq_version(scripts: Path) -> str:

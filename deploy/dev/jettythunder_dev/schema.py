@@ -27,6 +27,7 @@ SET check_function_bodies = false;
 
 -- Each service works as a role of its own.
 """
+_ROLES = ("messaging/0008_roles.sql", "chunk_worker/0056_edge_role.sql")
 _SEEDED = ("tier_configs", "usage_prices", "master_keys", "alembic_version")
 
 
@@ -65,9 +66,11 @@ def dump_schema(database_url: str) -> str:
 
 
 def _roles() -> str:
-    """The statement that makes the services' roles: a dump has their rights, and not the roles."""
-    migration = (FOLDER / "versions" / "messaging" / "0008_roles.sql").read_text(encoding="utf-8")
-    return migration[migration.index("DO $$") : migration.index("END $$;") + len("END $$;")]
+    """The statements that make the services' roles: a dump has their rights, and not the roles."""
+    migrations = [(FOLDER / "versions" / name).read_text(encoding="utf-8") for name in _ROLES]
+    return "\n".join(
+        text[text.index("DO $$") : text.index("END $$;") + len("END $$;")] for text in migrations
+    )
 
 
 def _comparable(dumped: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder_dev.clients import get
 from jettythunder_dev.compose import COMPOSE_ROLES, Compose, ComposeRole
 from jettythunder_dev.environment import new_secret, read_environment, write_environment
@@ -73,7 +74,8 @@ SERVICE_STARTS = 1
 # While waiting: how often the server or service is asked, and how often the process manager.
 POLL_SECONDS = 0.1
 PROCESS_POLL_SECONDS = 0.5
-GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEY", "JETTYTHUNDER_OPS_TOKEN")
+GENERATED = ("JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_INTERNAL_KEY", "JETTYTHUNDER_OPS_TOKEN")
+SIGNING_KEYS, VERIFYING_KEYS = "JETTYTHUNDER_SIGNING_KEYS", "JETTYTHUNDER_VERIFYING_KEYS"
 
 
 @dataclass(frozen=True)
@@ -302,6 +304,9 @@ class Stack:
                 distribution_port=port("rabbitmq-distribution"),
                 epmd_port=port("rabbitmq-epmd"),
                 password=password,
+                service_passwords={
+                    kind.name: state.password(f"rabbitmq-{kind.name}") for kind in service_kinds()
+                },
             )
         return NativeSwift(
             layout=self.layout,
@@ -365,6 +370,9 @@ class Stack:
         }
         variables |= {name: user.get(name, default) for name, default in defaults.items()}
         variables |= {name: saved.get(name) or new_secret() for name in GENERATED}
+        signing_keys = saved.get(SIGNING_KEYS) or new_signing_key("1")
+        variables[SIGNING_KEYS] = signing_keys
+        variables[VERIFYING_KEYS] = str(SigningKeys.parse(signing_keys).verifying)
         settable = all_variables() - variables.keys()
         variables |= {name: value for name, value in self.options.environment.items() if name in settable}
         written = {**variables, **service_urls(services), **environment_for_tools(variables)}
@@ -376,10 +384,18 @@ class Stack:
     ) -> list[Program]:
         return [
             service_program(
-                service, gateway_port=allocator.chosen[GATEWAY], layout=self.layout, shared=variables
+                service,
+                gateway_port=allocator.chosen[GATEWAY],
+                layout=self.layout,
+                shared={**variables, **self._variables_of(service)},
             )
             for service in services
         ]
+
+    def _variables_of(self, service: Service) -> dict[str, str]:
+        """What one service reaches the servers by, where that is its own."""
+        broker = self.roles["rabbitmq"]
+        return broker.variables_of(service.kind.name) if isinstance(broker, NativeRabbitMQ) else {}
 
     def _run_process_manager(self, programs: list[Program], *, running: bool) -> None:
         self.supervisor.write_config(programs, autorestart=self.options.autorestart)

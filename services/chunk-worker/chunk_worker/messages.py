@@ -16,4 +16,5 @@ MESSAGES = ServiceMessages(
     service="chunk-worker",
     queues=(CHUNK_WORKER_COMMANDS, CHUNK_WORKER_VERIFICATIONS),
     sends=(ChunkUploadedV1, ChunkFailedV1),
+    answers=True,
 )

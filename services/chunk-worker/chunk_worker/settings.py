@@ -1,25 +1,30 @@
-"""Settings of a chunk-worker."""
+"""Settings of chunk-workers, and of edges that are nothing else."""
 
 import os
 import socket
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.plaintext import NetworkAddress
-from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
+from jettythunder.settings import Address, PublicSettings, ServiceSettings, StorageSettings
+from jettythunder.signatures import VerifyingKeys
 
 
 def _own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class Settings(PublicServiceSettings, StorageSettings):
-    """What a chunk-worker reads from the environment."""
+def _missing() -> PydanticCustomError:
+    """The refusal of a variable that is required only where others have certain values."""
+    return PydanticCustomError("missing", "Field required")
 
-    jettythunder_signing_key: SecretStr = Field(
-        min_length=32, description="What the gateway signs edge tokens with; the same for both"
-    )
+
+class EdgeSettings(PublicSettings, StorageSettings):
+    """What an edge reads from the environment. It has no broker, and no key that signs anything."""
+
     edge_id: str = Field(
         default_factory=_own_name,
         min_length=1,
@@ -32,7 +37,13 @@ class Settings(PublicServiceSettings, StorageSettings):
     edge_url: Annotated[str | None, NetworkAddress] = Field(
         default=None,
         pattern=r"^https?://[^\s/]+",
-        description="Where clients reach this edge; without it the worker is not listed as one",
+        description="Where clients reach this edge; a chunk-worker without it is no edge",
+    )
+    jettythunder_verifying_keys: str = Field(
+        default="",
+        validate_default=True,
+        description="What edge tokens are checked with, required with EDGE_URL: the public keys of "
+        "JETTYTHUNDER_SIGNING_KEYS, `kid:key[,…]`",
     )
     edge_budget_bytes: int = Field(
         default=512_000_000, ge=1, description="Bytes of chunks that this edge takes at once"
@@ -47,6 +58,9 @@ class Settings(PublicServiceSettings, StorageSettings):
     edge_chunks_per_account: int = Field(
         default=64, ge=1, description="Chunks that one account may have in flight at this edge"
     )
+    edge_chunk_attempts: int = Field(
+        default=50, ge=1, description="How often one chunk may be sent to this edge in a quarter of an hour"
+    )
     edge_min_bytes_per_second: int = Field(
         default=1024, ge=0, description="A chunk that arrives slower than this is ended"
     )
@@ -58,26 +72,62 @@ class Settings(PublicServiceSettings, StorageSettings):
         description="AgentCache's API, where chunks are recorded if it is set; `off` records nothing",
     )
     agentcache_api_key: SecretStr | None = Field(default=None, description="Key for AgentCache's API")
-    chunk_worker_prefetch: int = Field(
-        default=4, ge=1, le=1000, description="Chunks taken from the queue at once"
-    )
-    gateway_internal_urls: Address = Field(
-        default="",
-        description="Where chunks may be fetched from: URL prefixes, separated by commas; empty is anywhere",
-    )
-    chunk_source_stall_seconds: float = Field(
-        default=30, gt=0, description="Longest silence of a gateway before its chunk is given up"
-    )
+
+    @field_validator("jettythunder_verifying_keys")
+    @classmethod
+    def _public_keys(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            VerifyingKeys.parse(value)
+        elif info.data.get("edge_url"):
+            raise _missing()
+        return value
 
     @property
     def edge_chunks(self) -> int:
         """Chunks of clients in flight at once: each has a connection to the object storage for itself."""
-        return max(1, self.storage_write_connections - self.chunk_worker_prefetch)
+        return self.storage_write_connections
 
     @property
     def recorder_url(self) -> str | None:
         """AGENTCACHE_API_URL without its last slash, None where nothing is recorded there."""
         return None if self.agentcache_api_url in (None, "off") else str(self.agentcache_api_url).rstrip("/")
+
+
+class EdgeProcessSettings(EdgeSettings):
+    """What an edge that is nothing else reads from the environment."""
+
+    edge_url: Annotated[str, NetworkAddress] = Field(
+        pattern=r"^https?://[^\s/]+", description="Where clients reach this edge"
+    )
+
+
+class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
+    """What a chunk-worker reads from the environment."""
+
+    chunk_worker_prefetch: int = Field(
+        default=4, ge=1, le=1000, description="Chunks taken from the queue at once"
+    )
+    gateway_internal_urls: Address = Field(
+        default="",
+        validate_default=True,
+        description="Where chunks may be fetched from: URL prefixes, separated by commas, required where "
+        "JETTYTHUNDER_ENVIRONMENT is `live`; empty is anywhere",
+    )
+    chunk_source_stall_seconds: float = Field(
+        default=30, gt=0, description="Longest silence of a gateway before its chunk is given up"
+    )
+
+    @field_validator("gateway_internal_urls")
+    @classmethod
+    def _named_in_live(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("jettythunder_environment") == "live":
+            raise _missing()
+        return value
+
+    @property
+    def edge_chunks(self) -> int:
+        """Chunks of clients in flight at once, beside those that are taken from the queue."""
+        return max(1, self.storage_write_connections - self.chunk_worker_prefetch)
 
     @property
     def gateway_prefixes(self) -> tuple[str, ...]:

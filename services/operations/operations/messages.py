@@ -2,4 +2,4 @@
 
 from jettythunder.broker.topology import ServiceMessages
 
-MESSAGES = ServiceMessages(service="operations")
+MESSAGES = ServiceMessages(service="operations", reads_log=True, mends=True)

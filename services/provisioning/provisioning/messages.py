@@ -28,6 +28,7 @@ MESSAGES = ServiceMessages(
     service="provisioning",
     queues=(PROVISIONING_EVENTS, PROVISIONING_COMMANDS),
     sends=(AccountProvisionedV1, AccountTierChangedV1, AccountCredentialsRotatedV1),
+    answers=True,
     external={
         "agentcache": (UserSignedUpV1, UserTierChangedV1, MultimodalCacheEnabledV1),
     },

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from jettythunder import http, telemetry
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.broker.service import open_messaging
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.database import Database
-from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.hosts import HostList
 from jettythunder.lifecycle import open_database
-from jettythunder.signing import Signer
+from jettythunder.signatures import SigningKeys
 from jettythunder.slots import Slots
 from jettythunder.storage import Storage, open_storage
 from storage_gateway.access.credentials import Access
@@ -40,7 +40,7 @@ from storage_gateway.messages import MESSAGES, SERVICE
 from storage_gateway.settings import Settings
 from storage_gateway.uploads import routes as upload_routes
 from storage_gateway.uploads import spool_routes
-from storage_gateway.uploads.dispatch import ChunkDispatcher, ChunkSigner
+from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
 from storage_gateway.uploads.multipart import Multipart
@@ -128,7 +128,7 @@ def _build(
     )
     registry.register_value(Edges, edges)
 
-    signing_key = settings.jettythunder_signing_key.get_secret_value()
+    signing_keys = SigningKeys.parse(settings.jettythunder_signing_keys.get_secret_value())
     cache_keys = CacheKeys(asset_store, per_asset=settings.cache_keys_per_asset)
     finder = Finder(database, asset_store, cache_keys)
     registry.register_value(Finder, finder)
@@ -145,7 +145,7 @@ def _build(
     links = Links(
         storage,
         bandwidth,
-        Signer(signing_key, purpose="stream-link"),
+        signing_keys,
         public_url=settings.public_url,
         cdn_url=settings.jettyspeed_cdn_url,
         link_seconds=settings.download_link_seconds,
@@ -184,8 +184,8 @@ def _build(
     )
     spool = Spool(settings.spool_dir, budget)
     registry.register_value(Spool, spool)
-    chunk_signer = ChunkSigner(signing_key)
-    registry.register_value(ChunkSigner, chunk_signer)
+    chunk_urls = ChunkUrls.of(settings)
+    registry.register_value(ChunkUrls, chunk_urls)
     uploads = FormUploads(
         upload_store,
         storage,
@@ -196,7 +196,7 @@ def _build(
         dispatcher=ChunkDispatcher(
             upload_store,
             rpc,
-            chunk_signer,
+            chunk_urls,
             internal_url=settings.gateway_internal_url,
             timeout_seconds=settings.chunk_timeout_seconds,
         ),
@@ -218,7 +218,7 @@ def _build(
         leases=leases,
         finder=finder,
         verifier=verifier,
-        tokens=EdgeTokens(signing_key),
+        signing_keys=signing_keys,
         settings=SessionSettings(
             enabled=settings.jettyspeed_enabled,
             direct=settings.jettyspeed_direct,

@@ -6,17 +6,20 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.hosts import HostList
 from jettythunder.plaintext import NetworkAddress
 from jettythunder.secrets import Secret, Secrets, required_without
-from jettythunder.settings import Address, PublicServiceSettings, StorageSettings
+from jettythunder.settings import Address, PublicSettings, ServiceSettings, StorageSettings
+from jettythunder.signatures import SigningKeys
 
 
-class Settings(PublicServiceSettings, StorageSettings):
+class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSettings):
     """What the storage-gateway reads from the environment."""
 
-    jettythunder_signing_key: SecretStr = Field(
-        min_length=32, description="Signs links, edge tokens and internal URLs"
+    jettythunder_signing_keys: SecretStr = Field(
+        description="Private keys (Ed25519) of stream links and edge tokens, `kid:seed[,…]`: "
+        "the first signs, all are accepted"
     )
     agentcache_provision_secrets: Secrets = Field(
         default=(),
@@ -151,6 +154,12 @@ class Settings(PublicServiceSettings, StorageSettings):
     jettyspeed_cdn_url: Annotated[str | None, NetworkAddress] = Field(
         default=None, pattern=r"^https?://[^\s/]+", description="The desktop CDN that links lead to as well"
     )
+
+    @field_validator("jettythunder_signing_keys")
+    @classmethod
+    def _private_keys(cls, value: SecretStr) -> SecretStr:
+        SigningKeys.parse(value.get_secret_value())
+        return value
 
     @field_validator(
         "jettythunder_api_url", "gateway_internal_url", "agentcache_api_url", "jettyspeed_cdn_url"

@@ -48,4 +48,5 @@ MESSAGES = ServiceMessages(
         UsageRecordedV1,
         AssetObjectMissingV1,
     ),
+    reads_log=True,
 )

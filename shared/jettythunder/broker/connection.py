@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import aio_pika
 import aiormq.exceptions
@@ -144,9 +144,10 @@ class BrokerLink:
 
 async def _probe(channel: AbstractChannel) -> None:
     try:
-        await channel.default_exchange.publish(
+        probes = await channel.get_exchange(topology.LOG_PROBES, ensure=False)
+        await probes.publish(
             aio_pika.Message(b"", type=topology.LOG_PROBE, expiration=None),
-            routing_key=topology.EVENT_LOG,
+            routing_key="",
             mandatory=True,
             timeout=2,
         )
@@ -173,14 +174,15 @@ async def connected(url: str, *, name: str) -> AsyncIterator[AbstractConnection]
             await connection.close()
 
 
-async def declare_topology(settings: BrokerSettings, queues: Iterable[ConsumerQueue]) -> None:
+async def declare_topology(settings: BrokerSettings, queues: Sequence[ConsumerQueue]) -> None:
     """Declare the shared part of the topology, and these queues, over a connection of its own.
 
     What is declared must be there before a :class:`BrokerLink` opens. Returns when it outlives a crash of the
-    broker; at the first time that takes two seconds.
+    broker; at the first time that takes two seconds. A user who may not declare finds it declared.
 
     Raises:
-        BrokerUnavailable: if the broker can't be reached within ten seconds.
+        BrokerUnavailable: if the broker can't be reached within ten seconds, or lacks what its user may not
+            declare.
         EventLogLost: if the broker has the log's stream but can't reach it.
         SystemExit: with a sentence, if the broker has one of the queues or exchanges with other settings.
     """
@@ -188,7 +190,10 @@ async def declare_topology(settings: BrokerSettings, queues: Iterable[ConsumerQu
         url = settings.rabbitmq_url.get_secret_value()
         async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
             is_new = not await _has_log(connection)
-            await topology.declare(await connection.channel(), settings, queues)
+            try:
+                await topology.declare(await connection.channel(), settings, queues)
+            except aiormq.exceptions.ChannelAccessRefused:
+                await _check_declared(connection, queues)
             if is_new:
                 await asyncio.sleep(_REGISTER_SECONDS)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
@@ -199,6 +204,16 @@ async def declare_topology(settings: BrokerSettings, queues: Iterable[ConsumerQu
     except CONNECTION_ERRORS as error:
         lost = isinstance(error, aiormq.exceptions.ChannelNotFoundEntity) and topology.EVENT_LOG in str(error)
         raise (EventLogLost if lost else BrokerUnavailable) from error
+
+
+async def _check_declared(connection: AbstractConnection, queues: Sequence[ConsumerQueue]) -> None:
+    try:
+        await topology.check_declared(await connection.channel(), queues)
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        raise BrokerUnavailable(
+            f"The broker lacks what the user of RABBITMQ_URL may not declare: {error}. Run "
+            "`jettythunder broker declare` as a user who may."
+        ) from error
 
 
 async def _has_log(connection: AbstractConnection) -> bool:

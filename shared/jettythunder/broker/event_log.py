@@ -173,9 +173,8 @@ async def open_event_log(url: str) -> AsyncIterator[EventLog]:
 
 
 async def _write_fence(channel: AbstractChannel, fence: str) -> None:
-    await channel.default_exchange.publish(
-        aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), topology.EVENT_LOG, timeout=5
-    )
+    probes = await channel.get_exchange(topology.LOG_PROBES, ensure=False)
+    await probes.publish(aio_pika.Message(b"", type=topology.LOG_PROBE, message_id=fence), "", timeout=5)
 
 
 @contextlib.asynccontextmanager

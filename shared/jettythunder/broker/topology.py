@@ -24,12 +24,15 @@ EVENTS = "jettythunder.events"
 COMMANDS = "jettythunder.commands"
 DEAD_LETTERS = "jettythunder.dead-letters"
 EVENT_LOG = "event-log"
+# Leads to the event log and nowhere else: for the messages that prove it is writable, and mark its end.
+LOG_PROBES = "jettythunder.log-probes"
 
 EXCHANGE_TYPES = {
     AGENTCACHE_EVENTS: ExchangeType.TOPIC,
     EVENTS: ExchangeType.TOPIC,
     COMMANDS: ExchangeType.DIRECT,
     DEAD_LETTERS: ExchangeType.DIRECT,
+    LOG_PROBES: ExchangeType.FANOUT,
 }
 
 # The queues that a reply may be sent to: RabbitMQ's direct reply-to, and AgentCache's own.
@@ -77,13 +80,20 @@ class ConsumerQueue:
 class ServiceMessages:
     """What a service receives and sends.
 
-    ``external`` are messages of senders that are no service of ours, by sender.
+    Attributes:
+        external: messages of senders that are no service of ours, by sender.
+        answers: whether its handlers reply.
+        reads_log: whether it reads the event log.
+        mends: whether it works on dead letters, and replays the event log.
     """
 
     service: str
     queues: Sequence[ConsumerQueue] = ()
     sends: Sequence[type[Payload]] = ()
     external: Mapping[str, Sequence[type[Payload]]] = field(default_factory=dict)
+    answers: bool = False
+    reads_log: bool = False
+    mends: bool = False
 
     @property
     def sent(self) -> Mapping[str, Sequence[type[Payload]]]:
@@ -141,6 +151,14 @@ async def declare(
         await declare_queue(channel, queue)
 
 
+async def check_declared(channel: AbstractChannel, queues: Iterable[ConsumerQueue]) -> None:
+    """Ask for what :func:`declare` declares, without the right to declare it; what is missing is an error."""
+    for name in EXCHANGE_TYPES:
+        await channel.get_exchange(name)
+    for name in (EVENT_LOG, *(queue.name for queue in queues)):
+        await channel.declare_queue(name, passive=True)
+
+
 async def declare_shared(channel: AbstractChannel, settings: BrokerSettings) -> None:
     """Declare what all services use: the exchanges, the wait queues and the event log."""
     for name, kind in EXCHANGE_TYPES.items():
@@ -160,6 +178,7 @@ async def declare_shared(channel: AbstractChannel, settings: BrokerSettings) -> 
     )
     for name in (AGENTCACHE_EVENTS, EVENTS):
         await log.bind(name, "#")
+    await log.bind(LOG_PROBES)
 
 
 async def declare_queue(channel: AbstractChannel, queue: ConsumerQueue) -> None:

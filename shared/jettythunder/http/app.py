@@ -22,7 +22,7 @@ from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, Operato
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
-from jettythunder.settings import ServiceSettings, load
+from jettythunder.settings import ProcessSettings, load
 
 _LONGEST_CORRELATION_ID = 128
 _MAX_BODY_BYTES = 1024 * 1024
@@ -36,7 +36,7 @@ def create_app(
     title: str,
     *,
     description: str,
-    settings: type[ServiceSettings],
+    settings: type[ProcessSettings],
     lifespan: SvcsLifespan,
     streamed_paths: Sequence[str] = (),
     internal_paths: Sequence[str] = (),

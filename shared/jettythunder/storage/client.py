@@ -90,6 +90,19 @@ class Storage:
         except (ClientError, *_UNREACHABLE) as error:
             raise StorageUnavailable from error
 
+    async def ping_endpoint(self) -> None:
+        """As :meth:`ping`, for credentials that may only write: that the endpoint refuses them a look at the
+        bucket is an answer."""
+        try:
+            await self.ping()
+        except StorageUnavailable as error:
+            cause = error.__cause__
+            if (
+                not isinstance(cause, ClientError)
+                or cause.response["ResponseMetadata"]["HTTPStatusCode"] != 403
+            ):
+                raise
+
     async def ensure_bucket(self) -> None:
         """Make the bucket where it is missing."""
         try:
@@ -292,10 +305,11 @@ class Storage:
         }
         return self._presigner.presign("GET", key, query=headers, seconds=seconds)
 
-    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int) -> str:
-        """A URL that takes one part, for ``seconds``."""
+    def presign_part(self, key: str, upload_id: str, number: int, *, size_bytes: int, seconds: int) -> str:
+        """A URL that takes one part of this very size, for ``seconds``."""
         query = {"uploadId": upload_id, "partNumber": str(number)}
-        return self._presigner.presign("PUT", key, query=query, seconds=seconds)
+        headers = {"Content-Length": str(size_bytes)}
+        return self._presigner.presign("PUT", key, query=query, headers=headers, seconds=seconds)
 
     def read(self, key: str, *, start: int, end: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes ``start`` to ``end`` (inclusive) of an object, in blocks, as they arrive."""
@@ -319,9 +333,16 @@ class Storage:
             raise StorageUnavailable from error
 
 
-async def open_storage(registry: svcs.Registry, settings: StorageSettings) -> Storage:
-    """Open the object storage of a service, and register it."""
+async def open_storage(
+    registry: svcs.Registry, settings: StorageSettings, *, writes_only: bool = False
+) -> Storage:
+    """Open the object storage of a service, and register it.
+
+    Args:
+        writes_only: the credentials may store parts and nothing else.
+    """
     storage = Storage(settings)
     await storage.open()
-    registry.register_value(Storage, storage, ping=Storage.ping, on_registry_close=storage.close)
+    ping = Storage.ping_endpoint if writes_only else Storage.ping
+    registry.register_value(Storage, storage, ping=ping, on_registry_close=storage.close)
     return storage

@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.assets import AssetVerified
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
@@ -58,6 +59,7 @@ class Gateway:
     uploads: Uploads
     rpc: RpcClient
     rabbitmq_url: str
+    urls: ChunkUrls
 
     def command(self, upload: Upload, data: bytes, *, number: int = 1, **other: Any) -> UploadChunkV1:
         """Spool a chunk; the command that has it stored."""
@@ -69,12 +71,16 @@ class Gateway:
             number=number,
             size_bytes=len(data),
             md5=md5_of(data),
-            source_url=f"{self.spool.url}{path}?expires_at=4102444800&signature=ours",
+            source_url=self.source_url(upload, number),
             s3_bucket=upload.s3_bucket,
             s3_key=upload.s3_key,
             s3_upload_id=upload.s3_upload_id,
         )
         return command.model_copy(update=other)
+
+    def source_url(self, upload: Upload, number: int = 1, *, base_url: str | None = None) -> str:
+        """The signed address of a chunk, at this gateway or elsewhere."""
+        return self.urls.signed(base_url or self.spool.url, upload.id, number, expires_at=4102444800)
 
     async def call(self, command: Payload) -> Answer:
         body = await self.rpc.call(
@@ -123,7 +129,8 @@ async def opened_gateway(infrastructure: Infrastructure) -> AsyncIterator[Gatewa
     rpc = RpcClient(infrastructure.rabbitmq_url, name="test gateway")
     try:
         async with opened_uploads(infrastructure) as uploads:
-            yield Gateway(spool, uploads, rpc, infrastructure.rabbitmq_url)
+            urls = ChunkUrls([infrastructure.environment["JETTYTHUNDER_INTERNAL_KEY"]])
+            yield Gateway(spool, uploads, rpc, infrastructure.rabbitmq_url, urls)
     finally:
         await rpc.close()
         await runner.cleanup()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -118,7 +119,7 @@ async def test_a_chunk_the_gateway_dropped_fails_for_good(gateway: Gateway) -> N
 
 async def test_a_gateway_that_is_away_may_be_asked_again(gateway: Gateway) -> None:
     upload = await gateway.uploads.begin()
-    url = f"http://127.0.0.1:9/internal/chunks/{upload.id}/1?expires_at=4102444800&signature=ours"
+    url = gateway.source_url(upload, base_url="http://127.0.0.1:9")
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=url))
     assert (refusal.code, refusal.retryable) == ("chunk_source_unavailable", True)
 
@@ -173,19 +174,29 @@ async def test_a_command_for_another_object_stores_nothing(gateway: Gateway, oth
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://127.0.0.1/internal/chunks/{id}/1?expires_at=4102444800&signature=s",
+        "{spool}/internal/chunks/{id}/1?expires_at=4102444800&signature=x",
         "{spool}/latest/meta-data/?expires_at=4102444800&signature=s",
-        "{spool}/internal/chunks/{id}/2?expires_at=4102444800&signature=s",
+        "{signed_for_2}",
         "{spool}/internal/chunks/{id}/1",
     ],
 )
 async def test_an_address_that_is_no_gateway_s_is_not_called(gateway: Gateway, url: str) -> None:
     upload = await gateway.uploads.begin()
-    source_url = url.format(spool=gateway.spool.url, id=upload.id)
+    source_url = url.format(spool=gateway.spool.url, id=upload.id, signed_for_2=gateway.source_url(upload, 2))
     called = len(gateway.spool.requests)
     refusal = await gateway.denied(gateway.command(upload, random_chunk(), source_url=source_url))
     assert refusal.code == "link_invalid"
     assert len(gateway.spool.requests) == called
+
+
+async def test_a_live_worker_needs_a_list_of_gateways(infrastructure: Infrastructure, tmp_path: Path) -> None:
+    starter = ServiceStarter(infrastructure, tmp_path)
+    refused = starter(
+        "chunk-worker", {"JETTYTHUNDER_ENVIRONMENT": "live", "GATEWAY_INTERNAL_URLS": None}, wait=False
+    )
+    assert refused.wait_for_end() != 0
+    assert "GATEWAY_INTERNAL_URLS is not set" in refused.log()
+    starter.end()
 
 
 async def test_a_chunk_for_another_bucket_is_refused(gateway: Gateway) -> None:

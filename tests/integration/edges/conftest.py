@@ -14,7 +14,9 @@ import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
 
-from jettythunder.edge_tokens import EdgeToken, EdgeTokens
+from jettythunder import edge_tokens
+from jettythunder.edge_tokens import EdgeToken
+from jettythunder.signatures import SigningKeys
 
 # Heartbeats that a test need not sit out.
 
@@ -39,7 +41,7 @@ class Client:
     """Sends chunks to edges."""
 
     http: aiohttp.ClientSession
-    tokens: EdgeTokens
+    keys: SigningKeys
 
     def token(self, upload: Upload, size_bytes: int, *, number: int = 1, **other: Any) -> str:
         """A token as a gateway mints it, or one that differs from it in ``other``."""
@@ -51,9 +53,10 @@ class Client:
             s3_bucket=upload.s3_bucket,
             s3_key=upload.s3_key,
             s3_upload_id=upload.s3_upload_id,
+            epoch=0,
             expires_at=int(time.time()) + 60,
         )
-        return self.tokens.mint(replace(usual, **other))
+        return edge_tokens.mint(self.keys, replace(usual, **other))
 
     async def put(
         self,
@@ -133,7 +136,7 @@ async def uploads(infrastructure: Infrastructure) -> AsyncIterator[Uploads]:
 @pytest_asyncio.fixture(scope="package")
 async def client(infrastructure: Infrastructure) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as http:
-        yield Client(http, EdgeTokens(infrastructure.environment["JETTYTHUNDER_SIGNING_KEY"]))
+        yield Client(http, SigningKeys.parse(infrastructure.environment["JETTYTHUNDER_SIGNING_KEYS"]))
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ from tests.support.infrastructure import RunningService
 from tests.support.uploads import CHUNK_BYTES, Uploads, md5_of, random_chunk
 from tests.support.waiting import eventually
 
-from jettythunder.edge_tokens import EdgeTokens
+from jettythunder.signatures import SigningKeys, new_signing_key
 
 from .conftest import Client, content_md5, listed_load
 
@@ -113,7 +113,7 @@ async def test_a_token_that_somebody_else_signed_is_refused(
     client: Client, edge: RunningService, uploads: Uploads
 ) -> None:
     upload = await uploads.begin("session")
-    stranger = Client(client.http, EdgeTokens("another key of at least 32 characters"))
+    stranger = Client(client.http, SigningKeys.parse(new_signing_key("1")))
     answer = await client.put(edge, upload, b"bytes", token=stranger.token(upload, 5))
     assert answer.problem == (403, "link_invalid")
 

@@ -247,11 +247,31 @@ async def test_a_download_link_survives_any_file_name(storage: Storage, key: str
 
 async def test_a_part_link_takes_the_part(storage: Storage, key: str) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
-    url = storage.presign_part(key, upload_id, 1, seconds=60)
+    url = storage.presign_part(key, upload_id, 1, size_bytes=5, seconds=60)
     async with aiohttp.ClientSession() as http, http.put(url, data=b"bytes") as answer:
         part = StoredPart(1, answer.headers["ETag"])
     await storage.complete_multipart(key, upload_id, [part])
     assert await storage.size_of(key) == 5
+
+
+@pytest.mark.parametrize("data", [b"byte", b"bytes and more"])
+async def test_a_part_link_takes_no_part_of_another_size(storage: Storage, key: str, data: bytes) -> None:
+    upload_id = await storage.create_multipart(key, content_type=TYPE)
+    url = storage.presign_part(key, upload_id, 1, size_bytes=5, seconds=60)
+    async with aiohttp.ClientSession() as http, http.put(url, data=data) as answer:
+        assert answer.status == 403
+    assert await storage.list_parts(key, upload_id) == []
+
+
+async def test_a_part_link_takes_no_part_of_unannounced_size(storage: Storage, key: str) -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        yield b"bytes"
+
+    upload_id = await storage.create_multipart(key, content_type=TYPE)
+    url = storage.presign_part(key, upload_id, 1, size_bytes=5, seconds=60)
+    async with aiohttp.ClientSession() as http, http.put(url, data=blocks()) as answer:
+        assert answer.status in (403, 411)
+    assert await storage.list_parts(key, upload_id) == []
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 0), (10, 99_999), (MIB, 2 * MIB - 1), (0, 2 * MIB - 1)])
@@ -297,6 +317,16 @@ async def test_a_missing_bucket_is_not_a_missing_object(open_storage: Opener, ke
     async with open_storage(lyve_bucket_name=f"absent-{os.urandom(6).hex()}") as storage:
         with pytest.raises(StorageUnavailable):
             await put_streamed(storage, key, b"bytes")
+
+
+async def test_an_endpoint_that_refuses_a_look_at_the_bucket_is_there(open_storage: Opener) -> None:
+    async with open_storage(lyve_secret_access_key="wrong") as storage:
+        await storage.ping_endpoint()
+        with pytest.raises(StorageUnavailable):
+            await storage.ping()
+    async with open_storage(lyve_endpoint="http://127.0.0.1:9") as storage:
+        with pytest.raises(StorageUnavailable):
+            await storage.ping_endpoint()
 
 
 async def test_a_wrong_secret_is_unavailable_storage(open_storage: Opener, key: str) -> None:

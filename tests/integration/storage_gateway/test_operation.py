@@ -84,7 +84,8 @@ async def test_no_log_holds_a_secret(world: World, services: Services, tenant: T
             for name in (
                 "AGENTCACHE_WEBHOOK_SECRET",
                 "JETTYTHUNDER_MASTER_KEY",
-                "JETTYTHUNDER_SIGNING_KEY",
+                "JETTYTHUNDER_SIGNING_KEYS",
+                "JETTYTHUNDER_INTERNAL_KEY",
                 "JETTYTHUNDER_OPS_TOKEN",
                 "LYVE_SECRET_ACCESS_KEY",
             )

@@ -14,9 +14,11 @@ from jettythunder.storage import ObjectMissing, StoredPart
 BUCKET = "bucket"
 UPLOAD_ID = UUID(int=1)
 ACCOUNT_ID = UUID(int=2)
+EPOCH = 7
 OPEN_UPLOAD = Upload(
     takes_chunks=True,
     keeps_chunks=True,
+    epoch=EPOCH,
     s3_key="accounts/a/key",
     s3_upload_id="multipart",
     recorded=None,
@@ -59,8 +61,8 @@ class FakeChunks:
             return None
         return replace(self.upload_row, recorded=self.recorded.get(number))
 
-    async def record(self, event: ChunkUploadedV1) -> bool:
-        if not self.upload_row.takes_chunks:
+    async def record(self, event: ChunkUploadedV1, *, epoch: int | None) -> bool:
+        if not self.upload_row.takes_chunks or epoch not in (None, self.upload_row.epoch):
             return False
         self.recorded[event.number] = RecordedChunk(
             event.number, event.size_bytes, event.md5, event.etag, event.edge
@@ -70,6 +72,10 @@ class FakeChunks:
 
     async def publish_failure(self, event: ChunkFailedV1) -> None:
         self.events.append(event)
+
+    def revoke(self) -> None:
+        """Let provisioning raise the account's epoch."""
+        self.upload_row = replace(self.upload_row, epoch=self.upload_row.epoch + 1)
 
     def close(self) -> None:
         """Let somebody join the upload's chunks."""

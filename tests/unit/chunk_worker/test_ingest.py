@@ -13,25 +13,30 @@ from tests.support.virtual_time import now, run_virtually
 
 from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
+from chunk_worker.edge.attempts import Attempts
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
-from chunk_worker.errors import EdgeBusy
-from jettythunder.edge_tokens import EdgeToken, EdgeTokens
+from chunk_worker.errors import EdgeBusy, TooManyAttempts
+from jettythunder import edge_tokens
+from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
     BadRequest,
     LinkExpired,
     LinkInvalid,
+    LinkRevoked,
     TruncatedBody,
+    UploadNotOpen,
     UploadTimedOut,
 )
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder.slots import Slots
 
-from .fakes import ACCOUNT_ID, BUCKET, UPLOAD_ID, FakeChunks, FakeStorage, blocks_of, md5_of
+from .fakes import ACCOUNT_ID, BUCKET, EPOCH, UPLOAD_ID, FakeChunks, FakeStorage, blocks_of, md5_of
 
 OTHER_ID = UUID(int=99)
 DATA = b"the bytes of a chunk"
-TOKENS = EdgeTokens("a signing key of at least thirty-two characters")
+KEYS = SigningKeys.parse(new_signing_key("test"))
 TOKEN = EdgeToken(
     account_id=ACCOUNT_ID,
     upload_id=UPLOAD_ID,
@@ -40,6 +45,7 @@ TOKEN = EdgeToken(
     s3_bucket=BUCKET,
     s3_key="accounts/a/key",
     s3_upload_id="multipart",
+    epoch=EPOCH,
     expires_at=int(time.time()) + 3600,
 )
 
@@ -48,15 +54,21 @@ class Edge:
     """The use-case with its fakes."""
 
     def __init__(
-        self, *, capacity_bytes: int = 1000, stall_seconds: float = 60, chunks_per_account: int = 10
+        self,
+        *,
+        capacity_bytes: int = 1000,
+        stall_seconds: float = 60,
+        chunks_per_account: int = 10,
+        attempts: int = 10,
     ) -> None:
         self.chunks = FakeChunks()
         self.storage = FakeStorage()
         self.in_flight = InFlight(capacity_bytes, Slots(100, per_holder=chunks_per_account))
         self.ingest = EdgeIngest(
             ChunkStore(self.chunks, self.storage, edge="edge"),
-            TOKENS,
+            KEYS.verifying,
             self.in_flight,
+            Attempts(attempts),
             Recorder(None, api_key=None),
             stall_seconds=stall_seconds,
             least_bytes_per_second=100,
@@ -76,7 +88,7 @@ class Edge:
         return await self.ingest.take(
             upload_id,
             number,
-            token=TOKENS.mint(token),
+            token=edge_tokens.mint(KEYS, token),
             content_md5=content_md5,
             length_bytes=length_bytes,
             body=blocks_of(DATA) if body is None else body,
@@ -118,6 +130,66 @@ async def test_a_token_for_another_object_is_refused(other: dict[str, str]) -> N
 async def test_an_expired_token_is_refused() -> None:
     with pytest.raises(LinkExpired):
         await Edge().take(token=replace(TOKEN, expires_at=1))
+
+
+@pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH + 1])
+async def test_a_token_of_another_epoch_was_revoked(epoch: int) -> None:
+    edge = Edge()
+    await edge.take()
+    with pytest.raises(LinkRevoked):
+        await edge.take(token=replace(TOKEN, epoch=epoch))
+
+
+async def test_a_chunk_under_way_is_not_recorded_when_its_token_is_revoked() -> None:
+    edge = Edge()
+    edge.storage.before_answer = edge.chunks.revoke
+    with pytest.raises(UploadNotOpen):
+        await edge.take()
+    assert edge.chunks.recorded == {}
+
+
+def data_of(md5: str) -> str:
+    return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
+async def test_a_chunk_is_taken_so_often_and_then_refused_unread() -> None:
+    edge = Edge(attempts=2)
+    for data in (b"A" * len(DATA), b"B" * len(DATA)):
+        await edge.take(blocks_of(data), content_md5=data_of(md5_of(data)))
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    with pytest.raises(TooManyAttempts) as caught:
+        await edge.take(unread())
+    assert caught.value.retry_after_seconds == pytest.approx(900, abs=60)
+    # What is recorded answers without being read, and another chunk has its own count.
+    await edge.take(unread(), content_md5=data_of(md5_of(b"B" * len(DATA))))
+    await edge.take(number=2, token=replace(TOKEN, number=2))
+
+
+async def test_failed_attempts_count_too() -> None:
+    edge = Edge(attempts=1)
+    with pytest.raises(TruncatedBody):
+        await edge.take(blocks_of(DATA[:-1]))
+    with pytest.raises(TooManyAttempts):
+        await edge.take()
+
+
+def test_attempts_are_forgotten_after_a_quarter_of_an_hour() -> None:
+    moment = 0.0
+    attempts = Attempts(1, clock=lambda: moment)
+    attempts.count(UPLOAD_ID, 1)
+    moment = 600
+    attempts.count(UPLOAD_ID, 2)
+    with pytest.raises(TooManyAttempts) as caught:
+        attempts.count(UPLOAD_ID, 1)
+    assert caught.value.retry_after_seconds == 300
+    moment = 900
+    attempts.count(UPLOAD_ID, 1)
+    with pytest.raises(TooManyAttempts):
+        attempts.count(UPLOAD_ID, 2)
 
 
 async def test_the_checksum_must_be_announced() -> None:

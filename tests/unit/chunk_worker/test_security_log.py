@@ -14,12 +14,13 @@ from tests.support.logs import WrittenLog
 
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.routes import router
+from jettythunder import edge_tokens
 from jettythunder.http.callers import Callers
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
 
 from .fakes import ACCOUNT_ID, md5_of
-from .test_ingest import DATA, TOKEN, TOKENS, Edge
+from .test_ingest import DATA, KEYS, TOKEN, Edge
 
 SETTINGS = ServiceSettings(
     database_url="postgresql://nobody@localhost/none",
@@ -80,7 +81,7 @@ async def test_a_chunk_without_a_right_token_is_written(
 
 
 async def test_a_chunk_that_is_broken_off_is_written_with_its_account(log: WrittenLog) -> None:
-    token = TOKENS.mint(TOKEN)
+    token = edge_tokens.mint(KEYS, TOKEN)
     await put(DATA[:-3], token)
     [line] = log.security_events()
     assert (line["event"], line["code"]) == ("upload_aborted", "truncated_body")
@@ -89,6 +90,6 @@ async def test_a_chunk_that_is_broken_off_is_written_with_its_account(log: Writt
 
 
 async def test_an_expired_token_is_written(log: WrittenLog) -> None:
-    await put(DATA, TOKENS.mint(replace(TOKEN, expires_at=int(time.time()) - 10)))
+    await put(DATA, edge_tokens.mint(KEYS, replace(TOKEN, expires_at=int(time.time()) - 10)))
     [line] = log.security_events()
     assert (line["event"], line["code"]) == ("access_refused", "link_expired")

@@ -1,5 +1,6 @@
 """Storing chunks that gateways hold, on fakes."""
 
+import time
 from dataclasses import replace
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ import pytest
 from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.chunks.storing import ChunkStore
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.errors import (
     ChecksumMismatch,
@@ -22,7 +24,9 @@ from jettythunder.errors import (
 from .fakes import ACCOUNT_ID, UPLOAD_ID, FakeChunks, FakeSpools, FakeStorage, made_chunk, md5_of
 
 DATA = b"the bytes of a chunk"
-URL = f"http://gateway/internal/chunks/{UPLOAD_ID}/1?expires_at=1&signature=s"
+URLS = ChunkUrls(["a key of at least thirty-two characters"])
+EXPIRES_AT = int(time.time()) + 3600
+URL = URLS.signed("http://gateway", UPLOAD_ID, 1, expires_at=EXPIRES_AT)
 
 
 class Worker:
@@ -36,6 +40,7 @@ class Worker:
             ChunkStore(self.chunks, self.storage, edge="edge"),
             self.spools,
             self.chunks,
+            URLS,
             gateway_prefixes=("http://gateway/",),
             edge="edge",
         )
@@ -149,9 +154,19 @@ async def test_a_chunk_that_the_gateway_dropped_fails_for_good() -> None:
     assert worker.failures == ["chunk_gone"]
 
 
-async def test_an_address_that_is_no_gateway_s_is_not_fetched() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        URLS.signed("http://elsewhere", UPLOAD_ID, 1, expires_at=EXPIRES_AT),
+        URLS.signed("http://gateway.example", UPLOAD_ID, 1, expires_at=EXPIRES_AT),
+        URLS.signed("http://gateway", UPLOAD_ID, 2, expires_at=EXPIRES_AT),
+        f"http://gateway/internal/chunks/{UPLOAD_ID}/1?expires_at={EXPIRES_AT}&signature=x",
+    ],
+)
+async def test_an_address_that_is_no_gateway_s_is_not_fetched(url: str) -> None:
     worker = Worker()
-    worker.spools.chunks[url := URL.replace("gateway", "elsewhere")] = DATA
+    worker.spools.chunks[url] = DATA
     with pytest.raises(LinkInvalid):
         await worker.spooled.store(made_chunk(DATA), source_url=url)
     assert worker.spools.fetched == []
+    assert worker.failures == ["link_invalid"]

@@ -7,14 +7,19 @@ import pytest
 
 from jettythunder.plaintext import NetworkAddress
 from jettythunder.settings import load
+from jettythunder.signatures import SigningKeys, new_signing_key
 
+SIGNING_KEY = new_signing_key("test")
 SERVICES = ("provisioning", "storage_gateway", "chunk_worker", "usage_meter", "operations")
 REQUIRED = {
     "DATABASE_URL": "postgresql://user:hunter2@db.example/name?sslmode=verify-full",
     "RABBITMQ_URL": "amqps://user:hunter2@broker.example/",
     "JETTYTHUNDER_OPS_TOKEN": "a token of operators, long enough for them",
     "JETTYTHUNDER_MASTER_KEY": "a master key of thirty-two characters or more",
-    "JETTYTHUNDER_SIGNING_KEY": "a signing key of thirty-two characters or more",
+    "JETTYTHUNDER_SIGNING_KEYS": SIGNING_KEY,
+    "JETTYTHUNDER_VERIFYING_KEYS": str(SigningKeys.parse(SIGNING_KEY).verifying),
+    "JETTYTHUNDER_INTERNAL_KEY": "an internal key of thirty-two characters or more",
+    "GATEWAY_INTERNAL_URLS": "https://gateway.example",
     "AGENTCACHE_WEBHOOK_SECRET": "a secret of AgentCache, long enough for all",
     "LYVE_ACCESS_KEY_ID": "id",
     "LYVE_SECRET_ACCESS_KEY": "hunter2",

@@ -8,6 +8,7 @@ import pytest
 
 from jettythunder.secrets import check_strength
 from jettythunder.settings import load
+from jettythunder.signatures import new_signing_key
 from storage_gateway.settings import Settings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -22,7 +23,8 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgresql://user@localhost/name",
     "RABBITMQ_URL": "amqp://localhost/",
     "JETTYTHUNDER_OPS_TOKEN": STRONG,
-    "JETTYTHUNDER_SIGNING_KEY": STRONG,
+    "JETTYTHUNDER_SIGNING_KEYS": new_signing_key("test"),
+    "JETTYTHUNDER_INTERNAL_KEY": STRONG,
     "INTERNAL_PORT": "3001",
     "LYVE_ACCESS_KEY_ID": "an id",
     "LYVE_SECRET_ACCESS_KEY": "a secret",

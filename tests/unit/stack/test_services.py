@@ -17,7 +17,9 @@ KINDS = {kind.name: kind for kind in service_kinds()}
 SHARED = {
     "DATABASE_URL": "postgresql://jettythunder@127.0.0.1/jettythunder",
     "JETTYTHUNDER_MASTER_KEY": "master",
-    "JETTYTHUNDER_SIGNING_KEY": "signing",
+    "JETTYTHUNDER_SIGNING_KEYS": "signing",
+    "JETTYTHUNDER_VERIFYING_KEYS": "verifying",
+    "JETTYTHUNDER_INTERNAL_KEY": "internal",
     "JETTYTHUNDER_OPS_TOKEN": "ops",
     "AGENTCACHE_WEBHOOK_SECRET": "webhook",
     "EDGE_REGION": "eu-1",
@@ -37,12 +39,15 @@ def environment_of(name: str, index: int = 1) -> dict[str, str]:
     [
         ("provisioning", {"JETTYTHUNDER_MASTER_KEY"}),
         ("usage-meter", {"AGENTCACHE_WEBHOOK_SECRET"}),
-        ("chunk-worker", {"JETTYTHUNDER_SIGNING_KEY"}),
-        ("storage-gateway", {"JETTYTHUNDER_SIGNING_KEY", "AGENTCACHE_WEBHOOK_SECRET"}),
+        ("chunk-worker", {"JETTYTHUNDER_INTERNAL_KEY", "JETTYTHUNDER_VERIFYING_KEYS"}),
+        (
+            "storage-gateway",
+            {"JETTYTHUNDER_INTERNAL_KEY", "JETTYTHUNDER_SIGNING_KEYS", "AGENTCACHE_WEBHOOK_SECRET"},
+        ),
     ],
 )
 def test_a_service_gets_its_own_secrets_and_no_others(name: str, secrets: set[str]) -> None:
-    all_secrets = {variable for variable in SHARED if variable.endswith(("_KEY", "_SECRET"))}
+    all_secrets = {variable for variable in SHARED if variable.endswith(("_KEY", "_KEYS", "_SECRET"))}
     assert environment_of(name).keys() & all_secrets == secrets
 
 

@@ -18,14 +18,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.assets import AssetVerified, VerifyAssetV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
 from jettythunder.database import Connection, Database, Isolation, Runner, Statement
-from jettythunder.edge_tokens import EdgeTokens
 from jettythunder.errors import BrokerUnavailable, StorageUnavailable, UploadNotOpen
 from jettythunder.outbox import Rows
+from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder.slots import Slots
 from jettythunder.storage import Body, ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway.access.model import Tenant
@@ -38,7 +39,7 @@ from storage_gateway.assets.model import Asset, DeletedAsset
 from storage_gateway.assets.store import AssetStore, ExpiredAsset, UnwantedObject
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.messages import MESSAGES
-from storage_gateway.uploads.dispatch import ChunkDispatcher, ChunkSigner
+from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
 from storage_gateway.uploads.model import Kind, Received, Status, StoredChunk, Upload
@@ -59,7 +60,9 @@ from storage_gateway.uploads.store import (
 
 BUCKET = "bucket"
 ACCOUNT_ID = UUID(int=1)
-SIGNING_KEY = "a signing key of thirty-two characters or more"
+SIGNING_KEYS = SigningKeys.parse(new_signing_key("test"))
+CHUNK_URLS = ChunkUrls(["a key of at least thirty-two characters"])
+EPOCH = 3
 LATE_WRITE_SECONDS = 300
 RETRY_SECONDS = 60
 CACHE_KEYS_PER_ASSET = 3
@@ -82,6 +85,7 @@ def made_tenant(**changes: Any) -> Tenant:
         agentcache_user_ref="user",
         tier="pro",
         status="active",
+        epoch=EPOCH,
         s3_prefix=f"accounts/{ACCOUNT_ID}/",
         jetty_speed_enabled=True,
         storage_quota_gb=2,
@@ -695,8 +699,8 @@ class FakeStorage(Storage):
     def presign_download(self, key: str, *, content_disposition: str, content_type: str, seconds: int) -> str:
         return f"https://storage/{key}?seconds={seconds}"
 
-    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int) -> str:
-        return f"https://storage/{key}?part={number}&seconds={seconds}"
+    def presign_part(self, key: str, upload_id: str, number: int, *, size_bytes: int, seconds: int) -> str:
+        return f"https://storage/{key}?part={number}&size={size_bytes}&seconds={seconds}"
 
     @contextlib.asynccontextmanager
     async def read(self, key: str, *, start: int, end: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -798,7 +802,6 @@ class Gateway:
         self.budget = SpoolBudget(SPOOL_BYTES, chunk_bytes=CHUNK_BYTES, account_share=0.5)
         self.spool = Spool(Path(tempfile.gettempdir()), self.budget)
         self.worker = FakeWorker(self.state, self.storage, self.spool)
-        self.tokens = EdgeTokens(SIGNING_KEY)
         self.opener = Opener(self.uploads, bucket=BUCKET)
         self.deleter = Deleter(self.database, self.assets, self.storage, retry_seconds=RETRY_SECONDS)
         self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
@@ -829,7 +832,7 @@ class Gateway:
             dispatcher=ChunkDispatcher(
                 self.uploads,
                 self.worker,
-                ChunkSigner(SIGNING_KEY),
+                CHUNK_URLS,
                 internal_url="http://gateway",
                 timeout_seconds=CHUNK_SECONDS,
             ),
@@ -848,7 +851,7 @@ class Gateway:
             leases=self.leases,
             finder=self.finder,
             verifier=self.verifier,
-            tokens=self.tokens,
+            signing_keys=SIGNING_KEYS,
             settings=SessionSettings(
                 enabled=True,
                 direct=direct,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.requests import Request
 
-from jettythunder.errors import RateLimited, Unauthenticated
+from jettythunder.errors import LinkRevoked, RateLimited, Unauthenticated
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.signing import secret_digest
 from storage_gateway.access.credentials import Access
@@ -16,7 +16,7 @@ from storage_gateway.access.model import LinkOwner, Taken
 from storage_gateway.access.store import Found
 from storage_gateway.errors import AccountSuspended, AssetNotFound
 
-from .fakes import ACCOUNT_ID, made_tenant
+from .fakes import ACCOUNT_ID, EPOCH, made_tenant
 
 KEY = "jt_test_key"
 SECRET = "jts_secret"
@@ -27,6 +27,7 @@ FOUND = Found(
     agentcache_user_ref="user",
     tier="pro",
     status="active",
+    epoch=EPOCH,
     secret_digest=secret_digest(SECRET),
     s3_prefix=f"accounts/{ACCOUNT_ID}/",
     jetty_speed_enabled=True,
@@ -195,20 +196,28 @@ async def test_agentcache_s_address_has_a_limit() -> None:
 
 
 async def test_the_use_of_a_link_does_not_count_against_its_owner_s_own_requests() -> None:
-    accounts = FakeAccess(owner=LinkOwner(ACCOUNT_ID, "active", 1))
+    accounts = FakeAccess(owner=LinkOwner(ACCOUNT_ID, "active", EPOCH, 1))
     used = access(accounts)
-    assert await used.link_owner(request(), ASSET_ID) == ACCOUNT_ID
+    assert await used.link_owner(request(), ASSET_ID, epoch=EPOCH) == ACCOUNT_ID
     assert accounts.counted == {f"links:{ACCOUNT_ID}": 1}
     with pytest.raises(RateLimited):
-        await used.link_owner(request(), ASSET_ID)
+        await used.link_owner(request(), ASSET_ID, epoch=EPOCH)
 
 
 async def test_a_link_to_an_asset_that_is_gone_leads_nowhere() -> None:
     with pytest.raises(AssetNotFound):
-        await access(FakeAccess()).link_owner(request(), uuid4())
+        await access(FakeAccess()).link_owner(request(), uuid4(), epoch=EPOCH)
 
 
 async def test_a_suspended_account_s_links_lead_nowhere() -> None:
-    owner = LinkOwner(ACCOUNT_ID, "suspended", 60)
+    owner = LinkOwner(ACCOUNT_ID, "suspended", EPOCH, 60)
     with pytest.raises(AccountSuspended):
-        await access(FakeAccess(owner=owner)).link_owner(request(), ASSET_ID)
+        await access(FakeAccess(owner=owner)).link_owner(request(), ASSET_ID, epoch=EPOCH)
+
+
+@pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH + 1])
+async def test_a_link_of_another_epoch_was_revoked(epoch: int) -> None:
+    accounts = FakeAccess(owner=LinkOwner(ACCOUNT_ID, "active", EPOCH, 60))
+    with pytest.raises(LinkRevoked):
+        await access(accounts).link_owner(request(), ASSET_ID, epoch=epoch)
+    assert accounts.counted == {}

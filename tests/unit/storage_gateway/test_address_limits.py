@@ -19,6 +19,7 @@ FOUND = Found(
     agentcache_user_ref="user",
     tier="pro",
     status="active",
+    epoch=0,
     secret_digest=secret_digest("right"),
     s3_prefix="accounts/a/",
     jetty_speed_enabled=True,

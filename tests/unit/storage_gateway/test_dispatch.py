@@ -1,7 +1,6 @@
 """Handing a chunk to the chunk-workers: again where it failed, and never for longer than it may take."""
 
-from urllib.parse import parse_qs, urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from tests.support.virtual_time import now, run_virtually
@@ -9,13 +8,13 @@ from tests.support.virtual_time import now, run_virtually
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import UploadChunkV1
-from jettythunder.errors import BrokerUnavailable
+from jettythunder.errors import BrokerUnavailable, LinkInvalid
 from jettythunder.storage import StoredPart
 from storage_gateway.errors import ChunkUploadFailed
-from storage_gateway.uploads.dispatch import ChunkDispatcher, ChunkSigner
+from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.model import StoredChunk
 
-from .fakes import ACCOUNT_ID, BUCKET, CHUNK_SECONDS, SIGNING_KEY, FakeWorker, Gateway, md5_of
+from .fakes import ACCOUNT_ID, BUCKET, CHUNK_SECONDS, CHUNK_URLS, FakeWorker, Gateway, md5_of
 
 CONTENT = b"content"
 STORED = StoredPart(1, md5_of(CONTENT))
@@ -30,11 +29,10 @@ class Dispatch:
         self.gateway = Gateway()
         self.worker = worker(self.gateway.state, self.gateway.storage, self.gateway.spool)
         self.upload_id = uuid4()
-        self.signer = ChunkSigner(SIGNING_KEY)
         self.dispatcher = ChunkDispatcher(
             self.gateway.uploads,
             self.worker,
-            self.signer,
+            CHUNK_URLS,
             internal_url="http://gateway",
             timeout_seconds=CHUNK_SECONDS,
         )
@@ -146,13 +144,8 @@ def test_the_worker_is_told_where_the_chunk_is_and_may_read_it_and_no_other() ->
     assert isinstance(dispatch.worker, Keeps)
     command = dispatch.worker.command
     assert (command.size_bytes, command.md5) == (len(CONTENT), md5_of(CONTENT))
-    url = urlsplit(command.source_url)
-    assert (url.netloc, url.path) == ("gateway", f"/internal/chunks/{dispatch.upload_id}/1")
-    claims = {name: values[0] for name, values in parse_qs(url.query).items()}
-    check(dispatch.signer, dispatch.upload_id, 1, claims)
-    with pytest.raises(Exception, match="link"):
-        check(dispatch.signer, dispatch.upload_id, 2, claims)
-
-
-def check(signer: ChunkSigner, upload_id: UUID, number: int, claims: dict[str, str]) -> None:
-    signer.check(upload_id, number, expires_at=int(claims["expires_at"]), signature=claims["signature"])
+    url = command.source_url
+    assert url.startswith(f"http://gateway/internal/chunks/{dispatch.upload_id}/1?")
+    CHUNK_URLS.check_url(url, dispatch.upload_id, 1)
+    with pytest.raises(LinkInvalid):
+        CHUNK_URLS.check_url(url, dispatch.upload_id, 2)

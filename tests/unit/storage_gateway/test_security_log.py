@@ -54,6 +54,7 @@ class Servers:
             agentcache_user_ref="user",
             tier="pro",
             status="active",
+            epoch=1,
             secret_digest=_DIGEST,
             s3_prefix="accounts/a/",
             jetty_speed_enabled=True,

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from jettythunder import edge_tokens
 from jettythunder.contracts.uploads import UploadCompletedV1
 from jettythunder.errors import (
     BrokerUnavailable,
@@ -27,9 +28,11 @@ from storage_gateway.uploads.sessions import NewSession, Session
 
 from .fakes import (
     ACCOUNT_ID,
+    EPOCH,
     NOW,
     OPEN_SESSIONS,
     QUOTA_BYTES,
+    SIGNING_KEYS,
     FakeStorage,
     Gateway,
     made_asset,
@@ -75,7 +78,7 @@ class Client:
         """Create the session, in smaller chunks than S3 takes, and send these chunks."""
         await self.create(options)
         self.state.change(self.upload_id, chunk_size_bytes=len(CHUNKS[1]))
-        await self.sessions.tickets(ACCOUNT_ID, self.upload_id, [1, 2, 3])
+        await self.sessions.tickets(made_tenant(), self.upload_id, [1, 2, 3])
         for number in numbers:
             self.send(number)
 
@@ -179,12 +182,12 @@ async def test_a_claimed_hash_that_nobody_verifies_spares_nobody_the_sending() -
 async def test_tickets_let_one_chunk_through_each() -> None:
     client = Client()
     await client.begin(numbers=())
-    tickets, expires_at = await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [1, 3])
+    tickets, expires_at = await client.sessions.tickets(made_tenant(), client.upload_id, [1, 3])
     assert [(ticket.number, ticket.size_bytes) for ticket in tickets] == [(1, 4), (3, 3)]
-    token = client.gateway.tokens.read(tickets[1].token)
+    token = edge_tokens.read(SIGNING_KEYS.verifying, tickets[1].token)
     assert (token.upload_id, token.number, token.size_bytes) == (client.upload_id, 3, 3)
     assert (token.s3_key, token.s3_upload_id) == (client.row.s3_key, client.row.multipart_id)
-    assert token.expires_at == expires_at.timestamp()
+    assert (token.epoch, token.expires_at) == (EPOCH, expires_at.timestamp())
     assert [ticket.direct_url for ticket in tickets] == [None, None]
     assert client.row.status is Status.RECEIVING
 
@@ -192,9 +195,9 @@ async def test_tickets_let_one_chunk_through_each() -> None:
 async def test_where_the_storage_takes_chunks_tickets_lead_there_too() -> None:
     client = Client(direct=True)
     await client.begin(numbers=())
-    (ticket,), _ = await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [2])
+    (ticket,), _ = await client.sessions.tickets(made_tenant(), client.upload_id, [2])
     assert ticket.direct_url is not None
-    assert "part=2" in ticket.direct_url
+    assert "part=2&size=4" in ticket.direct_url
 
 
 @pytest.mark.parametrize("numbers", [[0], [4], [1, 4]])
@@ -202,7 +205,7 @@ async def test_there_are_no_tickets_for_chunks_outside_the_plan(numbers: list[in
     client = Client()
     await client.begin(numbers=())
     with pytest.raises(InvalidField):
-        await client.sessions.tickets(ACCOUNT_ID, client.upload_id, numbers)
+        await client.sessions.tickets(made_tenant(), client.upload_id, numbers)
 
 
 async def test_another_account_s_session_does_not_exist() -> None:
@@ -399,7 +402,7 @@ async def test_a_session_that_is_being_completed_gives_no_tickets() -> None:
     await client.begin()
     client.state.change(client.upload_id, status=Status.COMPLETING)
     with pytest.raises(UploadNotOpen):
-        await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [1])
+        await client.sessions.tickets(made_tenant(), client.upload_id, [1])
 
 
 async def test_an_aborted_session_releases_its_storage_and_stays_aborted() -> None:
@@ -412,7 +415,7 @@ async def test_an_aborted_session_releases_its_storage_and_stays_aborted() -> No
     with pytest.raises(UploadNotOpen):
         await client.complete()
     with pytest.raises(UploadNotOpen):
-        await client.sessions.tickets(ACCOUNT_ID, client.upload_id, [2])
+        await client.sessions.tickets(made_tenant(), client.upload_id, [2])
 
 
 async def test_a_completed_session_is_not_aborted() -> None:

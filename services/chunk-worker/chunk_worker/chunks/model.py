@@ -1,16 +1,17 @@
-"""Rules of chunks: what an upload takes, what is stored already, and where a chunk may be fetched from."""
+"""Rules of chunks: what an upload takes, and what is stored already."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-from jettythunder.errors import LinkInvalid, UploadNotOpen
+from jettythunder.errors import LinkInvalid, LinkRevoked, UploadNotOpen
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk to store, and the part of a multipart upload that it becomes. ``md5`` is hexadecimal."""
+    """A chunk to store, and the part of a multipart upload that it becomes. ``md5`` is hexadecimal.
+
+    ``epoch`` is the account's when its token was minted, None for a chunk that a gateway holds.
+    """
 
     upload_id: UUID
     account_id: UUID
@@ -20,6 +21,7 @@ class Chunk:
     s3_bucket: str
     s3_key: str
     s3_upload_id: str
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Upload:
     Attributes:
         takes_chunks: whether it is open, and its chunks are not being joined.
         keeps_chunks: whether its chunks are of use: it is open or completed.
+        epoch: the account's, now.
         s3_upload_id: the multipart upload, None where there is none any more.
         recorded: what is recorded of the chunk.
     """
 
     takes_chunks: bool
     keeps_chunks: bool
+    epoch: int
     s3_key: str
     s3_upload_id: str | None
     recorded: RecordedChunk | None
@@ -56,8 +60,11 @@ def stored_already(upload: Upload, chunk: Chunk) -> RecordedChunk | None:
 
     Raises:
         LinkInvalid: the chunk is meant for another object or multipart upload than the upload's.
+        LinkRevoked: the account's tokens were revoked since the chunk's was made.
         UploadNotOpen: the bytes are new, and the upload takes no more.
     """
+    if chunk.epoch not in (None, upload.epoch):
+        raise LinkRevoked
     if chunk.s3_key != upload.s3_key or upload.s3_upload_id not in (None, chunk.s3_upload_id):
         raise LinkInvalid(
             "The upload has another object key or multipart upload than the chunk is meant for."
@@ -68,29 +75,3 @@ def stored_already(upload: Upload, chunk: Chunk) -> RecordedChunk | None:
     if not upload.takes_chunks or upload.s3_upload_id is None:
         raise UploadNotOpen
     return None
-
-
-def check_source(url: str, *, upload_id: UUID, number: int, prefixes: Sequence[str]) -> None:
-    """Make sure that a command sends the worker to a gateway's spool and nowhere else.
-
-    The path is the very chunk's, signed and expiring; with ``prefixes`` the address is one of them, too.
-
-    Raises:
-        LinkInvalid: it is something else.
-    """
-    if not _is_of_gateway(url, f"/internal/chunks/{upload_id}/{number}", prefixes):
-        raise LinkInvalid("The chunk's address is not a gateway's.")
-
-
-def _is_of_gateway(url: str, path: str, prefixes: Sequence[str]) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    query = parse_qs(parts.query)
-    return (
-        parts.scheme in ("http", "https")
-        and parts.path == path
-        and all(len(query.get(name, ())) == 1 for name in ("expires_at", "signature"))
-        and (not prefixes or url.startswith(tuple(prefixes)))
-    )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from chunk_worker.chunks.model import Chunk, RecordedChunk, check_source
+from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import Blocks, ChunkStore
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.uploads import ChunkFailedV1
-from jettythunder.errors import JettyThunderError
+from jettythunder.errors import JettyThunderError, LinkInvalid
 
 
 class Spools(Protocol):
@@ -34,6 +35,7 @@ class SpooledChunks:
         store: ChunkStore,
         spools: Spools,
         failures: Failures,
+        urls: ChunkUrls,
         *,
         gateway_prefixes: Sequence[str],
         edge: str,
@@ -41,6 +43,7 @@ class SpooledChunks:
         self._store = store
         self._spools = spools
         self._failures = failures
+        self._urls = urls
         self._gateway_prefixes = gateway_prefixes
         self._edge = edge
 
@@ -48,7 +51,8 @@ class SpooledChunks:
         """Fetch a chunk and store it. A failure that repeating can't mend is published as an event, too.
 
         Raises:
-            LinkInvalid: the address is not a gateway's, or the chunk is meant for another object.
+            LinkInvalid, LinkExpired: the address is not a gateway's, or not any more, or the chunk is meant
+                for another object.
             ChunkGone: the gateway holds the chunk no more.
             ChunkSourceUnavailable: the gateway can't be reached, or fails.
         """
@@ -60,7 +64,9 @@ class SpooledChunks:
             raise
 
     async def _fetch_and_store(self, chunk: Chunk, url: str) -> RecordedChunk:
-        check_source(url, upload_id=chunk.upload_id, number=chunk.number, prefixes=self._gateway_prefixes)
+        self._urls.check_url(url, chunk.upload_id, chunk.number)
+        if self._gateway_prefixes and not url.startswith(tuple(self._gateway_prefixes)):
+            raise LinkInvalid("The chunk's address is not one of GATEWAY_INTERNAL_URLS.")
         return await self._store.store(chunk, lambda: self._spools.fetch(url, size_bytes=chunk.size_bytes))
 
     async def _publish_failure(self, chunk: Chunk, code: str) -> None:

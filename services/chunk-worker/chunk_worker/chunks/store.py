@@ -15,6 +15,7 @@ SOURCE = "/chunk-worker"
 class _UploadRow:
     takes_chunks: bool
     keeps_chunks: bool
+    epoch: int
     s3_key: str
     s3_upload_id: str | None
     size_bytes: int | None
@@ -25,7 +26,7 @@ class _UploadRow:
 
 _queries = Queries("chunk_worker.chunks")
 _fetch_upload = _queries.maybe("fetch_upload", _UploadRow)
-_record_chunk = _queries.maybe("record_chunk", bool)
+_record_chunk = _queries.one("record_chunk", bool, publishes=True)
 
 
 class Store:
@@ -42,19 +43,26 @@ class Store:
         return Upload(
             takes_chunks=row.takes_chunks,
             keeps_chunks=row.keeps_chunks,
+            epoch=row.epoch,
             s3_key=row.s3_key,
             s3_upload_id=row.s3_upload_id,
             recorded=_recorded(row, number),
         )
 
-    async def record(self, event: ChunkUploadedV1) -> bool:
-        """Record a stored chunk together with its event; False where the upload takes no more chunks."""
-        recorded = await _record_chunk(
+    async def record(self, event: ChunkUploadedV1, *, epoch: int | None) -> bool:
+        """Record a stored chunk together with its event; False where the upload takes no more chunks.
+
+        With an epoch it takes none either where that is not the account's any more.
+        """
+        rows = outbox.rows(event, source=SOURCE)
+        return await _record_chunk(
             self._database,
             **event.model_dump(exclude={"account_id"}),
-            **vars(outbox.rows(event, source=SOURCE)),
+            epoch=epoch,
+            lane=rows.lanes[0],
+            event_id=rows.event_ids[0],
+            event=rows.bodies[0],
         )
-        return bool(recorded)
 
     async def publish_failure(self, event: ChunkFailedV1) -> None:
         """Have the event published that a chunk failed."""

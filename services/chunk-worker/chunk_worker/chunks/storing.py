@@ -30,7 +30,7 @@ class Chunks(Protocol):
 
     async def upload(self, upload_id: UUID, *, account_id: UUID, number: int) -> Upload | None: ...
 
-    async def record(self, event: ChunkUploadedV1) -> bool: ...
+    async def record(self, event: ChunkUploadedV1, *, epoch: int | None) -> bool: ...
 
 
 class Parts(Protocol):
@@ -71,6 +71,7 @@ class ChunkStore:
             UploadNotFound: the account has no such upload.
             UploadNotOpen: the upload takes no more chunks.
             LinkInvalid: the upload has another object key or multipart upload.
+            LinkRevoked: the account's tokens were revoked since the chunk's was made.
             ChecksumMismatch: the bytes are not the announced ones; nothing was stored.
             StorageUnavailable: the object storage can't be reached, or fails.
         """
@@ -116,5 +117,5 @@ class ChunkStore:
 
     async def _record(self, chunk: Chunk, stored: RecordedChunk) -> None:
         event = ChunkUploadedV1(account_id=chunk.account_id, upload_id=chunk.upload_id, **vars(stored))
-        if not await self._chunks.record(event):
+        if not await self._chunks.record(event, epoch=chunk.epoch):
             raise UploadNotOpen

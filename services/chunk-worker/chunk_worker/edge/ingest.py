@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from prometheus_client import Gauge
@@ -11,12 +12,13 @@ from starlette.requests import ClientDisconnect
 
 from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
+from chunk_worker.edge.attempts import Attempts
 from chunk_worker.edge.model import InFlight, check_token, parse_content_md5
 from chunk_worker.edge.recorder import Recorder
-from jettythunder import security_log
-from jettythunder.edge_tokens import EdgeTokens
+from jettythunder import edge_tokens, security_log
 from jettythunder.errors import TruncatedBody, UploadTimedOut
 from jettythunder.http.pace import Pace
+from jettythunder.signatures import VerifyingKeys
 
 _in_flight = Gauge("jettythunder_edge_in_flight_bytes", "Bytes of chunks that clients are sending")
 
@@ -25,6 +27,7 @@ class EdgeIngest:
     """Takes chunks from clients. A chunk's bytes pass through; no more than the sockets' buffers is held.
 
     Args:
+        keys: what tokens are checked with.
         stall_seconds: the longest silence of a client before its chunk is given up.
         least_bytes_per_second: what a client must send on average.
         late_seconds: how long after its token's expiry a chunk may still arrive.
@@ -33,8 +36,9 @@ class EdgeIngest:
     def __init__(
         self,
         store: ChunkStore,
-        tokens: EdgeTokens,
+        keys: VerifyingKeys,
         in_flight: InFlight,
+        attempts: Attempts,
         recorder: Recorder,
         *,
         stall_seconds: float,
@@ -42,8 +46,9 @@ class EdgeIngest:
         late_seconds: float,
     ) -> None:
         self._store = store
-        self._tokens = tokens
+        self._keys = keys
         self._in_flight = in_flight
+        self._attempts = attempts
         self._recorder = recorder
         self._stall_seconds = stall_seconds
         self._least_bytes_per_second = least_bytes_per_second
@@ -63,11 +68,11 @@ class EdgeIngest:
         """Store one chunk.
 
         Raises:
-            LinkInvalid, LinkExpired: the token does not allow this chunk, or not any more.
-            EdgeBusy: too much is in flight; nothing was read.
+            LinkInvalid, LinkExpired, LinkRevoked: the token does not allow this chunk, or not any more.
+            EdgeBusy, TooManyAttempts: too much is in flight, or the chunk came too often; nothing was read.
             TruncatedBody, UploadTimedOut, ChecksumMismatch: not the chunk's bytes arrived; none is stored.
         """
-        allowed = self._tokens.read(token)
+        allowed = edge_tokens.read(self._keys, token)
         security_log.identify("edge_token", account_id=allowed.account_id)
         check_token(allowed, upload_id=upload_id, number=number, length_bytes=length_bytes)
         chunk = Chunk(
@@ -79,12 +84,19 @@ class EdgeIngest:
             s3_bucket=allowed.s3_bucket,
             s3_key=allowed.s3_key,
             s3_upload_id=allowed.s3_upload_id,
+            epoch=allowed.epoch,
         )
         pace = Pace(stall_seconds=self._stall_seconds, least_bytes_per_second=self._least_bytes_per_second)
         deadline = asyncio.get_running_loop().time() + allowed.expires_at - time.time() + self._late_seconds
         blocks = _arriving(body, pace, deadline=deadline)
+
+        def opened() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+            # A chunk that is answered from its record is not read, and not counted.
+            self._attempts.count(upload_id, number)
+            return contextlib.nullcontext(blocks)
+
         with self._in_flight.taken(chunk.account_id, chunk.size_bytes):
-            stored = await self._store.store(chunk, lambda: contextlib.nullcontext(blocks))
+            stored = await self._store.store(chunk, opened)
         self._recorder.note(upload_id, number, edge=stored.edge)
         return stored
 

@@ -106,9 +106,10 @@ class Events:
             EventNotFound: the log does not have it, or not from then on.
         """
         wanted = EventFilter(ids=(str(event_id),))
-        async for logged in self._search(wanted, str(event_id), since):
-            processed = await self._inboxes.processed_by(event_id)
-            return ShownEvent(**dict(view(logged)), processed=processed)
+        async with contextlib.aclosing(self._search(wanted, str(event_id), since)) as found:
+            async for logged in found:
+                processed = await self._inboxes.processed_by(event_id)
+                return ShownEvent(**dict(view(logged)), processed=processed)
         raise EventNotFound
 
     async def trace(self, correlation_id: str, *, since: datetime | None = None) -> list[TraceNode]:
@@ -134,13 +135,15 @@ class Events:
         begin = time_of(about) if since is None else since
         found_any = False
         if begin is not None:
-            async for logged in self._find(wanted, place_before(begin)):
-                found_any = True
-                yield logged
+            async with contextlib.aclosing(self._find(wanted, place_before(begin))) as found:
+                async for logged in found:
+                    found_any = True
+                    yield logged
         # The time in an id is its maker's: where that misled, the whole log is read.
         if not found_any and since is None:
-            async for logged in self._find(wanted, "first"):
-                yield logged
+            async with contextlib.aclosing(self._find(wanted, "first")) as found:
+                async for logged in found:
+                    yield logged
 
     async def _find(self, wanted: EventFilter, start: Offset) -> AsyncGenerator[LoggedEvent, None]:
         async with contextlib.aclosing(self._log.read(start=start)) as events:

@@ -96,16 +96,20 @@ WHERE id = :account_id;
 SELECT id FROM agentcache_accounts WHERE agentcache_user_id = :agentcache_user_id FOR UPDATE;
 
 -- name: update_credentials(account_id, version, api_key, api_secret, master_key_id, grace_seconds)!
--- Gives an account its next pair; the one before stays valid for the grace time.
+-- Gives an account its next pair; the one before stays valid for the grace time. Without one the pair is revoked, and
+-- with it the links and tokens that it was used for.
 UPDATE agentcache_accounts
 SET previous_api_key = api_key, previous_api_secret = api_secret,
     previous_valid_until = now() + make_interval(secs => :grace_seconds),
+    epoch = epoch + (:grace_seconds = 0)::integer,
     credential_version = :version, api_key = :api_key, api_secret = :api_secret,
     master_key_id = :master_key_id, updated_at = now()
 WHERE id = :account_id;
 
 -- name: set_suspended(account_id, suspended)!
--- Suspends an account or ends its suspension; one that is suspended keeps the time since when it is.
+-- Suspends an account or ends its suspension; one that is suspended keeps the time since when it is. A suspension
+-- ends the account's links and tokens for good.
 UPDATE agentcache_accounts
-SET suspended_at = CASE WHEN :suspended::boolean THEN coalesce(suspended_at, now()) END, updated_at = now()
+SET suspended_at = CASE WHEN :suspended::boolean THEN coalesce(suspended_at, now()) END,
+    epoch = epoch + (:suspended AND suspended_at IS NULL)::integer, updated_at = now()
 WHERE id = :account_id;

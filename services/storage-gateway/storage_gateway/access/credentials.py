@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from jettythunder import security_log, signing
-from jettythunder.errors import Unauthenticated
+from jettythunder.errors import LinkRevoked, Unauthenticated
 from jettythunder.http.callers import bearer_token
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
@@ -81,6 +81,7 @@ class Access:
             agentcache_user_ref=found.agentcache_user_ref,
             tier=found.tier,
             status=found.status,
+            epoch=found.epoch,
             s3_prefix=found.s3_prefix,
             jetty_speed_enabled=found.jetty_speed_enabled,
             storage_quota_gb=found.storage_quota_gb,
@@ -101,12 +102,13 @@ class Access:
         if not any(signing.matches(given, secret) for secret in self._agentcache_secrets):
             await self._refuse(request)
 
-    async def link_owner(self, request: Request, asset_id: UUID) -> UUID:
-        """The account behind a signed link. Requests by links have a count of their own beside the account's:
-        whoever shares a link does not lose the API to those who use it.
+    async def link_owner(self, request: Request, asset_id: UUID, *, epoch: int) -> UUID:
+        """The account behind a signed link of an epoch. Requests by links have a count of their own beside
+        the account's: whoever shares a link does not lose the API to those who use it.
 
         Raises:
             AssetNotFound, AccountSuspended, RateLimited: as their names say.
+            LinkRevoked: the account's links were revoked since.
         """
         owner = await self._accounts.link_owner(asset_id)
         if owner is None:
@@ -114,6 +116,8 @@ class Access:
         security_log.identify("link", account_id=owner.account_id)
         if owner.status == "suspended":
             raise AccountSuspended
+        if owner.epoch != epoch:
+            raise LinkRevoked
         await self._limits.count_link(request, owner.account_id, limit=owner.rate_limit_per_minute)
         return owner.account_id
 

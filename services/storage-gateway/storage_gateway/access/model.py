@@ -8,12 +8,13 @@ from jettythunder.units import GIGABYTE, MEGABYTE
 
 @dataclass(frozen=True)
 class Tenant:
-    """An authenticated account and its limits."""
+    """An authenticated account and its limits. Links and tokens that it gets carry its ``epoch``."""
 
     account_id: UUID
     agentcache_user_ref: str
     tier: str
     status: str
+    epoch: int
     s3_prefix: str
     jetty_speed_enabled: bool
     storage_quota_gb: int
@@ -45,4 +46,5 @@ class LinkOwner:
 
     account_id: UUID
     status: str
+    epoch: int
     rate_limit_per_minute: int

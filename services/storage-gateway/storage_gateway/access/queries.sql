@@ -17,7 +17,7 @@ DELETE FROM rate_limits WHERE subject IN (
 
 -- name: link_owner(asset_id)^
 -- The account that owns an asset, for a signed link that names no account.
-SELECT s.account_id, x.status, t.rate_limit_per_minute
+SELECT s.account_id, x.status, x.epoch, t.rate_limit_per_minute
 FROM agentcache_assets s
 JOIN agentcache_accounts x ON x.id = s.account_id
 JOIN tier_configs t ON t.tier = x.agentcache_tier

@@ -15,6 +15,7 @@ class Found:
     agentcache_user_ref: str
     tier: str
     status: str
+    epoch: int
     secret_digest: str
     s3_prefix: str
     jetty_speed_enabled: bool

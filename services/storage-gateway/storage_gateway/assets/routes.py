@@ -84,9 +84,9 @@ async def download(
     `redirect=true` goes there."""
     asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
     link = (
-        links.metered(asset, expires_in=expires_in)
+        links.metered(asset, epoch=tenant.epoch, expires_in=expires_in)
         if metered
-        else await links.download(asset, expires_in=expires_in)
+        else await links.download(asset, epoch=tenant.epoch, expires_in=expires_in)
     )
     if redirect:
         return RedirectResponse(link.url, 302)
@@ -199,14 +199,15 @@ async def stream(
     streams: Annotated[Streams, Depends(provided(Streams))],
     links: AnyLinks,
     access: Annotated[Access, Depends(provided(Access))],
-    expires_at: int | None = None,
+    epoch: int = 0,
+    expires_at: int = 0,
     signature: str | None = None,
 ) -> Response:
     """The asset's bytes, with ranges, for a tenant or the bearer of a signed link."""
-    if expires_at is not None and signature is not None:
+    if signature is not None:
         security_log.identify("link")
-        links.check(asset_id, expires_at=expires_at, signature=signature)
-        account_id = await access.link_owner(request, asset_id)
+        links.check(asset_id, epoch=epoch, expires_at=expires_at, signature=signature)
+        account_id = await access.link_owner(request, asset_id, epoch=epoch)
     else:
         account_id = (await access.tenant(request)).account_id
     asset = await finder.find(account_id, asset_id=asset_id)

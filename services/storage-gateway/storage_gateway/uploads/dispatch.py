@@ -9,10 +9,10 @@ from pydantic import TypeAdapter
 from jettythunder import telemetry
 from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
 from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable
-from jettythunder.signing import Signer
 from jettythunder.storage import StoredPart
 from storage_gateway.errors import ChunkUploadFailed
 from storage_gateway.messages import SOURCE
@@ -27,13 +27,6 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
-class ChunkSigner(Signer):
-    """Signs the addresses of chunks that wait in the spool."""
-
-    def __init__(self, signing_key: str) -> None:
-        super().__init__(signing_key, purpose="internal-chunk")
-
-
 class ChunkDispatcher:
     """Sends chunk.upload commands, again where broker, worker or storage fail, until a chunk is stored.
 
@@ -46,14 +39,14 @@ class ChunkDispatcher:
         self,
         store: UploadStore,
         rpc: RpcClient,
-        signer: ChunkSigner,
+        urls: ChunkUrls,
         *,
         internal_url: str,
         timeout_seconds: float,
     ) -> None:
         self._store = store
         self._rpc = rpc
-        self._signer = signer
+        self._urls = urls
         self._internal_url = internal_url
         self._timeout_seconds = timeout_seconds
 
@@ -131,8 +124,4 @@ class ChunkDispatcher:
 
     def _source_url(self, upload_id: UUID, number: int) -> str:
         expires_at = int(time.time() + self._timeout_seconds) + 60
-        signature = self._signer.sign(upload_id, number, expires_at=expires_at)
-        return (
-            f"{self._internal_url}/internal/chunks/{upload_id}/{number}"
-            f"?expires_at={expires_at}&signature={signature}"
-        )
+        return self._urls.signed(self._internal_url, upload_id, number, expires_at=expires_at)

@@ -147,7 +147,7 @@ async def tokens(
     upload_id: UUID, body: Numbers, tenant: CurrentTenant, sessions: AnySessions
 ) -> dict[str, Any]:
     """Tokens that let any edge take these chunks; ask again before they expire."""
-    tickets, expires_at = await sessions.tickets(tenant.account_id, upload_id, body.numbers)
+    tickets, expires_at = await sessions.tickets(tenant, upload_id, body.numbers)
     given = [asdict(ticket) for ticket in tickets]
     return {"success": True, "expires_at": expires_at.isoformat(), "tokens": given}
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from jettythunder.edge_tokens import EdgeToken, EdgeTokens
+from jettythunder import edge_tokens
+from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import InvalidField, JettyThunderError, UploadNotFound, UploadNotOpen
+from jettythunder.signatures import SigningKeys
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 from storage_gateway import paging
 from storage_gateway.access.model import Tenant
@@ -106,7 +108,7 @@ class Sessions:
         leases: Leases,
         finder: Finder,
         verifier: Verifier,
-        tokens: EdgeTokens,
+        signing_keys: SigningKeys,
         settings: SessionSettings,
     ) -> None:
         self._store = store
@@ -117,7 +119,7 @@ class Sessions:
         self._leases = leases
         self._finder = finder
         self._verifier = verifier
-        self._tokens = tokens
+        self._signing_keys = signing_keys
         self._settings = settings
 
     async def create(self, tenant: Tenant, wanted: NewSession) -> Session | Result:
@@ -237,14 +239,14 @@ class Sessions:
         return paging.cut(found, limit)
 
     async def tickets(
-        self, account_id: UUID, upload_id: UUID, numbers: Sequence[int]
+        self, tenant: Tenant, upload_id: UUID, numbers: Sequence[int]
     ) -> tuple[list[ChunkTicket], datetime]:
         """Tickets for chunks, and when they expire. Asking keeps the session alive.
 
         Raises:
             UploadNotFound, UploadNotOpen, InvalidField: as their names say.
         """
-        upload = await self._fetch(account_id, upload_id)
+        upload = await self._fetch(tenant.account_id, upload_id)
         sizes = {number: upload.plan.size_of(number) for number in numbers}
         if not await self._store.begin_receiving(
             upload_id=upload_id, open_seconds=self._settings.session_seconds
@@ -255,29 +257,35 @@ class Sessions:
             ChunkTicket(
                 number,
                 size,
-                self._tokens.mint(
+                edge_tokens.mint(
+                    self._signing_keys,
                     EdgeToken(
-                        account_id=account_id,
+                        account_id=tenant.account_id,
                         upload_id=upload_id,
                         number=number,
                         size_bytes=size,
                         s3_bucket=upload.s3_bucket,
                         s3_key=upload.s3_key,
                         s3_upload_id=upload.multipart_id,
+                        epoch=tenant.epoch,
                         expires_at=expires_at,
-                    )
+                    ),
                 ),
-                self._direct_url(upload, number),
+                self._direct_url(upload, number, size_bytes=size),
             )
             for number, size in sizes.items()
         ]
         return tickets, datetime.fromtimestamp(expires_at, UTC)
 
-    def _direct_url(self, upload: Upload, number: int) -> str | None:
+    def _direct_url(self, upload: Upload, number: int, *, size_bytes: int) -> str | None:
         if not self._settings.direct:
             return None
         return self._storage.presign_part(
-            upload.s3_key, upload.multipart_id, number, seconds=self._settings.token_seconds
+            upload.s3_key,
+            upload.multipart_id,
+            number,
+            size_bytes=size_bytes,
+            seconds=self._settings.token_seconds,
         )
 
     async def complete(

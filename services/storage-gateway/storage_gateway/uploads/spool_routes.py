@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
+from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.http import provided
-from storage_gateway.uploads.dispatch import ChunkSigner
 from storage_gateway.uploads.spool import Spool
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -20,10 +20,10 @@ async def chunk(
     expires_at: int,
     signature: str,
     spool: Annotated[Spool, Depends(provided(Spool))],
-    signer: Annotated[ChunkSigner, Depends(provided(ChunkSigner))],
+    urls: Annotated[ChunkUrls, Depends(provided(ChunkUrls))],
 ) -> StreamingResponse:
     """The bytes of a chunk that waits in the spool."""
-    signer.check(upload_id, number, expires_at=expires_at, signature=signature)
+    urls.check(upload_id, number, expires_at=expires_at, signature=signature)
     held = spool.find(upload_id, number)
     headers = {"Content-Length": str(held.size_bytes)}
     return StreamingResponse(held.blocks(), headers=headers, media_type="application/octet-stream")
