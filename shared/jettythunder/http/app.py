@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
@@ -17,7 +17,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
+from jettythunder.http.documents import DescribedAPI, raises
 from jettythunder.http.headers import DefaultHeaders
+from jettythunder.http.methods import CommonMethods
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -26,6 +28,13 @@ from jettythunder.settings import ServiceSettings, load
 _LONGEST_CORRELATION_ID = 128
 _MAX_BODY_BYTES = 1024 * 1024
 _READINESS_SECONDS = 1.0
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "description": "A server that this service needs does not answer.",
+        "content": {"application/json": {}},
+    }
+}
 
 # What readiness calls the things that services register, where that is not the name of their class.
 _CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
@@ -51,7 +60,7 @@ def create_app(
     keep_freed_memory()
     read = load(settings)
     is_live = read.jettythunder_environment == "live"
-    app = FastAPI(
+    app = DescribedAPI(
         title=title,
         description=description,
         version=__version__,
@@ -65,6 +74,7 @@ def create_app(
     app.state.settings = read
     app.state.readiness = _Readiness()
     answer_problems(app)
+    app.add_middleware(CommonMethods)
     app.add_middleware(
         BodyLimit,
         max_bytes=_MAX_BODY_BYTES,
@@ -83,9 +93,14 @@ def create_app(
     if read.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
-    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"])
+    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"], responses=_NOT_READY)
     app.add_api_route(
-        "/metrics", metrics, methods=["GET"], tags=["operation"], dependencies=[Depends(ops_only)]
+        "/metrics",
+        metrics,
+        methods=["GET"],
+        tags=["operation"],
+        dependencies=[Depends(ops_only)],
+        response_class=PlainTextResponse,
     )
     return app
 
@@ -132,9 +147,12 @@ async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-_bearer = HTTPBearer(auto_error=False, description="The ops token (JETTYTHUNDER_OPS_TOKEN)")
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="OpsToken", description="The ops token (JETTYTHUNDER_OPS_TOKEN)"
+)
 
 
+@raises(Unauthenticated)
 async def ops_only(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> None:

@@ -12,10 +12,14 @@ Check = Callable[[Request], Awaitable[None]]
 def guarded(check: Check) -> type[APIRoute]:
     """A route class for :class:`fastapi.APIRouter` whose requests pass ``check`` first.
 
-    FastAPI reads and parses a body before it runs dependencies, so a dependency would come too late.
+    FastAPI reads and parses a body before it runs dependencies, so a dependency would come too late. The
+    errors that ``check`` is marked with (:func:`jettythunder.http.documents.raises`) are those of its routes.
     """
+    checked_by = check
 
     class Guarded(APIRoute):
+        check = staticmethod(checked_by)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 

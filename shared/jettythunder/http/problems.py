@@ -1,13 +1,17 @@
 """Errors as answers: RFC 9457 problem+json with a stable code."""
 
+from typing import Literal
+
 import sentry_sdk
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from jettythunder import telemetry
 from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, MethodNotAllowed, NotFound
+from jettythunder.http.methods import allowed_methods
 
 log = telemetry.logger(__name__)
 
@@ -16,6 +20,21 @@ PROBLEM = "application/problem+json"
 # Refused credentials are logged, to find attacks. Rate limits have a metric: a line for each would fill
 # the log.
 _REFUSALS = (401, 403)
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457). Some problems have further members, such as ``fields``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="`urn:jettythunder:error:` and the code")
+    title: str = Field(description="The code as a sentence")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="What happened, and what to do")
+    code: str = Field(description="Stable: what programs go by")
+    retryable: bool = Field(description="Whether the same request may succeed later")
+    success: Literal[False] = False
+    correlation_id: str | None = Field(default=None, description="Joins the answer with logs and events")
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -35,18 +54,17 @@ def problem(error: JettyThunderError) -> JSONResponse:
         headers["Retry-After"] = "1"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = {
-        "type": f"urn:jettythunder:error:{error.code}",
-        "title": (type(error).__doc__ or error.detail).strip(),
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "retryable": error.retryable,
-        "success": False,
-        "correlation_id": telemetry.correlation_id.get(),
+    body = Problem(
+        type=f"urn:jettythunder:error:{error.code}",
+        title=(type(error).__doc__ or error.detail).strip(),
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        retryable=error.retryable,
+        correlation_id=telemetry.correlation_id.get(),
         **error.extra,
-    }
-    return JSONResponse(body, error.status, headers, media_type=PROBLEM)
+    )
+    return JSONResponse(body.model_dump(mode="json"), error.status, headers, media_type=PROBLEM)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -84,7 +102,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return problem(NotFound())
     if error.status_code == 405:
-        return problem(MethodNotAllowed(headers=error.headers or {}))
+        # What the framework names as allowed is only what one of the resource's routes takes.
+        return problem(MethodNotAllowed(headers={"Allow": ", ".join(allowed_methods(request.scope))}))
     return problem(BadRequest(str(error.detail)))
 
 

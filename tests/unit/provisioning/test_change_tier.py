@@ -8,7 +8,7 @@ from jettythunder.contracts.accounts import AccountTierChangedV1
 from jettythunder.errors import AccountNotFound
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.model import user_id_of
-from provisioning.errors import UnknownTier, UserIdTaken
+from jettythunder.errors import UnknownTier, UserIdTaken
 
 from .fakes import MASTER_KEY, NOW, FakeStore, delivery, made_account
 

@@ -9,7 +9,7 @@ from jettythunder.errors import AccountNotFound, InvalidField, StorageUnavailabl
 from provisioning.accounts.folder import Folders
 from provisioning.accounts.model import Delivery, user_id_of
 from provisioning.accounts.provision import ProvisionAccount
-from provisioning.errors import UnknownTier, UserIdTaken
+from jettythunder.errors import UnknownTier, UserIdTaken
 
 from .fakes import MASTER_KEY, FakeBucket, FakeStore, delivery
 

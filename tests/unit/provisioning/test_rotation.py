@@ -7,7 +7,7 @@ from jettythunder.errors import AccountNotFound
 from provisioning.accounts.model import user_id_of
 from provisioning.accounts.rotate import RotateCredentials
 from provisioning.accounts.suspend import SuspendAccount
-from provisioning.errors import UserIdTaken
+from jettythunder.errors import UserIdTaken
 
 from .fakes import MASTER_KEY, FakeStore, delivery, made_account
 

@@ -14,7 +14,7 @@ from provisioning.accounts.model import (
     is_overtaken,
     user_id_of,
 )
-from provisioning.errors import UnknownTier, UserIdTaken
+from jettythunder.errors import UnknownTier, UserIdTaken
 
 from .fakes import made_account
 

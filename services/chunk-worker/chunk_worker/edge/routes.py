@@ -8,16 +8,31 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.edge.ingest import EdgeIngest
-from jettythunder.errors import Unauthenticated
-from jettythunder.http import provided
+from chunk_worker.errors import EdgeBusy
+from jettythunder.errors import (
+    BadRequest,
+    ChecksumMismatch,
+    LinkExpired,
+    LinkInvalid,
+    StorageUnavailable,
+    TruncatedBody,
+    Unauthenticated,
+    UploadNotFound,
+    UploadNotOpen,
+    UploadTimedOut,
+)
+from jettythunder.http import provided, raises
 
 router = APIRouter(prefix="/edge", tags=["edge"])
 
-_token = HTTPBearer(auto_error=False, description="The chunk's token, from the upload session")
+_token = HTTPBearer(
+    auto_error=False, scheme_name="ChunkToken", description="The chunk's token, from the upload session"
+)
 
 _BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 
 
+@raises(Unauthenticated)
 async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
     """The token of a request.
 
@@ -30,6 +45,18 @@ async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_
 
 
 @router.put("/uploads/{upload_id}/chunks/{number}", openapi_extra={"requestBody": _BODY})
+@raises(
+    BadRequest,
+    TruncatedBody,
+    LinkExpired,
+    LinkInvalid,
+    UploadNotFound,
+    UploadTimedOut,
+    UploadNotOpen,
+    ChecksumMismatch,
+    EdgeBusy,
+    StorageUnavailable,
+)
 async def put_chunk(
     request: Request,
     upload_id: UUID,

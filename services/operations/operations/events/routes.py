@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import provided
+from jettythunder.http import provided, raises
 from operations.access import Limit
+from operations.errors import EventNotFound
 from operations.events.find import Events
 from operations.events.model import EventPage, ShownEvent, TraceNode
 
@@ -53,12 +54,14 @@ async def find(
 
 
 @router.get("/events/{event_id}")
+@raises(EventNotFound)
 async def show(event_id: UUID, events: AnyEvents, since: Since = None) -> ShownEvent:
     """One event, and the consumers that have processed it."""
     return await events.show(event_id, since=since)
 
 
 @router.get("/traces/{correlation_id}")
+@raises(EventNotFound)
 async def trace(correlation_id: str, events: AnyEvents, since: Since = None) -> list[TraceNode]:
     """The causal tree of everything with this correlation id."""
     return await events.trace(correlation_id, since=since)

@@ -9,18 +9,25 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from jettythunder import signing
 from jettythunder.errors import Unauthenticated
+from jettythunder.http.documents import raises
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
 from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
 from storage_gateway.access.model import LinkOwner, Taken, Tenant
 from storage_gateway.access.store import Found
-from storage_gateway.errors import AccountSuspended, AssetNotFound
+from storage_gateway.errors import AccountSuspended, AssetNotFound, RateLimited
 
 _LONGEST_CREDENTIAL = 512
 _MOST_REMEMBERED = 10_000
 
-_bearer = HTTPBearer(auto_error=False, description="A tenant's API key (jt_…), or AgentCache's secret")
-_secret = APIKeyHeader(name="X-API-Secret", auto_error=False, description="A tenant's API secret (jts_…)")
+_key = HTTPBearer(auto_error=False, scheme_name="TenantKey", description="A tenant's API key (jt_…)")
+_secret = APIKeyHeader(
+    name="X-API-Secret",
+    auto_error=False,
+    scheme_name="TenantSecret",
+    description="A tenant's API secret (jts_…)",
+)
+_agentcache = HTTPBearer(auto_error=False, scheme_name="AgentCache", description="AgentCache's secret")
 
 
 class KnownAccounts(Protocol):
@@ -120,10 +127,12 @@ def _bearer_token(request: Request) -> str:
     return token if scheme.lower() == "bearer" else ""
 
 
+@raises(Unauthenticated, AccountSuspended, RateLimited)
 async def _check_tenant(request: Request) -> None:
     request.state.tenant = await find(request, Access).tenant(request)
 
 
+@raises(Unauthenticated, RateLimited)
 async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
@@ -140,5 +149,5 @@ AgentCacheRoute = guarded(_check_agentcache)
 CurrentTenant = Annotated[Tenant, Depends(_tenant)]
 
 # What OpenAPI says about credentials; they are checked by the routes above.
-TENANT_SECURITY = [Depends(_bearer), Depends(_secret)]
-AGENTCACHE_SECURITY = [Depends(_bearer)]
+TENANT_SECURITY = [Depends(_key), Depends(_secret)]
+AGENTCACHE_SECURITY = [Depends(_agentcache)]

@@ -13,7 +13,8 @@ from jettythunder.contracts.accounts import (
     RotateCredentialsV1,
     SuspendAccountV1,
 )
-from jettythunder.http import provided
+from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier, UserIdTaken
+from jettythunder.http import provided, raises
 from storage_gateway.access.credentials import (
     AGENTCACHE_SECURITY,
     TENANT_SECURITY,
@@ -24,6 +25,7 @@ from storage_gateway.access.credentials import (
 from storage_gateway.accounts.commands import Accounts
 from storage_gateway.accounts.quota import quota_answer
 from storage_gateway.accounts.store import Quotas
+from storage_gateway.errors import ProvisioningUnavailable
 
 router = APIRouter(
     prefix="/api/agentcache",
@@ -36,6 +38,13 @@ tenant_router = APIRouter(
 )
 
 AnyAccounts = Annotated[Accounts, Depends(provided(Accounts))]
+_KNOWN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The user has an account already: this one.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
 UserId = Annotated[str, Field(min_length=1, max_length=255, examples=["test-123"])]
 
 
@@ -63,7 +72,8 @@ class RotateRequest(AccountRequest):
     )
 
 
-@router.post("/provision", status_code=201)
+@router.post("/provision", status_code=201, responses=_KNOWN)
+@raises(UnknownTier, UserIdTaken, StorageUnavailable, ProvisioningUnavailable)
 async def provision(body: ProvisionRequest, accounts: AnyAccounts, response: Response) -> dict[str, Any]:
     """Make a user's account with its credentials and folder; the same call again gives the same (200)."""
     reply = await accounts.ask(ProvisionAccountV1(**body.model_dump()))
@@ -72,6 +82,7 @@ async def provision(body: ProvisionRequest, accounts: AnyAccounts, response: Res
 
 
 @router.post("/upgrade")
+@raises(AccountNotFound, UnknownTier, UserIdTaken, ProvisioningUnavailable)
 async def upgrade(body: UpgradeRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Move an account to another tier, up or down, at once."""
     command = ChangeTierV1(agentcache_user_id=body.agentcache_user_id, tier=body.new_tier)
@@ -79,6 +90,7 @@ async def upgrade(body: UpgradeRequest, accounts: AnyAccounts) -> dict[str, Any]
 
 
 @router.post("/rotate")
+@raises(AccountNotFound, UserIdTaken, ProvisioningUnavailable)
 async def rotate(body: RotateRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Give an account its next pair of credentials; the pair before stays valid for the grace time."""
     reply = await accounts.ask(RotateCredentialsV1(**body.model_dump()))
@@ -86,18 +98,21 @@ async def rotate(body: RotateRequest, accounts: AnyAccounts) -> dict[str, Any]:
 
 
 @router.post("/suspend")
+@raises(AccountNotFound, UserIdTaken, ProvisioningUnavailable)
 async def suspend(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """Suspend an account: its credentials, links and upload sessions do nothing until it is resumed."""
     return _without_secret(await accounts.ask(SuspendAccountV1(**body.model_dump())))
 
 
 @router.post("/resume")
+@raises(AccountNotFound, UserIdTaken, ProvisioningUnavailable)
 async def resume(body: AccountRequest, accounts: AnyAccounts) -> dict[str, Any]:
     """End an account's suspension."""
     return _without_secret(await accounts.ask(ResumeAccountV1(**body.model_dump())))
 
 
 @tenant_router.get("/quota")
+@raises(AccountNotFound)
 async def quota(
     tenant: CurrentTenant, quotas: Annotated[Quotas, Depends(provided(Quotas))]
 ) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from jettythunder.errors import InvalidField
-from jettythunder.http import provided
+from jettythunder.errors import InvalidField, LinkExpired, LinkInvalid, StorageUnavailable, Unauthenticated
+from jettythunder.http import provided, raises
 from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
 from storage_gateway.assets import conditions, names
 from storage_gateway.assets.answers import asset_answer
@@ -19,12 +19,21 @@ from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.ranges import ByteRange, parse_range
 from storage_gateway.assets.stream import Streams
 from storage_gateway.assets.verify import Verifier
-from storage_gateway.errors import AssetNotFound
+from storage_gateway.errors import (
+    AccountSuspended,
+    AssetNotFound,
+    BandwidthQuotaExceeded,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    RateLimited,
+    TooManyStreams,
+    VerificationUnavailable,
+)
 
 router = APIRouter(
     prefix="/api/storage", tags=["storage"], route_class=TenantRoute, dependencies=TENANT_SECURITY
 )
-stream_router = APIRouter(prefix="/api/storage", tags=["storage"])
+stream_router = APIRouter(prefix="/api/storage", tags=["storage"], dependencies=TENANT_SECURITY)
 
 AnyFinder = Annotated[Finder, Depends(provided(Finder))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
@@ -49,6 +58,16 @@ _OPEN_TO_PAGES = {
 }
 
 
+_REDIRECT: dict[int | str, dict[str, Any]] = {302: {"description": "To the asset, where `redirect=true`"}}
+
+_ANY_TYPE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The asset's bytes", "content": _ANY_TYPE},
+    206: {"description": "The range of bytes that was asked for", "content": _ANY_TYPE},
+    304: {"description": "The client has the asset already, as its conditions say"},
+}
+
+
 class BulkDelete(BaseModel):
     asset_ids: list[UUID] = Field(min_length=1, max_length=1000)
 
@@ -58,8 +77,11 @@ class Naming(BaseModel):
     cache_key: str | None = Field(default=None, min_length=1, max_length=512)
 
 
-@router.get("/download")
+@router.head("/download", include_in_schema=False)
+@router.get("/download", responses=_REDIRECT)
+@raises(AssetNotFound, BandwidthQuotaExceeded)
 async def download(
+    request: Request,
     tenant: CurrentTenant,
     finder: AnyFinder,
     links: AnyLinks,
@@ -73,6 +95,9 @@ async def download(
 ) -> Response:
     """A presigned link to an asset (by one of asset_id, key, cache_key); `redirect=true` goes there."""
     asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
+    if request.method == "HEAD":
+        # No link is given, for one counts as a download.
+        return RedirectResponse(links.plain(asset.id), 302) if redirect else JSONResponse({})
     link = await links.download(asset, expires_in=expires_in)
     if redirect:
         return RedirectResponse(link.url, 302)
@@ -115,6 +140,7 @@ async def list_assets(
 
 
 @router.get("/assets/{asset_id}")
+@raises(AssetNotFound)
 async def get_asset(
     asset_id: UUID, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
@@ -124,6 +150,7 @@ async def get_asset(
 
 
 @router.patch("/assets/{asset_id}")
+@raises(AssetNotFound)
 async def rename_asset(
     asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
@@ -133,6 +160,7 @@ async def rename_asset(
 
 
 @router.post("/assets/{asset_id}/copy")
+@raises(AssetNotFound)
 async def copy_asset(
     asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
@@ -145,6 +173,7 @@ async def copy_asset(
 
 
 @router.post("/assets/{asset_id}/verify")
+@raises(AssetNotFound, VerificationUnavailable)
 async def verify_asset(
     asset_id: UUID, tenant: CurrentTenant, verifier: AnyVerifier, links: AnyLinks
 ) -> dict[str, Any]:
@@ -154,6 +183,7 @@ async def verify_asset(
 
 
 @router.delete("/assets/{asset_id}")
+@raises(AssetNotFound)
 async def delete_asset(asset_id: UUID, tenant: CurrentTenant, deleter: AnyDeleter) -> dict[str, Any]:
     """Delete an asset; its storage is free again."""
     if not await deleter.delete(tenant.account_id, [asset_id], reason=Reason.REQUEST):
@@ -169,7 +199,27 @@ async def bulk_delete(body: BulkDelete, tenant: CurrentTenant, deleter: AnyDelet
     return {"success": True, "deleted": [str(asset_id) for asset_id in gone], "not_found": missing}
 
 
-@stream_router.api_route("/stream/{asset_id}", methods=["GET", "HEAD"], response_class=StreamingResponse)
+@stream_router.head("/stream/{asset_id}", include_in_schema=False)
+@stream_router.get(
+    "/stream/{asset_id}",
+    response_class=StreamingResponse,
+    responses=_BYTES,
+    # Without credentials for a signed link.
+    openapi_extra={"security": [{}]},
+)
+@raises(
+    Unauthenticated,
+    AccountSuspended,
+    LinkExpired,
+    LinkInvalid,
+    AssetNotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    BandwidthQuotaExceeded,
+    RateLimited,
+    TooManyStreams,
+    StorageUnavailable,
+)
 async def stream(
     asset_id: UUID,
     request: Request,

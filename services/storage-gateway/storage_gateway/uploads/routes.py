@@ -9,11 +9,37 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from jettythunder.http import provided
+from jettythunder.errors import (
+    InvalidField,
+    StorageUnavailable,
+    TruncatedBody,
+    UploadNotFound,
+    UploadNotOpen,
+    UploadTimedOut,
+)
+from jettythunder.http import provided, raises
 from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import checked_hash
 from storage_gateway.edges.known import Edges
+from storage_gateway.errors import (
+    ChunkUploadFailed,
+    ContentHashMismatch,
+    FileTooLarge,
+    GatewayBusy,
+    JettySpeedNotIncluded,
+    MalformedForm,
+    MissingFile,
+    MultipleFiles,
+    ShuttingDown,
+    SpoolFull,
+    StorageNotIncluded,
+    StorageQuotaExceeded,
+    TooManyUploads,
+    UnsupportedMediaType,
+    UploadIncomplete,
+    VerificationUnavailable,
+)
 from storage_gateway.settings import Settings
 from storage_gateway.uploads.answers import result_answer, session_answer, upload_answer
 from storage_gateway.uploads.form import Form
@@ -26,6 +52,13 @@ router = APIRouter(prefix="/api/storage", route_class=TenantRoute, dependencies=
 AnySessions = Annotated[Sessions, Depends(provided(Sessions))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
 AnyEdges = Annotated[Edges, Depends(provided(Edges))]
+
+_DEDUPLICATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The account had these bytes already: the asset that holds them.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 
 _FORM_SCHEMA = {
     "requestBody": {
@@ -87,7 +120,29 @@ class Completion(BaseModel):
     )
 
 
-@router.post("/upload", status_code=201, openapi_extra=_FORM_SCHEMA, tags=["storage"])
+@router.post(
+    "/upload", status_code=201, responses=_DEDUPLICATED, openapi_extra=_FORM_SCHEMA, tags=["storage"]
+)
+@raises(
+    TruncatedBody,
+    MalformedForm,
+    MissingFile,
+    MultipleFiles,
+    UnsupportedMediaType,
+    InvalidField,
+    ContentHashMismatch,
+    UploadTimedOut,
+    UploadNotOpen,
+    StorageNotIncluded,
+    StorageQuotaExceeded,
+    FileTooLarge,
+    TooManyUploads,
+    StorageUnavailable,
+    GatewayBusy,
+    ChunkUploadFailed,
+    ShuttingDown,
+    SpoolFull,
+)
 async def upload(
     tenant: CurrentTenant,
     request: Request,
@@ -104,7 +159,8 @@ async def upload(
     return result_answer(await uploads.receive_form(tenant, form), links)
 
 
-@router.post("/uploads", status_code=201, tags=["upload sessions"])
+@router.post("/uploads", status_code=201, responses=_DEDUPLICATED, tags=["upload sessions"])
+@raises(JettySpeedNotIncluded, StorageNotIncluded, StorageQuotaExceeded, FileTooLarge, StorageUnavailable)
 async def create(
     body: CreateSession, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges, links: AnyLinks
 ) -> JSONResponse:
@@ -132,6 +188,7 @@ async def list_sessions(
 
 
 @router.get("/uploads/{upload_id}", tags=["upload sessions"])
+@raises(UploadNotFound, StorageUnavailable)
 async def session_status(
     upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges
 ) -> dict[str, Any]:
@@ -141,6 +198,7 @@ async def session_status(
 
 
 @router.post("/uploads/{upload_id}/tokens", tags=["upload sessions"])
+@raises(UploadNotFound, UploadNotOpen)
 async def tokens(
     upload_id: UUID, body: Numbers, tenant: CurrentTenant, sessions: AnySessions
 ) -> dict[str, Any]:
@@ -150,7 +208,17 @@ async def tokens(
     return {"success": True, "expires_at": expires_at.isoformat(), "tokens": given}
 
 
-@router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload sessions"])
+@router.post(
+    "/uploads/{upload_id}/complete", status_code=201, responses=_DEDUPLICATED, tags=["upload sessions"]
+)
+@raises(
+    UploadNotFound,
+    UploadNotOpen,
+    UploadIncomplete,
+    ContentHashMismatch,
+    StorageUnavailable,
+    VerificationUnavailable,
+)
 async def complete(
     upload_id: UUID, body: Completion, tenant: CurrentTenant, sessions: AnySessions, links: AnyLinks
 ) -> JSONResponse:
@@ -165,6 +233,7 @@ async def complete(
 
 
 @router.delete("/uploads/{upload_id}", tags=["upload sessions"])
+@raises(UploadNotFound, UploadNotOpen, StorageUnavailable)
 async def abort(upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions) -> dict[str, Any]:
     """Give a session up; its reservation is released and its chunks are dropped."""
     await sessions.abort(tenant.account_id, upload_id)

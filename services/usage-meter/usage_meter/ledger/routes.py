@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends
 from pydantic import AwareDatetime, BaseModel, Field
 
-from jettythunder.http import ops_only, provided
+from jettythunder.errors import AccountNotFound
+from jettythunder.http import ops_only, provided, raises
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
 from usage_meter.reports.model import Quota
@@ -44,6 +45,7 @@ class AdjustmentAnswer(BaseModel):
 
 
 @router.post("/adjustments")
+@raises(AccountNotFound)
 async def adjust(
     wanted: AdjustmentRequest, adjustments: AnyAdjustments, quotas: AnyQuotas
 ) -> AdjustmentAnswer:

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, TypeAdapter
 
-from jettythunder.http import ops_only, provided
+from jettythunder.errors import AccountNotFound, StorageUnavailable
+from jettythunder.http import ops_only, provided, raises
+from usage_meter.errors import ReconciliationRunning
 from usage_meter.ndjson import lines
 from usage_meter.reconciliation.model import Findings
 from usage_meter.reconciliation.reconcile import Reconciliation
@@ -39,6 +41,7 @@ _line = TypeAdapter(_Line)
 
 
 @router.post("/reconcile", response_class=StreamingResponse)
+@raises(AccountNotFound, ReconciliationRunning, StorageUnavailable)
 async def reconcile(wanted: ReconcileRequest, reconciliation: AnyReconciliation) -> StreamingResponse:
     """Compare bucket, assets, ledger, counters and hours, an account a line; ``fix`` mends what differs."""
     return await lines(_encoded(reconciliation.run(account=wanted.account, fix=wanted.fix)))

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
-from jettythunder.http import ops_only, provided
+from jettythunder.errors import AccountNotFound
+from jettythunder.http import ops_only, provided, raises
 from usage_meter.ledger.model import Resource
 from usage_meter.ndjson import lines
 from usage_meter.reports.model import Bucket, Price, Quota, UsageRow
@@ -44,12 +45,14 @@ async def list_quotas(quotas: AnyQuotas, cursor: UUID | None = None, page_size: 
 
 
 @router.get("/accounts/{account}")
+@raises(AccountNotFound)
 async def show_quota(account: str, quotas: AnyQuotas) -> Quota:
     """One account's quota, by its id or its user's."""
     return await quotas.one(account)
 
 
 @router.get("/accounts/{account}/ledger")
+@raises(AccountNotFound)
 async def list_entries(
     account: str, quotas: AnyQuotas, cursor: int | None = None, page_size: PageSize = 100
 ) -> LedgerPage:
@@ -58,6 +61,7 @@ async def list_entries(
 
 
 @router.get("/report", response_class=StreamingResponse)
+@raises(AccountNotFound)
 async def report(
     usage: AnyUsageReport,
     from_at: Annotated[AwareDatetime, Query(alias="from")],
