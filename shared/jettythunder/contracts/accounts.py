@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.contracts.envelope import Payload
 
+# The tiers that every installation has.
+TIERS = ("free", "starter", "pro", "business", "enterprise")
+
 
 class ProvisionAccountV1(Payload):
     """Make the account of an AgentCache user, or answer with the one there is."""

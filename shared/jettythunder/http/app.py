@@ -19,7 +19,7 @@ from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.documents import DescribedAPI, raises
 from jettythunder.http.headers import DefaultHeaders
-from jettythunder.http.methods import CommonMethods
+from jettythunder.http.methods import Methods
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
 from jettythunder.memory import keep_freed_memory
@@ -74,7 +74,7 @@ def create_app(
     app.state.settings = read
     app.state.readiness = _Readiness()
     answer_problems(app)
-    app.add_middleware(CommonMethods)
+    app.add_middleware(Methods)
     app.add_middleware(
         BodyLimit,
         max_bytes=_MAX_BODY_BYTES,

@@ -20,6 +20,7 @@ from jettythunder.errors import (
     DatabaseUnavailable,
     InvalidField,
     JettyThunderError,
+    NotFound,
     PayloadTooLarge,
     UploadTimedOut,
 )
@@ -72,7 +73,8 @@ class DescribedAPI(FastAPI):
 
 def _describe(operation: dict[str, Any], context: RouteContext) -> None:
     by_status: dict[int, set[Kind]] = defaultdict(set)
-    for kind in _kinds(context, takes_input=bool(operation.get("parameters"))):
+    places = {parameter["in"] for parameter in operation.get("parameters", ())}
+    for kind in _kinds(context, places):
         by_status[kind.status].add(kind)
     operation["responses"].pop("422", None)
     for status, kinds in sorted(by_status.items()):
@@ -81,12 +83,15 @@ def _describe(operation: dict[str, Any], context: RouteContext) -> None:
         operation["security"] = _all_together(operation["security"])
 
 
-def _kinds(context: RouteContext, *, takes_input: bool) -> Iterator[Kind]:
+def _kinds(context: RouteContext, places: set[str]) -> Iterator[Kind]:
     yield JettyThunderError
     if context.body_field is not None:
         yield from _OF_BODIES
-    if takes_input:
+    if places:
         yield InvalidField
+    if "path" in places:
+        # Of a value that can't stand in a path.
+        yield NotFound
     yield from _marks(getattr(context.original_route, "check", None))
     for call in _calls(context.dependant):
         yield from _marks(call)

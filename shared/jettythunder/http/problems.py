@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from jettythunder import telemetry
-from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, MethodNotAllowed, NotFound
-from jettythunder.http.methods import allowed_methods
+from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, NotFound
 
 log = telemetry.logger(__name__)
 
@@ -101,9 +100,6 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return await _on_error(request, error.__cause__)
     if error.status_code == 404:
         return problem(NotFound())
-    if error.status_code == 405:
-        # What the framework names as allowed is only what one of the resource's routes takes.
-        return problem(MethodNotAllowed(headers={"Allow": ", ".join(allowed_methods(request.scope))}))
     return problem(BadRequest(str(error.detail)))
 
 

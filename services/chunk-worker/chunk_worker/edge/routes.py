@@ -10,7 +10,6 @@ from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.errors import EdgeBusy
 from jettythunder.errors import (
-    BadRequest,
     ChecksumMismatch,
     LinkExpired,
     LinkInvalid,
@@ -29,7 +28,10 @@ _token = HTTPBearer(
     auto_error=False, scheme_name="ChunkToken", description="The chunk's token, from the upload session"
 )
 
-_BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+_BODY = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 
 @raises(Unauthenticated)
@@ -46,7 +48,6 @@ async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_
 
 @router.put("/uploads/{upload_id}/chunks/{number}", openapi_extra={"requestBody": _BODY})
 @raises(
-    BadRequest,
     TruncatedBody,
     LinkExpired,
     LinkInvalid,
@@ -63,7 +64,7 @@ async def put_chunk(
     number: Annotated[int, Path(ge=1, le=10_000)],
     token: Annotated[str, Depends(bearer)],
     ingest: Annotated[EdgeIngest, Depends(provided(EdgeIngest))],
-    content_md5: Annotated[str | None, Header(description="The chunk's MD5, base64 (RFC 1864)")] = None,
+    content_md5: Annotated[str, Header(description="The chunk's MD5, base64 (RFC 1864)")],
     content_length: Annotated[int | None, Header(ge=0)] = None,
 ) -> RecordedChunk:
     """Store a chunk; the answer means that the object storage has it. Sending one again is harmless."""

@@ -24,7 +24,7 @@ class RetryWanted(BaseModel):
 
     selection: Selection
     rate: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Messages a second at most"
+        default=None, ge=0.001, le=1_000_000, allow_inf_nan=False, description="Messages a second at most"
     )
 
 

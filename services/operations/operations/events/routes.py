@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from jettythunder.broker.event_log import EventFilter
 from jettythunder.http import provided, raises
+from jettythunder.inputs import Moment
 from operations.access import Limit
 from operations.errors import EventNotFound
 from operations.events.find import Events
@@ -19,7 +20,7 @@ AnyEvents = Annotated[Events, Depends(provided(Events))]
 # Stream offsets are 64-bit numbers.
 Place = Literal["first", "last", "next"] | Annotated[int, Field(ge=0, lt=2**63)]
 Since = Annotated[
-    AwareDatetime | None,
+    Moment | None,
     Query(description="A time before it: the log is read from there on instead of from its start"),
 ]
 
@@ -31,8 +32,8 @@ async def find(
     account: str | None = None,
     subject: str | None = None,
     correlation_id: str | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     start: Annotated[Place | None, Query(alias="from")] = None,
     limit: Limit = 100,
     wait_seconds: Annotated[float, Query(ge=0, le=30)] = 0,

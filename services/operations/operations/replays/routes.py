@@ -27,7 +27,9 @@ class ReplayWanted(BaseModel):
 
     to: str
     filter: EventFilter = EventFilter()
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Events a second at most")
+    rate: float | None = Field(
+        default=None, ge=0.001, le=1_000_000, allow_inf_nan=False, description="Events a second at most"
+    )
 
 
 @router.post("/dry-run")

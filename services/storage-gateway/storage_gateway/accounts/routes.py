@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, StrictInt
 
 from jettythunder.contracts.accounts import (
+    TIERS,
     AccountReply,
     ChangeTierV1,
     ProvisionAccountV1,
@@ -45,18 +46,20 @@ _KNOWN: dict[int | str, dict[str, Any]] = {
     }
 }
 
+# Which there are is provisioning's to know, and a wrong one its to refuse.
+Tier = Annotated[str, Field(json_schema_extra={"enum": list(TIERS)}, examples=["pro"])]
 UserId = Annotated[str, Field(min_length=1, max_length=255, examples=["test-123"])]
 
 
 class ProvisionRequest(BaseModel):
     agentcache_user_id: UserId
     agentcache_email: str = Field(min_length=3, max_length=320, examples=["test@example.com"])
-    tier: str = Field(examples=["pro"])
+    tier: Tier
 
 
 class UpgradeRequest(BaseModel):
     agentcache_user_id: UserId
-    new_tier: str = Field(validation_alias=AliasChoices("new_tier", "tier"), examples=["business"])
+    new_tier: Tier = Field(validation_alias=AliasChoices("new_tier", "tier"))
 
 
 class AccountRequest(BaseModel):
@@ -64,7 +67,7 @@ class AccountRequest(BaseModel):
 
 
 class RotateRequest(AccountRequest):
-    grace_seconds: int = Field(
+    grace_seconds: StrictInt = Field(
         default=86_400,
         ge=0,
         le=30 * 86_400,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from jettythunder.errors import InvalidField, LinkExpired, LinkInvalid, StorageUnavailable, Unauthenticated
+from jettythunder.errors import LinkExpired, LinkInvalid, StorageUnavailable, Unauthenticated
 from jettythunder.http import provided, raises
 from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
 from storage_gateway.assets import conditions, names
@@ -75,6 +75,10 @@ class BulkDelete(BaseModel):
 class Naming(BaseModel):
     filename: str | None = Field(default=None, min_length=1, max_length=1024)
     cache_key: str | None = Field(default=None, min_length=1, max_length=512)
+
+
+class Copying(BaseModel):
+    cache_key: str = Field(min_length=1, max_length=512, description="The cache key that the copy has")
 
 
 @router.head("/download", include_in_schema=False)
@@ -162,11 +166,9 @@ async def rename_asset(
 @router.post("/assets/{asset_id}/copy")
 @raises(AssetNotFound)
 async def copy_asset(
-    asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
+    asset_id: UUID, body: Copying, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
     """Copy an asset to another cache key. Equal bytes are stored once, so the copy is the same asset."""
-    if body.cache_key is None:
-        raise InvalidField("Give the cache_key that the copy shall have.", field="cache_key")
     asset = await finder.rename(tenant.account_id, asset_id, filename=None, cache_key=body.cache_key)
     copied = asset_answer(asset, links, cache_key=body.cache_key)
     return {"success": True, "asset": copied | {"deduplicated": True}}

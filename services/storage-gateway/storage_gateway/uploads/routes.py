@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 
 from jettythunder.errors import (
     InvalidField,
@@ -20,7 +20,7 @@ from jettythunder.errors import (
 from jettythunder.http import provided, raises
 from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
-from storage_gateway.assets.model import checked_hash
+from storage_gateway.assets.model import HASH_PATTERN, checked_hash
 from storage_gateway.edges.known import Edges
 from storage_gateway.errors import (
     ChunkUploadFailed,
@@ -43,7 +43,7 @@ from storage_gateway.errors import (
 from storage_gateway.settings import Settings
 from storage_gateway.uploads.answers import result_answer, session_answer, upload_answer
 from storage_gateway.uploads.form import Form
-from storage_gateway.uploads.model import MAX_CHUNKS, Result, parse_options
+from storage_gateway.uploads.model import MAX_CHUNKS, MAX_TTL_SECONDS, Result, parse_options
 from storage_gateway.uploads.receive import FormUploads
 from storage_gateway.uploads.sessions import NewSession, Sessions
 
@@ -52,6 +52,13 @@ router = APIRouter(prefix="/api/storage", route_class=TenantRoute, dependencies=
 AnySessions = Annotated[Sessions, Depends(provided(Sessions))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
 AnyEdges = Annotated[Edges, Depends(provided(Edges))]
+
+# An empty value is one that was not given, as in forms.
+_OR_EMPTY_UUID: dict[str, Any] = {"anyOf": [{"format": "uuid"}, {"maxLength": 0}]}
+_OR_EMPTY_TIME: dict[str, Any] = {
+    "description": "ISO 8601, such as 2030-01-31T12:00:00Z; not together with ttl_seconds",
+    "anyOf": [{"format": "date-time"}, {"maxLength": 0}],
+}
 
 _DEDUPLICATED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -71,10 +78,14 @@ _FORM_SCHEMA = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "cache_key": {"type": "string", "maxLength": 512},
-                        "pipeline_id": {"type": "string", "format": "uuid"},
-                        "expires_at": {"type": "string", "format": "date-time"},
-                        "ttl_seconds": {"type": "integer", "minimum": 1},
-                        "content_hash": {"type": "string", "description": "SHA-256, checked on arrival"},
+                        "pipeline_id": {"type": "string", **_OR_EMPTY_UUID},
+                        "expires_at": {"type": "string", **_OR_EMPTY_TIME},
+                        "ttl_seconds": {"type": "integer", "minimum": 1, "maximum": MAX_TTL_SECONDS},
+                        "content_hash": {
+                            "type": "string",
+                            "description": "SHA-256, checked on arrival",
+                            "pattern": HASH_PATTERN,
+                        },
                     },
                 }
             }
@@ -83,16 +94,21 @@ _FORM_SCHEMA = {
 }
 
 
+ContentHash = Annotated[
+    str, Field(description="SHA-256 of the file, hexadecimal", json_schema_extra={"pattern": HASH_PATTERN})
+]
+
+
 class CreateSession(BaseModel):
     filename: str = Field(min_length=1, max_length=1024)
-    size_bytes: int = Field(ge=0)
+    size_bytes: StrictInt = Field(ge=1, description="Empty files are uploaded as forms")
     content_type: str | None = Field(default=None, max_length=255)
-    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    content_hash: ContentHash | None = None
     cache_key: str | None = Field(default=None, max_length=512)
-    pipeline_id: str | None = None
-    expires_at: str | None = None
-    ttl_seconds: int | None = None
-    chunk_size_bytes: int | None = Field(
+    pipeline_id: Annotated[str, Field(json_schema_extra=_OR_EMPTY_UUID)] | None = None
+    expires_at: Annotated[str, Field(json_schema_extra=_OR_EMPTY_TIME)] | None = None
+    ttl_seconds: StrictInt | None = Field(default=None, ge=1, le=MAX_TTL_SECONDS)
+    chunk_size_bytes: StrictInt | None = Field(
         default=None,
         ge=1,
         description="A wish: it is raised to 5 MiB, lowered to the installation's limit (64 MiB by "
@@ -110,11 +126,11 @@ class CreateSession(BaseModel):
 
 
 class Numbers(BaseModel):
-    numbers: list[Annotated[int, Field(ge=1, le=MAX_CHUNKS)]] = Field(min_length=1, max_length=1000)
+    numbers: list[Annotated[StrictInt, Field(ge=1, le=MAX_CHUNKS)]] = Field(min_length=1, max_length=1000)
 
 
 class Completion(BaseModel):
-    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    content_hash: ContentHash | None = None
     parts_md5: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{32}$", description="MD5 of the chunks' binary MD5s in order"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, StrictBool, TypeAdapter
 
 from jettythunder.errors import AccountNotFound, StorageUnavailable
 from jettythunder.http import ops_only, provided, raises
@@ -24,7 +24,7 @@ class ReconcileRequest(BaseModel):
     """Which account, all by default, and whether to mend what is found."""
 
     account: str | None = None
-    fix: bool = False
+    fix: StrictBool = False
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """Reports over HTTP, for operators."""
 
+import re
 from collections.abc import AsyncIterator
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from jettythunder.errors import AccountNotFound
 from jettythunder.http import ops_only, provided, raises
+from jettythunder.inputs import Day, Moment
 from usage_meter.ledger.model import Resource
 from usage_meter.ndjson import lines
 from usage_meter.reports.model import Bucket, Price, Quota, UsageRow
@@ -28,13 +29,37 @@ AnyPrices = Annotated[Prices, Depends(provided(Prices))]
 
 _usage_row = TypeAdapter(UsageRow)
 
+_PLAIN = re.compile(r"^[0-9]{1,6}(\.[0-9]{1,8})?$", re.ASCII)
+
+
+def _plain(given: object) -> object:
+    if isinstance(given, bool) or (isinstance(given, str) and _PLAIN.fullmatch(given) is None):
+        raise ValueError("Input should be a number such as 0.023")
+    return given
+
+
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_plain),
+    Field(ge=0, max_digits=14, decimal_places=8),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000_000},
+                {"type": "string", "pattern": _PLAIN.pattern},
+            ],
+            "description": "With up to 8 decimal places",
+        }
+    ),
+]
+
 
 class PriceRequest(BaseModel):
     """A price in dollars per GB (10^9 bytes): per GB-month stored, or per GB sent."""
 
     resource: Resource
-    effective_from: date = Field(description="The first day of a month")
-    usd_per_gb: Decimal = Field(ge=0, max_digits=14, decimal_places=8)
+    effective_from: Day = Field(description="The first day of a month", json_schema_extra={"pattern": "-01$"})
+    usd_per_gb: Dollars
     source: str = Field(min_length=1, max_length=500, description="Where the price comes from")
 
 
@@ -64,8 +89,8 @@ async def list_entries(
 @raises(AccountNotFound)
 async def report(
     usage: AnyUsageReport,
-    from_at: Annotated[AwareDatetime, Query(alias="from")],
-    to_at: Annotated[AwareDatetime, Query(alias="to")],
+    from_at: Annotated[Moment, Query(alias="from")],
+    to_at: Annotated[Moment, Query(alias="to")],
     by: Bucket = Bucket.DAY,
     account: str | None = None,
 ) -> StreamingResponse:
