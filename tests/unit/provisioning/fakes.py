@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from jettythunder.contracts.envelope import Payload
-from jettythunder.errors import AccountNotFound, StorageUnavailable
+from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier
 from provisioning.accounts.credentials import Credentials, MasterKey
 from provisioning.accounts.model import Account, Delivery, Tier, User
 from provisioning.accounts.store import Changes, Store
-from jettythunder.errors import UnknownTier
 
 MASTER_KEY = MasterKey("a master key of thirty-two characters or more", environment="test")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

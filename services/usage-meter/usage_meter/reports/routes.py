@@ -29,6 +29,13 @@ AnyPrices = Annotated[Prices, Depends(provided(Prices))]
 
 _usage_row = TypeAdapter(UsageRow)
 
+_FIRST_OF_MONTH = {
+    "type": "string",
+    "description": "The first day of a month",
+    "pattern": "^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-(0[1-9]|1[0-2])-01$",
+    "examples": ["2026-01-01"],
+}
+
 _PLAIN = re.compile(r"^[0-9]{1,6}(\.[0-9]{1,8})?$", re.ASCII)
 
 
@@ -58,7 +65,7 @@ class PriceRequest(BaseModel):
     """A price in dollars per GB (10^9 bytes): per GB-month stored, or per GB sent."""
 
     resource: Resource
-    effective_from: Day = Field(description="The first day of a month", json_schema_extra={"pattern": "-01$"})
+    effective_from: Annotated[Day, WithJsonSchema(_FIRST_OF_MONTH)]
     usd_per_gb: Dollars
     source: str = Field(min_length=1, max_length=500, description="Where the price comes from")
 
