@@ -1,4 +1,6 @@
-"""Times in callers' input, read as its schema says: pydantic alone takes numbers for them, too."""
+"""Values in callers' input, read as their schema says: pydantic alone takes numbers for times, and flags and
+text for numbers.
+"""
 
 import re
 from datetime import date
@@ -14,6 +16,15 @@ def _no_number(given: object) -> object:
         raise ValueError("Input should be a date or time as text, such as 2030-01-31T12:00:00Z")
     return given
 
+
+def _no_flag_or_text(given: object) -> object:
+    if isinstance(given, bool | str):
+        raise ValueError("Input should be a number")
+    return given
+
+
+# Marks a number in JSON as one. It stands last, so that the schema has what limits the number.
+JSON_NUMBER = BeforeValidator(_no_flag_or_text)
 
 # A date as text (RFC 3339).
 Day: TypeAlias = Annotated[date, BeforeValidator(_no_number)]

@@ -89,15 +89,15 @@ def _correct_a_metered_hour(case: Any) -> None:
 
 
 def _set_a_price(case: Any) -> None:
-    """A price has at most eight decimal places."""
+    """A price has at most eight decimal places, and begins at a time that the database has."""
     if isinstance(case.body["usd_per_gb"], float):
-        case.body["usd_per_gb"] = round(case.body["usd_per_gb"], 8)
+        case.body["usd_per_gb"] = min(round(case.body["usd_per_gb"], 8), 999_999)
+    case.body["effective_from"] = max(case.body["effective_from"], "1000-01-01")
 
 
 def _settle_one_queue(case: Any) -> None:
-    """Looking through the dead letters of all consumers takes a second."""
-    if not case.body["selection"].get("everything"):
-        case.body["selection"]["consumer"] = "storage-gateway.events"
+    """Looking through the dead letters of all consumers takes seconds."""
+    case.body["selection"] |= {"consumer": "storage-gateway.events", "everything": False}
 
 
 _RULES: dict[tuple[str, str], Callable[[Any], None]] = {

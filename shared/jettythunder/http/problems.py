@@ -57,13 +57,18 @@ def problem(error: JettyThunderError) -> JSONResponse:
         type=f"urn:jettythunder:error:{error.code}",
         title=(type(error).__doc__ or error.detail).strip(),
         status=error.status,
-        detail=error.detail,
+        detail=_encodable(error.detail),
         code=error.code,
         retryable=error.retryable,
         correlation_id=telemetry.correlation_id.get(),
         **error.extra,
     )
     return JSONResponse(body.model_dump(mode="json"), error.status, headers, media_type=PROBLEM)
+
+
+def _encodable(text: str) -> str:
+    """The text with question marks for what UTF-8 can't encode: JSON may name half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -86,7 +91,10 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return problem(BadRequest("The body is not valid JSON."))
     places = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "message": e["msg"]}
+        {
+            "field": _encodable(".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0])),
+            "message": _encodable(e["msg"]),
+        }
         for e in error.errors()
     ]
     named = "; ".join(f"{place['field']}: {place['message']}" for place in places)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AliasChoices, BaseModel, Field, StrictInt
+from pydantic import AliasChoices, BaseModel, Field
 
 from jettythunder.contracts.accounts import (
     TIERS,
@@ -16,6 +16,7 @@ from jettythunder.contracts.accounts import (
 )
 from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier, UserIdTaken
 from jettythunder.http import provided, raises
+from jettythunder.inputs import JSON_NUMBER
 from storage_gateway.access.credentials import (
     AGENTCACHE_SECURITY,
     TENANT_SECURITY,
@@ -67,12 +68,13 @@ class AccountRequest(BaseModel):
 
 
 class RotateRequest(AccountRequest):
-    grace_seconds: StrictInt = Field(
-        default=86_400,
-        ge=0,
-        le=30 * 86_400,
-        description="How long the pair before stays valid; 0 where it has leaked",
-    )
+    grace_seconds: Annotated[
+        int,
+        Field(
+            ge=0, le=30 * 86_400, description="How long the pair before stays valid; 0 where it has leaked"
+        ),
+        JSON_NUMBER,
+    ] = 86_400
 
 
 @router.post("/provision", status_code=201, responses=_KNOWN)

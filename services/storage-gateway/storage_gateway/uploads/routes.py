@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from jettythunder.errors import (
     InvalidField,
@@ -18,6 +18,7 @@ from jettythunder.errors import (
     UploadTimedOut,
 )
 from jettythunder.http import provided, raises
+from jettythunder.inputs import JSON_NUMBER
 from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import HASH_PATTERN, checked_hash
@@ -101,16 +102,15 @@ ContentHash = Annotated[
 
 class CreateSession(BaseModel):
     filename: str = Field(min_length=1, max_length=1024)
-    size_bytes: StrictInt = Field(ge=1, description="Empty files are uploaded as forms")
+    size_bytes: Annotated[int, Field(ge=1, description="Empty files are uploaded as forms"), JSON_NUMBER]
     content_type: str | None = Field(default=None, max_length=255)
     content_hash: ContentHash | None = None
     cache_key: str | None = Field(default=None, max_length=512)
     pipeline_id: Annotated[str, Field(json_schema_extra=_OR_EMPTY_UUID)] | None = None
     expires_at: Annotated[str, Field(json_schema_extra=_OR_EMPTY_TIME)] | None = None
-    ttl_seconds: StrictInt | None = Field(default=None, ge=1, le=MAX_TTL_SECONDS)
-    chunk_size_bytes: StrictInt | None = Field(
+    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS), JSON_NUMBER] | None = None
+    chunk_size_bytes: Annotated[int, Field(ge=1), JSON_NUMBER] | None = Field(
         default=None,
-        ge=1,
         description="A wish: it is raised to 5 MiB, lowered to the installation's limit (64 MiB by "
         "default), and raised to what keeps 10,000 chunks",
     )
@@ -126,7 +126,9 @@ class CreateSession(BaseModel):
 
 
 class Numbers(BaseModel):
-    numbers: list[Annotated[StrictInt, Field(ge=1, le=MAX_CHUNKS)]] = Field(min_length=1, max_length=1000)
+    numbers: list[Annotated[int, Field(ge=1, le=MAX_CHUNKS), JSON_NUMBER]] = Field(
+        min_length=1, max_length=1000
+    )
 
 
 class Completion(BaseModel):

@@ -5,11 +5,11 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from jettythunder.errors import AccountNotFound
 from jettythunder.http import ops_only, provided, raises
-from jettythunder.inputs import Moment
+from jettythunder.inputs import JSON_NUMBER, Moment
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
 from usage_meter.reports.model import Quota
@@ -29,7 +29,9 @@ class AdjustmentRequest(BaseModel):
     id: UUID = Field(default_factory=uuid4)
     account: str = Field(description="The account's id, or its user's")
     resource: Resource
-    bytes: StrictInt = Field(description="What to add to the bytes used; negative takes away")
+    bytes: Annotated[
+        int, Field(description="What to add to the bytes used; negative takes away"), JSON_NUMBER
+    ]
     reason: str = Field(min_length=3, max_length=500)
     author: str = Field(min_length=1, max_length=200)
     occurred_at: Moment | None = Field(
