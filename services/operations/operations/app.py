@@ -31,7 +31,9 @@ def create_app() -> FastAPI:
         settings=Settings,
         lifespan=lifespan,
     )
-    admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(http.ops_only)])
+    admin = APIRouter(
+        prefix="/admin", tags=["operations"], dependencies=[Depends(http.ops_only)], route_class=http.Route
+    )
     for routes in (event_routes, replay_routes, dead_letter_routes, audit_routes):
         admin.include_router(routes)
     app.include_router(admin)

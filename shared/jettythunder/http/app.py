@@ -18,6 +18,7 @@ from jettythunder import __version__, signing
 from jettythunder.errors import JettyThunderError, Unauthenticated
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.documents import DescribedAPI, raises
+from jettythunder.http.guard import Route
 from jettythunder.http.headers import DefaultHeaders
 from jettythunder.http.methods import Methods
 from jettythunder.http.problems import answer_problems
@@ -71,6 +72,7 @@ def create_app(
         redoc_url=None if is_live else "/redoc",
         openapi_url=None if is_live else "/openapi.json",
     )
+    app.router.route_class = Route
     app.state.settings = read
     app.state.readiness = _Readiness()
     answer_problems(app)

@@ -20,9 +20,9 @@ from jettythunder.errors import (
     UploadNotOpen,
     UploadTimedOut,
 )
-from jettythunder.http import provided, raises
+from jettythunder.http import Route, provided, raises
 
-router = APIRouter(prefix="/edge", tags=["edge"])
+router = APIRouter(prefix="/edge", tags=["edge"], route_class=Route)
 
 _token = HTTPBearer(
     auto_error=False, scheme_name="ChunkToken", description="The chunk's token, from the upload session"
@@ -65,7 +65,7 @@ async def put_chunk(
     token: Annotated[str, Depends(bearer)],
     ingest: Annotated[EdgeIngest, Depends(provided(EdgeIngest))],
     content_md5: Annotated[str, Header(description="The chunk's MD5, base64 (RFC 1864)")],
-    content_length: Annotated[int | None, Header(ge=0)] = None,
+    content_length: Annotated[int | None, Header(ge=0, include_in_schema=False)] = None,
 ) -> RecordedChunk:
     """Store a chunk; the answer means that the object storage has it. Sending one again is harmless."""
     return await ingest.take(

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from jettythunder.http import provided
+from jettythunder.http import Route, provided
 from operations.access import Limit
 from operations.audit.model import AuditEntry
 from operations.audit.record import Audit
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/audit")

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.errors import DeadLettersBusy, MalformedEvent
-from jettythunder.http import provided, raises
+from jettythunder.http import Route, provided, raises
 from operations.access import Who
 from operations.dead_letters.model import DeadLetter, DeadLetterGroup, Selection
 from operations.dead_letters.settle import DeadLetters
 from operations.errors import ConsumerNotFound, DeadLetterNotFound
 
-router = APIRouter(prefix="/dead-letters")
+router = APIRouter(prefix="/dead-letters", route_class=Route)
 
 AnyDeadLetters = Annotated[DeadLetters, Depends(provided(DeadLetters))]
 

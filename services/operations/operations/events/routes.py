@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import provided, raises
+from jettythunder.http import Route, provided, raises
 from jettythunder.inputs import Moment
 from operations.access import Limit
 from operations.errors import EventNotFound
 from operations.events.find import Events
 from operations.events.model import EventPage, ShownEvent, TraceNode
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 AnyEvents = Annotated[Events, Depends(provided(Events))]
 # Stream offsets are 64-bit numbers.

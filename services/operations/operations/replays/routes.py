@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import provided, raises
+from jettythunder.http import Route, provided, raises
 from operations.access import Limit, Who
 from operations.errors import ConsumerHasNoLog, ConsumerNotFound, ReplayNotFound, ReplayNotResumable
 from operations.replays.model import Replay, ReplayCount
 from operations.replays.replay import Replays
 from operations.replays.running import RunningReplays
 
-router = APIRouter(prefix="/replays")
+router = APIRouter(prefix="/replays", route_class=Route)
 
 AnyReplays = Annotated[Replays, Depends(provided(Replays))]
 Running = Annotated[RunningReplays, Depends(provided(RunningReplays))]

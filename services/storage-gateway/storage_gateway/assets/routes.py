@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 from pydantic import BaseModel, Field
 
 from jettythunder.errors import LinkExpired, LinkInvalid, StorageUnavailable, Unauthenticated
-from jettythunder.http import provided, raises
+from jettythunder.http import Route, provided, raises
 from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
 from storage_gateway.assets import conditions, names
 from storage_gateway.assets.answers import asset_answer
@@ -33,7 +33,9 @@ from storage_gateway.errors import (
 router = APIRouter(
     prefix="/api/storage", tags=["storage"], route_class=TenantRoute, dependencies=TENANT_SECURITY
 )
-stream_router = APIRouter(prefix="/api/storage", tags=["storage"], dependencies=TENANT_SECURITY)
+stream_router = APIRouter(
+    prefix="/api/storage", tags=["storage"], dependencies=TENANT_SECURITY, route_class=Route
+)
 
 AnyFinder = Annotated[Finder, Depends(provided(Finder))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]

@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from jettythunder.http import provided
+from jettythunder.http import Route, provided
 from storage_gateway.uploads.dispatch import ChunkSigner
 from storage_gateway.uploads.spool import Spool
 
-router = APIRouter(prefix="/internal", include_in_schema=False)
+router = APIRouter(prefix="/internal", include_in_schema=False, route_class=Route)
 
 
 @router.get("/chunks/{upload_id}/{number}")

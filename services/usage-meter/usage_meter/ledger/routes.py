@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from jettythunder.errors import AccountNotFound
-from jettythunder.http import ops_only, provided, raises
+from jettythunder.http import Route, ops_only, provided, raises
 from jettythunder.inputs import JSON_NUMBER, Moment
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
 from usage_meter.reports.model import Quota
 from usage_meter.reports.quotas import Quotas
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)], route_class=Route)
 
 AnyAdjustments = Annotated[Adjustments, Depends(provided(Adjustments))]
 AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]

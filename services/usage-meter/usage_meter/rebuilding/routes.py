@@ -5,11 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from jettythunder.http import ops_only, provided
+from jettythunder.http import Route, ops_only, provided
 from usage_meter.rebuilding.model import Rebuilt
 from usage_meter.rebuilding.rebuild import Rebuilding
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)], route_class=Route)
 
 AnyRebuilding = Annotated[Rebuilding, Depends(provided(Rebuilding))]
 

@@ -9,13 +9,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, StrictBool, TypeAdapter
 
 from jettythunder.errors import AccountNotFound, StorageUnavailable
-from jettythunder.http import ops_only, provided, raises
+from jettythunder.http import Route, ops_only, provided, raises
 from usage_meter.errors import ReconciliationRunning
 from usage_meter.ndjson import lines
 from usage_meter.reconciliation.model import Findings
 from usage_meter.reconciliation.reconcile import Reconciliation
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)], route_class=Route)
 
 AnyReconciliation = Annotated[Reconciliation, Depends(provided(Reconciliation))]
 

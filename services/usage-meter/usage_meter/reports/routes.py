@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from jettythunder.errors import AccountNotFound
-from jettythunder.http import ops_only, provided, raises
+from jettythunder.http import Route, ops_only, provided, raises
 from jettythunder.inputs import Day, Moment
 from usage_meter.ledger.model import Resource
 from usage_meter.ndjson import lines
@@ -20,7 +20,7 @@ from usage_meter.reports.prices import Prices
 from usage_meter.reports.quotas import LedgerPage, QuotaPage, Quotas
 from usage_meter.reports.usage import UsageReport
 
-router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)])
+router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[Depends(ops_only)], route_class=Route)
 
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Rows a page has at most")]
 AnyQuotas = Annotated[Quotas, Depends(provided(Quotas))]
