@@ -74,6 +74,22 @@ def credentials(services: Services) -> dict[str, str]:
     }
 
 
+def headers_for(name: str, access: Mapping[str, str]) -> dict[str, str]:
+    """The credentials of an API's callers."""
+    match name:
+        case "tenant":
+            return {
+                "Authorization": f"Bearer {access['TENANT_KEY']}",
+                "X-API-Secret": access["TENANT_SECRET"],
+            }
+        case "agentcache":
+            return {"Authorization": f"Bearer {access['AGENTCACHE_SECRET']}"}
+        case "edge":
+            return {"Authorization": f"Bearer {access['CHUNK_TOKEN']}"}
+        case _:
+            return {"Authorization": f"Bearer {access['OPS_TOKEN']}"}
+
+
 def run_schemathesis(
     services: Services, api: Api, *, credentials: Mapping[str, str], max_examples: int, report: Path
 ) -> Outcome:
