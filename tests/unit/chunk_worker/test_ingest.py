@@ -19,7 +19,7 @@ from chunk_worker.edge.recorder import Recorder
 from chunk_worker.errors import EdgeBusy
 from jettythunder.edge_tokens import EdgeToken, EdgeTokens
 from jettythunder.errors import (
-    BadRequest,
+    InvalidField,
     LinkExpired,
     LinkInvalid,
     TruncatedBody,
@@ -70,7 +70,7 @@ class Edge:
         token: EdgeToken = TOKEN,
         upload_id: UUID = UPLOAD_ID,
         number: int = 1,
-        content_md5: str | None = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
+        content_md5: str = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
         length_bytes: int | None = len(DATA),
     ) -> RecordedChunk:
         return await self.ingest.take(
@@ -121,8 +121,8 @@ async def test_an_expired_token_is_refused() -> None:
 
 
 async def test_the_checksum_must_be_announced() -> None:
-    with pytest.raises(BadRequest):
-        await Edge().take(content_md5=None)
+    with pytest.raises(InvalidField):
+        await Edge().take(content_md5="")
 
 
 async def test_a_full_edge_reads_nothing() -> None:
