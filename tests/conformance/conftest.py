@@ -16,7 +16,7 @@ def services() -> Iterator[Services]:
         yield start_services(infrastructure, workers=1, environment={"RATE_LIMIT_MAX_REQUESTS": "1000000000"})
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def access(services: Services) -> dict[str, str]:
-    """Credentials for all calls."""
+    """Credentials for all calls, those of a tenant for an account of the module's own."""
     return credentials(services)

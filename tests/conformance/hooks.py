@@ -100,6 +100,26 @@ def _settle_one_queue(case: Any) -> None:
     case.body["selection"] |= {"consumer": "storage-gateway.events", "everything": False}
 
 
+def _look_at_one_queue(case: Any) -> None:
+    """As above."""
+    case.query["consumer"] = "storage-gateway.events"
+
+
+def _edit_in_one_queue(case: Any) -> None:
+    """As above."""
+    case.body["consumer"] = "storage-gateway.events"
+
+
+def _read_the_log_s_end(case: Any) -> None:
+    """Reading the whole log takes a second."""
+    case.query["from"] = "last"
+
+
+def _search_the_log_s_end(case: Any) -> None:
+    """As above."""
+    case.query["since"] = datetime.now(UTC).isoformat()
+
+
 _RULES: dict[tuple[str, str], Callable[[Any], None]] = {
     ("PUT", "/edge/uploads/{upload_id}/chunks/{number}"): _send_the_token_s_chunk,
     ("GET", "/api/storage/download"): _name_one_asset,
@@ -118,4 +138,10 @@ _RULES: dict[tuple[str, str], Callable[[Any], None]] = {
     ("PUT", "/usage/prices"): _set_a_price,
     ("POST", "/admin/dead-letters/retry"): _settle_one_queue,
     ("POST", "/admin/dead-letters/discard"): _settle_one_queue,
+    ("GET", "/admin/events"): _read_the_log_s_end,
+    ("GET", "/admin/events/{event_id}"): _search_the_log_s_end,
+    ("GET", "/admin/traces/{correlation_id}"): _search_the_log_s_end,
+    ("GET", "/admin/dead-letters"): _look_at_one_queue,
+    ("GET", "/admin/dead-letters/{message_id}"): _look_at_one_queue,
+    ("POST", "/admin/dead-letters/{message_id}/edit-and-retry"): _edit_in_one_queue,
 }

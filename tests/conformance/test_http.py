@@ -59,7 +59,7 @@ def test_the_methods_of_each_resource_are_named(
         allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
         listed = http.options(path)
         assert (listed.status_code, set(listed.headers["allow"].split(", "))) == (204, allowed), path
-        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "BREW"} - allowed:
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - allowed:
             refused = http.request(method, path)
             assert set(refused.headers["allow"].split(", ")) == allowed, path
             assert refused.headers["content-type"] == "application/problem+json"

@@ -251,6 +251,7 @@ async def stream(
 async def stream_preflight(asset_id: UUID) -> Response:
     """Let pages of any origin read by signed links (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
     allowed = {
+        "Allow": "GET, HEAD, OPTIONS",
         "Access-Control-Allow-Methods": "GET, HEAD",
         "Access-Control-Allow-Headers": "Range, If-Range, If-Match, If-None-Match, If-Modified-Since",
         "Access-Control-Max-Age": "7200",
