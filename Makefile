@@ -62,10 +62,10 @@ test: install ## Run the tests but for the long ones, on servers of their own
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
-	$(BIN)/pytest tests/unit tests/contracts -n 2 $(ARGS)
+	$(BIN)/pytest tests/unit tests/contracts -m "not deep" -n 2 $(ARGS)
 
 .PHONY: test-deep
-test-deep: install ## Run the long property tests
+test-deep: install ## Run the long property tests, and fuzz every parser with a million inputs
 	$(BIN)/pytest -m deep $(ARGS)
 
 .PHONY: test-upgrade

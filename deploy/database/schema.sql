@@ -454,6 +454,7 @@ CASE
     WHEN over_quota THEN 'over_quota'::text
     ELSE 'active'::text
 END) STORED NOT NULL,
+    master_key_id text DEFAULT '1'::text NOT NULL,
     epoch integer DEFAULT 0 NOT NULL
 );
 
@@ -472,6 +473,8 @@ COMMENT ON COLUMN public.agentcache_accounts.suspended_at IS 'Since when the acc
 COMMENT ON COLUMN public.agentcache_accounts.over_quota IS 'Whether what is used reaches the storage or the bandwidth quota. Owner: usage-meter.';
 
 COMMENT ON COLUMN public.agentcache_accounts.status IS 'active, over_quota or suspended: computed from suspended_at and over_quota.';
+
+COMMENT ON COLUMN public.agentcache_accounts.master_key_id IS 'The master key that the current credentials were derived from.';
 
 COMMENT ON COLUMN public.agentcache_accounts.epoch IS 'Raised when the account is suspended and when its credentials are revoked: links and edge tokens of an earlier epoch are refused.';
 
@@ -533,7 +536,19 @@ CREATE TABLE public.inbox (
     processed_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for ever: the dedupe horizon is never shorter than the replay horizon.';
+COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for INBOX_KEEP_DAYS: the dedupe horizon is never shorter than the replay horizon.';
+
+CREATE TABLE public.master_keys (
+    id text NOT NULL,
+    fingerprint text,
+    known_since timestamp with time zone
+);
+
+COMMENT ON TABLE public.master_keys IS 'The ids of master keys, never the keys. Owner: provisioning.';
+
+COMMENT ON COLUMN public.master_keys.fingerprint IS 'Derived from the key, so that another one under its id is refused.';
+
+COMMENT ON COLUMN public.master_keys.known_since IS 'When provisioning first started with the key; both are NULL before that.';
 
 CREATE TABLE public.object_deletions (
     s3_bucket text NOT NULL,
@@ -840,6 +855,9 @@ ALTER TABLE ONLY public.edges
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
+ALTER TABLE ONLY public.master_keys
+    ADD CONSTRAINT master_keys_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.object_deletions
     ADD CONSTRAINT object_deletions_pkey PRIMARY KEY (s3_bucket, s3_key);
 
@@ -891,6 +909,8 @@ ALTER TABLE ONLY public.usage_reservations
 ALTER TABLE ONLY public.usage_rollup_queue
     ADD CONSTRAINT usage_rollup_queue_pkey PRIMARY KEY (id);
 
+CREATE INDEX agentcache_accounts_master_key_idx ON public.agentcache_accounts USING btree (master_key_id, created_at);
+
 CREATE INDEX agentcache_assets_account_idx ON public.agentcache_assets USING btree (account_id, created_at DESC, id DESC);
 
 CREATE INDEX agentcache_assets_cache_key_idx ON public.agentcache_assets USING btree (cache_key);
@@ -905,6 +925,8 @@ CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING 
 
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
 
+CREATE INDEX inbox_processed_idx ON public.inbox USING brin (processed_at);
+
 CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
 
 CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
@@ -917,9 +939,13 @@ CREATE INDEX storage_usage_open_idx ON public.storage_usage USING btree (period_
 
 CREATE INDEX uploads_account_idx ON public.uploads USING btree (account_id, created_at);
 
+CREATE INDEX uploads_closed_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NULL) AND (NOT public.upload_is_open(status)));
+
 CREATE INDEX uploads_leftover_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NOT NULL) AND (NOT public.upload_is_open(status)));
 
 CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
+
+CREATE INDEX uploads_open_sessions_idx ON public.uploads USING btree (account_id) WHERE ((kind = 'session'::text) AND public.upload_is_open(status));
 
 CREATE INDEX usage_ledger_account_idx ON public.usage_ledger USING btree (account_id, occurred_at);
 
@@ -944,6 +970,9 @@ ALTER TABLE ONLY public.account_usage
 
 ALTER TABLE ONLY public.agentcache_accounts
     ADD CONSTRAINT agentcache_accounts_agentcache_tier_fkey FOREIGN KEY (agentcache_tier) REFERENCES public.tier_configs(tier);
+
+ALTER TABLE ONLY public.agentcache_accounts
+    ADD CONSTRAINT agentcache_accounts_master_key_id_fkey FOREIGN KEY (master_key_id) REFERENCES public.master_keys(id);
 
 ALTER TABLE ONLY public.agentcache_assets
     ADD CONSTRAINT agentcache_assets_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
@@ -1106,6 +1135,8 @@ GRANT SELECT(over_quota),UPDATE(over_quota) ON TABLE public.agentcache_accounts 
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(status) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
 
+GRANT INSERT(master_key_id),UPDATE(master_key_id) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
+
 GRANT UPDATE(epoch) ON TABLE public.agentcache_accounts TO jettythunder_provisioning;
 GRANT SELECT(epoch) ON TABLE public.agentcache_accounts TO jettythunder_storage_gateway;
 GRANT SELECT(epoch) ON TABLE public.agentcache_accounts TO jettythunder_usage_meter;
@@ -1118,11 +1149,17 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.asset_cache_keys TO jettythund
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.edges TO jettythunder_chunk_worker;
 GRANT SELECT ON TABLE public.edges TO jettythunder_storage_gateway;
 
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_provisioning;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
-GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_provisioning;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_storage_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_chunk_worker;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_usage_meter;
 GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
+
+GRANT SELECT,INSERT ON TABLE public.master_keys TO jettythunder_provisioning;
+
+GRANT UPDATE(fingerprint) ON TABLE public.master_keys TO jettythunder_provisioning;
+
+GRANT UPDATE(known_since) ON TABLE public.master_keys TO jettythunder_provisioning;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.object_deletions TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.object_deletions TO jettythunder_usage_meter;
@@ -1165,7 +1202,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0024');
+INSERT INTO public.alembic_version (version_num) VALUES ('0056');
+
+INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('free', 0, 0, false, 10, 10);
 INSERT INTO public.tier_configs (tier, storage_quota_gb, bandwidth_quota_gb, jetty_speed_enabled, rate_limit_per_minute, max_file_size_mb) VALUES ('starter', 2, 10, false, 60, 50);

@@ -19,6 +19,7 @@ import operator
 import re
 import typing
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -47,6 +48,9 @@ _CANCELED = "57014"
 _CONFLICTS = ("40001", "40P01", "23503", "23505", "23P01", "55P03")
 _INVALID_VALUE_CLASS = "22"
 _UNFIT = "A value can't be stored: it is out of range, or of a form that the database does not take."
+
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 _WRITES_OUTBOX = re.compile(r"\bINSERT\s+INTO\s+outbox\b", re.IGNORECASE)
 
@@ -274,7 +278,7 @@ class Statement:
     async def fetch(self, on: Runner, given: dict[str, object]) -> list[_Record]:
         if len(given) != len(self.parameters):
             raise TypeError(f"{self.package}: {self.name} takes {', '.join(self.parameters)}")
-        return await on.fetch(self, [given[name] for name in self.parameters])
+        return await on.fetch(self, [_storable(given[name]) for name in self.parameters])
 
 
 # Every typed query there is, for the test that compares each with the schema.
@@ -433,6 +437,17 @@ def _translation(database: Database, error: asyncpg.PostgresError) -> Exception:
     if state.startswith(_INVALID_VALUE_CLASS):
         return InvalidField(_UNFIT)
     return error
+
+
+def _storable(value: object) -> object:
+    """A value as it is.
+
+    Raises:
+        InvalidField: it is the first or the last moment of the calendar, which asyncpg takes for infinity.
+    """
+    if isinstance(value, datetime) and value in (_FIRST_MOMENT, _LAST_MOMENT):
+        raise InvalidField(_UNFIT)
+    return value
 
 
 async def _keep(_: object) -> None:

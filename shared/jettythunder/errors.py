@@ -103,6 +103,18 @@ class AccountNotFound(NotFound):
     code = "account_not_found"
 
 
+class UnknownTier(JettyThunderError):
+    """There is no such tier. The tiers are free, starter, pro, business and enterprise."""
+
+    code, status, retryable = "unknown_tier", 422, False
+
+
+class UserIdTaken(JettyThunderError):
+    """This user id maps to the account of another user id. Use the id that the account was made with."""
+
+    code, status, retryable = "user_id_taken", 409, False
+
+
 class UploadNotFound(NotFound):
     """The account has no such upload."""
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -48,6 +48,6 @@ def read_cursor(given: str | None) -> tuple[datetime | None, UUID | None]:
         moment = datetime.fromisoformat(created_at)
         if moment.tzinfo is None:
             raise ValueError(given)
-        return moment, UUID(row_id)
-    except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
+        return moment.astimezone(UTC), UUID(row_id)
+    except (ValueError, TypeError, OverflowError, AttributeError, RecursionError, binascii.Error):
         raise InvalidField("cursor takes the next_cursor of an earlier page.", field="cursor") from None

@@ -15,12 +15,13 @@ from uuid import uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jettythunder.broker import topology
 from jettythunder.broker.connection import CONNECTION_ERRORS, connected
 from jettythunder.contracts.envelope import RawEvent
 from jettythunder.errors import BrokerUnavailable
+from jettythunder.inputs import Moment
 
 # Where to begin: the log's first event, the last chunk of events, the next to come, an offset, or a moment.
 Offset: TypeAlias = str | int | datetime
@@ -43,8 +44,8 @@ class EventFilter(BaseModel):
     subject: str | None = None
     correlation_id: str | None = None
     ids: tuple[str, ...] = ()
-    since: AwareDatetime | None = Field(default=None, description="The event's own time, inclusive")
-    until: AwareDatetime | None = Field(default=None, description="The event's own time, exclusive")
+    since: Moment | None = Field(default=None, description="The event's own time, inclusive")
+    until: Moment | None = Field(default=None, description="The event's own time, exclusive")
 
     def takes(self, event: RawEvent) -> bool:
         """Whether the event is wanted."""

@@ -96,8 +96,10 @@ def _readable(entries: bytes) -> Iterator[tuple[str, FieldValue]]:
 def _size(kind: bytes, value: bytes) -> int:
     if kind in _SIZES:
         return _SIZES[kind]
-    # Strings, arrays and tables begin with their length; after an unknown kind the rest can't be decoded.
-    return 4 + int(_LENGTH.unpack_from(value)[0]) if kind in (b"S", b"A", b"F", b"x") else len(value)
+    # Strings, arrays and tables begin with their length; what follows an unknown kind can't be decoded.
+    if kind in (b"S", b"A", b"F", b"x") and len(value) >= _LENGTH.size:
+        return _LENGTH.size + int(_LENGTH.unpack_from(value)[0])
+    return len(value)
 
 
 def _timestamp(value: bytes) -> tuple[int, datetime | None]:

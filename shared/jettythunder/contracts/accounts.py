@@ -10,6 +10,8 @@ from jettythunder.contracts.envelope import Payload
 # How long the pair before stays valid after a rotation.
 DEFAULT_GRACE_SECONDS = 86_400
 LONGEST_GRACE_SECONDS = 30 * 86_400
+# The tiers that every installation has.
+TIERS = ("free", "starter", "pro", "business", "enterprise")
 
 
 class ProvisionAccountV1(Payload):

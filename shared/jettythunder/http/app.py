@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -16,8 +17,11 @@ from jettythunder import __version__
 from jettythunder.errors import JettyThunderError
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.callers import Callers
+from jettythunder.http.documents import DescribedAPI
+from jettythunder.http.guard import Route
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.http.internal import InternalPaths
+from jettythunder.http.methods import Methods
 from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
@@ -27,6 +31,13 @@ from jettythunder.settings import ProcessSettings, load
 _LONGEST_CORRELATION_ID = 128
 _MAX_BODY_BYTES = 1024 * 1024
 _READINESS_SECONDS = 1.0
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "description": "A server that this service needs does not answer.",
+        "content": {"application/json": {}},
+    }
+}
 
 # What readiness calls the things that services register, where that is not the name of their class.
 _CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
@@ -55,7 +66,7 @@ def create_app(
     keep_freed_memory()
     read = load(settings)
     is_live = read.jettythunder_environment == "live"
-    app = FastAPI(
+    app = DescribedAPI(
         title=title,
         description=description,
         version=__version__,
@@ -66,10 +77,12 @@ def create_app(
         redoc_url=None if is_live else "/redoc",
         openapi_url=None if is_live else "/openapi.json",
     )
+    app.router.route_class = Route
     app.state.settings = read
     app.state.readiness = _Readiness()
     app.state.operator_access = OperatorAccess(read.operator_tokens)
     answer_problems(app)
+    app.add_middleware(Methods)
     app.add_middleware(
         BodyLimit,
         max_bytes=_MAX_BODY_BYTES,
@@ -91,7 +104,7 @@ def create_app(
     if read.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
-    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"])
+    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["operation"], responses=_NOT_READY)
     app.router.add_api_route(
         "/metrics",
         metrics,
@@ -99,6 +112,7 @@ def create_app(
         tags=["operation"],
         dependencies=OPERATOR_SECURITY,
         route_class_override=MetricsRoute,
+        response_class=PlainTextResponse,
     )
     return app
 

@@ -8,8 +8,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from jettythunder import security_log, signing
-from jettythunder.errors import RateLimited, Unauthenticated
+from jettythunder.errors import InsufficientScope, RateLimited, Unauthenticated
 from jettythunder.http.callers import address_of, bearer_token
+from jettythunder.http.documents import raises
 from jettythunder.http.guard import guarded
 from jettythunder.operators import Operator, OperatorToken, Scope
 
@@ -90,20 +91,26 @@ class OperatorAccess:
             del self._lately_right[next(iter(self._lately_right))]
 
 
+_refuses = raises(Unauthenticated, InsufficientScope, RateLimited)
+
+
 def _admit(request: Request, scope: Scope) -> None:
     access: OperatorAccess = request.app.state.operator_access
     security_log.identify("operator")
     request.state.operator = access.admit(request, scope)
 
 
+@_refuses
 async def _check(request: Request) -> None:
     _admit(request, Scope.OPS_READ if request.method in _READING else Scope.OPS_WRITE)
 
 
+@_refuses
 async def _check_reading(request: Request) -> None:
     _admit(request, Scope.OPS_READ)
 
 
+@_refuses
 async def _check_metrics(request: Request) -> None:
     _admit(request, Scope.METRICS_READ)
 
@@ -123,6 +130,6 @@ CurrentOperator = Annotated[Operator, Depends(_operator)]
 
 # What OpenAPI says about the token; it is checked by the routes above. A route that is none of them fails.
 OPERATOR_SECURITY = [
-    Depends(HTTPBearer(auto_error=False, description="An operator's token")),
+    Depends(HTTPBearer(auto_error=False, scheme_name="OpsToken", description="An operator's token")),
     Depends(_operator),
 ]

@@ -1,17 +1,35 @@
 """Errors as answers: RFC 9457 problem+json with a stable code."""
 
+from typing import Literal
+
 import sentry_sdk
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from jettythunder import security_log, telemetry
-from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, MethodNotAllowed, NotFound
+from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, NotFound
 
 log = telemetry.logger(__name__)
 
 PROBLEM = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457). Some problems have further members, such as ``fields``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="`urn:jettythunder:error:` and the code")
+    title: str = Field(description="The code as a sentence")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="What happened, and what to do")
+    code: str = Field(description="Stable: what programs go by")
+    retryable: bool = Field(description="Whether the same request may succeed later")
+    success: Literal[False] = False
+    correlation_id: str | None = Field(default=None, description="Joins the answer with logs and events")
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -31,18 +49,22 @@ def problem(error: JettyThunderError) -> JSONResponse:
         headers["Retry-After"] = "1"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = {
-        "type": f"urn:jettythunder:error:{error.code}",
-        "title": (type(error).__doc__ or error.detail).strip(),
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "retryable": error.retryable,
-        "success": False,
-        "correlation_id": telemetry.correlation_id.get(),
+    body = Problem(
+        type=f"urn:jettythunder:error:{error.code}",
+        title=(type(error).__doc__ or error.detail).strip(),
+        status=error.status,
+        detail=_encodable(error.detail),
+        code=error.code,
+        retryable=error.retryable,
+        correlation_id=telemetry.correlation_id.get(),
         **error.extra,
-    }
-    return JSONResponse(body, error.status, headers, media_type=PROBLEM)
+    )
+    return JSONResponse(body.model_dump(mode="json"), error.status, headers, media_type=PROBLEM)
+
+
+def _encodable(text: str) -> str:
+    """The text with question marks for what UTF-8 can't encode: JSON may name half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
@@ -58,7 +80,10 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return problem(BadRequest("The body is not valid JSON."))
     places = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "message": e["msg"]}
+        {
+            "field": _encodable(".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0])),
+            "message": _encodable(e["msg"]),
+        }
         for e in error.errors()
     ]
     named = "; ".join(f"{place['field']}: {place['message']}" for place in places)
@@ -72,8 +97,6 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return await _on_error(request, error.__cause__)
     if error.status_code == 404:
         return problem(NotFound())
-    if error.status_code == 405:
-        return problem(MethodNotAllowed(headers=error.headers or {}))
     return problem(BadRequest(str(error.detail)))
 
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 import svcs
 from fastapi import Request
 
+from jettythunder.http.documents import OF_SERVERS, raises
+
 Kind = TypeVar("Kind")
 
 
@@ -16,6 +18,7 @@ def provided(kind: type[Kind]) -> Callable[[Request], Awaitable[Kind]]:
     """
 
     # A plain function would be sent to a thread for every call.
+    @raises(*OF_SERVERS)
     async def provide(request: Request) -> Kind:
         return find(request, kind)
 

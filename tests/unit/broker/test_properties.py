@@ -47,6 +47,12 @@ def test_headers_around_one_that_is_not_valid_are_kept() -> None:
     }
 
 
+@pytest.mark.parametrize("table", [b"\x01aS", b"\x01aS\x00", b"\x01aA\x00\x00\x00", b"\x09a"])
+def test_a_table_that_ends_within_an_entry_is_named(table: bytes) -> None:
+    raw = struct.pack(">HI", 8192, len(table)) + table
+    assert (received(raw).properties.headers or {})[UNDECODABLE] == "headers"
+
+
 def test_valid_properties_are_left_alone() -> None:
     sent = header.ContentHeader().properties
     sent.message_id, sent.correlation_id, sent.delivery_mode = "\ufffd é", "x", 2

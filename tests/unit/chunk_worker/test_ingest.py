@@ -21,7 +21,7 @@ from chunk_worker.errors import EdgeBusy, TooManyAttempts
 from jettythunder import edge_tokens
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
-    BadRequest,
+    InvalidField,
     LinkExpired,
     LinkInvalid,
     LinkRevoked,
@@ -82,7 +82,7 @@ class Edge:
         token: EdgeToken = TOKEN,
         upload_id: UUID = UPLOAD_ID,
         number: int = 1,
-        content_md5: str | None = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
+        content_md5: str = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
         length_bytes: int | None = len(DATA),
     ) -> RecordedChunk:
         return await self.ingest.take(
@@ -193,8 +193,8 @@ def test_attempts_are_forgotten_after_a_quarter_of_an_hour() -> None:
 
 
 async def test_the_checksum_must_be_announced() -> None:
-    with pytest.raises(BadRequest):
-        await Edge().take(content_md5=None)
+    with pytest.raises(InvalidField):
+        await Edge().take(content_md5="")
 
 
 async def test_a_full_edge_reads_nothing() -> None:

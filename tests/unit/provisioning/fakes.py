@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from jettythunder.contracts.envelope import Payload
-from jettythunder.errors import AccountNotFound, StorageUnavailable
+from jettythunder.errors import AccountNotFound, StorageUnavailable, UnknownTier
 from provisioning.accounts.credentials import Credentials, MasterKeys
 from provisioning.accounts.model import Account, Delivery, Tier, User
 from provisioning.accounts.store import Changes, Store
-from provisioning.errors import UnknownTier
 
 OLD_KEY = "a master key of thirty-two characters or more"
 MASTER_KEYS = MasterKeys({"1": OLD_KEY}, environment="test")

@@ -5,10 +5,9 @@ from datetime import timedelta
 import pytest
 
 from jettythunder.contracts.accounts import AccountTierChangedV1
-from jettythunder.errors import AccountNotFound
+from jettythunder.errors import AccountNotFound, UnknownTier, UserIdTaken
 from provisioning.accounts.change_tier import ChangeTier
 from provisioning.accounts.model import user_id_of
-from provisioning.errors import UnknownTier, UserIdTaken
 
 from .fakes import MASTER_KEYS, NOW, FakeStore, delivery, made_account
 

@@ -5,11 +5,10 @@ import asyncio
 import pytest
 
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply
-from jettythunder.errors import AccountNotFound, InvalidField, StorageUnavailable
+from jettythunder.errors import AccountNotFound, InvalidField, StorageUnavailable, UnknownTier, UserIdTaken
 from provisioning.accounts.folder import Folders
 from provisioning.accounts.model import Delivery, user_id_of
 from provisioning.accounts.provision import ProvisionAccount
-from provisioning.errors import UnknownTier, UserIdTaken
 
 from .fakes import MASTER_KEYS, FakeBucket, FakeStore, delivery
 

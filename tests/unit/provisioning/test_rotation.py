@@ -3,11 +3,10 @@
 import pytest
 
 from jettythunder.contracts.accounts import AccountCredentialsRotatedV1
-from jettythunder.errors import AccountNotFound
+from jettythunder.errors import AccountNotFound, UserIdTaken
 from provisioning.accounts.model import user_id_of
 from provisioning.accounts.rotate import RotateCredentials
 from provisioning.accounts.suspend import SuspendAccount
-from provisioning.errors import UserIdTaken
 
 from .fakes import MASTER_KEYS, FakeStore, delivery, made_account
 

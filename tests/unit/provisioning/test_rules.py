@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jettythunder.errors import InvalidField
+from jettythunder.errors import InvalidField, UnknownTier, UserIdTaken
 from provisioning.accounts.model import (
     Tier,
     User,
@@ -14,7 +14,6 @@ from provisioning.accounts.model import (
     is_overtaken,
     user_id_of,
 )
-from provisioning.errors import UnknownTier, UserIdTaken
 
 from .fakes import made_account
 

@@ -8,9 +8,11 @@ import httpx
 import pytest
 import svcs
 from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict
 from tests.support.virtual_time import run_virtually
 
 from jettythunder import http
+from jettythunder.errors import AccountNotFound
 from jettythunder.settings import ServiceSettings
 
 ENVIRONMENT = {
@@ -28,6 +30,14 @@ class Server:
     async def ping(self) -> None:
         self.pings += 1
         await asyncio.sleep(0.1)
+
+
+class Search(BaseModel):
+    """A body that takes only what it names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    word: str
 
 
 class Service:
@@ -59,6 +69,17 @@ class Service:
         @self.app.get("/inside/{name}")
         async def inside(name: str) -> None:
             pass
+
+        @self.app.get("/things/{name}")
+        @http.raises(AccountNotFound)
+        async def thing(name: str) -> dict[str, str]:
+            return {"name": name}
+
+        @self.app.delete("/things/{name}")
+        async def delete_thing(name: str) -> None: ...
+
+        @self.app.post("/things/search")
+        async def search(body: Search) -> None: ...
 
         @self.app.post("/body")
         async def body(body: dict[str, int]) -> dict[str, int]:
@@ -110,11 +131,90 @@ async def test_a_live_service_does_not_show_its_description(environment: str, st
     assert [answer.status_code for answer in answers] == [status] * 3
 
 
-async def test_a_method_that_is_not_allowed_is_told_with_those_that_are() -> None:
-    [answer] = await Service().call(("DELETE", "/who"))
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/who", "GET, HEAD, OPTIONS"),
+        ("PUT", "/things/one", "DELETE, GET, HEAD, OPTIONS"),
+        ("GET", "/things/search", "OPTIONS, POST"),
+        ("HEAD", "/things/search", "OPTIONS, POST"),
+        ("TRACE", "/body", "OPTIONS, POST"),
+        ("BREW", "/healthz", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_method_that_is_not_allowed_is_told_with_all_that_are(
+    method: str, path: str, allowed: str
+) -> None:
+    [answer] = await Service().call((method, path))
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET"
-    assert (answer.json()["status"], answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+    if method != "HEAD":
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.json()["status"], answer.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/who", "/things/one", "/healthz"])
+async def test_head_is_answered_as_get_without_content(path: str) -> None:
+    got, headed = await Service().call(("GET", path), ("HEAD", path))
+    assert (headed.status_code, headed.content) == (200, b"")
+    for name in ("content-type", "content-length", "cache-control"):
+        assert headed.headers[name] == got.headers[name]
+
+
+async def test_options_lists_what_a_resource_takes() -> None:
+    answers = await Service().call(
+        ("OPTIONS", "/things/one"), ("OPTIONS", "/things/search"), ("OPTIONS", "/nothing")
+    )
+    assert [(answer.status_code, answer.headers.get("allow")) for answer in answers] == [
+        (204, "DELETE, GET, HEAD, OPTIONS"),
+        (204, "OPTIONS, POST"),
+        (404, None),
+    ]
+
+
+async def test_no_slash_is_added_or_taken_away_by_a_redirect() -> None:
+    answers = await Service().call(("GET", "/healthz/"), ("GET", "/who/"), headers={"Host": "evil.example"})
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
+async def test_each_operation_lists_the_problems_it_may_answer() -> None:
+    [answer] = await Service(JETTYTHUNDER_ENVIRONMENT="test").call(("GET", "/openapi.json"))
+    document = answer.json()
+    listed = {
+        f"{method} {path}": {
+            status: given["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]
+            for status, given in operation["responses"].items()
+            if int(status) >= 400 and path != "/readyz"
+        }
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert listed["get /who"] == {"500": {"enum": ["internal_error"]}}
+    assert listed["get /things/{name}"]["404"] == {"enum": ["account_not_found", "not_found"]}
+    assert set(listed["post /things/search"]) == {"400", "408", "413", "422", "500"}
+    assert listed["get /metrics"]["401"] == {"enum": ["unauthenticated"]}
+    assert "Problem" in document["components"]["schemas"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"word": "\\ud83d\\ude00"}', 200),
+        (b'{"word": "\\\\ud800"}', 200),
+        (b'{"word": "\\ud800"}', 400),
+        (b'{"word": ["\\ude00\\ud83d"]}', 400),
+        (b'{"\\udfff": {}, "word": ""}', 400),
+        (b'{"word": "\xed\xa0\x80"}', 400),
+    ],
+)
+async def test_json_whose_text_is_no_unicode_is_refused(body: bytes, status: int) -> None:
+    [answer] = await Service().call(
+        ("POST", "/things/search"), content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["code"] == "bad_request"
 
 
 @pytest.mark.parametrize(

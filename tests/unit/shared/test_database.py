@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -137,6 +138,14 @@ async def test_a_mistake_in_the_code_passes_through(error: BaseException) -> Non
     found, _ = await raised(error)
     assert found is error
     assert not isinstance(found, JettyThunderError)
+
+
+@pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+async def test_the_ends_of_the_calendar_are_no_moments_to_store(moment: datetime) -> None:
+    # asyncpg takes them for infinity, and gives back a time without a zone.
+    connection = Connection(NotingDatabase(), Raw())  # type: ignore[arg-type]
+    with pytest.raises(InvalidField):
+        await READ.fetch(connection, {"value": moment})
 
 
 async def test_a_connection_knows_whether_events_were_written_on_it() -> None:

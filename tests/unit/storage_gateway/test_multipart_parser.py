@@ -2,46 +2,15 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeAlias
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.multipart import BOUNDARY, DELIMITER, END, FRAGMENTS, HEADERS, parse
 
 from jettythunder.errors import JettyThunderError, TruncatedBody
 from storage_gateway.errors import MalformedForm
-from storage_gateway.uploads.form import MultipartParser, PartData, PartEnd, PartHeaders
-
-BOUNDARY = b"b0undary"
-DELIMITER = b"\r\n--" + BOUNDARY
-HEADERS = b"Content-Disposition: form-data; name=file\r\n\r\n"
-END = DELIMITER + b"--\r\n"
-
-# A part: its headers, where its bytes begin in the body (None without any), its bytes, whether it ended.
-Parsed: TypeAlias = tuple[dict[str, str], int | None, bytes, bool]
-
-
-def parse(blocks: Iterable[bytes]) -> tuple[list[Parsed], type[JettyThunderError] | None]:
-    """The parts of a body that arrives in these blocks, and the error that it ends with."""
-    parser = MultipartParser(BOUNDARY)
-    parts: list[Parsed] = []
-    try:
-        for block in blocks:
-            for token in parser.feed(block):
-                match token:
-                    case PartHeaders(values):
-                        parts.append((values, None, b"", False))
-                    case PartData(data, offset):
-                        values, begin, content, _ = parts[-1]
-                        begin = offset if begin is None else begin
-                        assert offset == begin + len(content)
-                        parts[-1] = (values, begin, content + bytes(data), False)
-                    case PartEnd():
-                        parts[-1] = (*parts[-1][:3], True)
-        parser.end()
-    except JettyThunderError as error:
-        return parts, type(error)
-    return parts, None
+from storage_gateway.uploads.form import MultipartParser, PartData, PartEnd
 
 
 def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
@@ -60,31 +29,7 @@ def refusal(body: bytes) -> type[JettyThunderError] | None:
 
 
 # Any bytes, with what parsers go wrong at.
-bodies = st.lists(
-    st.sampled_from(
-        [
-            b"\r",
-            b"\n",
-            b"\r\n",
-            b"--",
-            b"-",
-            b" ",
-            b"\t",
-            b"x",
-            b":",
-            BOUNDARY,
-            DELIMITER,
-            HEADERS,
-            END,
-            b"\r\n\r\n",
-        ]
-    )
-    | st.sampled_from(
-        [DELIMITER[:-1], DELIMITER + b" \t", b"--" + BOUNDARY + b"\r\n" + HEADERS, b"name: x\r\n"]
-    )
-    | st.binary(max_size=4),
-    max_size=25,
-).map(b"".join)
+bodies = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=4), max_size=25).map(b"".join)
 
 
 @settings(max_examples=400, deadline=None)

@@ -61,7 +61,7 @@ class EdgeIngest:
         number: int,
         *,
         token: str,
-        content_md5: str | None,
+        content_md5: str,
         length_bytes: int | None,
         body: AsyncIterator[bytes],
     ) -> RecordedChunk:

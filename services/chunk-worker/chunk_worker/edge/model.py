@@ -8,7 +8,7 @@ from uuid import UUID
 
 from chunk_worker.errors import EdgeBusy
 from jettythunder.edge_tokens import EdgeToken
-from jettythunder.errors import BadRequest, InvalidField, LinkInvalid
+from jettythunder.errors import InvalidField, LinkInvalid
 from jettythunder.slots import Slots
 
 
@@ -24,15 +24,12 @@ def check_token(token: EdgeToken, *, upload_id: UUID, number: int, length_bytes:
         raise LinkInvalid(f"The token is for {token.size_bytes} bytes, and {length_bytes} are announced.")
 
 
-def parse_content_md5(header: str | None) -> str:
+def parse_content_md5(header: str) -> str:
     """The MD5 of a Content-MD5 header (RFC 1864, base64), hexadecimal.
 
     Raises:
-        BadRequest: there is no such header.
         InvalidField: it holds something else.
     """
-    if header is None:
-        raise BadRequest("Announce the chunk's MD5, base64, in the header Content-MD5.")
     try:
         digest = base64.b64decode(header, validate=True)
     except (binascii.Error, ValueError):

@@ -8,17 +8,35 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.edge.ingest import EdgeIngest
+from chunk_worker.errors import EdgeBusy, TooManyAttempts
 from jettythunder import security_log
-from jettythunder.errors import Unauthenticated
-from jettythunder.http import provided
+from jettythunder.errors import (
+    ChecksumMismatch,
+    LinkExpired,
+    LinkInvalid,
+    LinkRevoked,
+    StorageUnavailable,
+    TruncatedBody,
+    Unauthenticated,
+    UploadNotFound,
+    UploadNotOpen,
+    UploadTimedOut,
+)
+from jettythunder.http import Route, provided, raises
 
-router = APIRouter(prefix="/edge", tags=["edge"])
+router = APIRouter(prefix="/edge", tags=["edge"], route_class=Route)
 
-_token = HTTPBearer(auto_error=False, description="The chunk's token, from the upload session")
+_token = HTTPBearer(
+    auto_error=False, scheme_name="ChunkToken", description="The chunk's token, from the upload session"
+)
 
-_BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+_BODY = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 
+@raises(Unauthenticated)
 async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
     """The token of a request.
 
@@ -32,14 +50,27 @@ async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_
 
 
 @router.put("/uploads/{upload_id}/chunks/{number}", openapi_extra={"requestBody": _BODY})
+@raises(
+    TruncatedBody,
+    LinkExpired,
+    LinkInvalid,
+    LinkRevoked,
+    UploadNotFound,
+    UploadTimedOut,
+    UploadNotOpen,
+    ChecksumMismatch,
+    TooManyAttempts,
+    EdgeBusy,
+    StorageUnavailable,
+)
 async def put_chunk(
     request: Request,
     upload_id: UUID,
     number: Annotated[int, Path(ge=1, le=10_000)],
     token: Annotated[str, Depends(bearer)],
     ingest: Annotated[EdgeIngest, Depends(provided(EdgeIngest))],
-    content_md5: Annotated[str | None, Header(description="The chunk's MD5, base64 (RFC 1864)")] = None,
-    content_length: Annotated[int | None, Header(ge=0)] = None,
+    content_md5: Annotated[str, Header(description="The chunk's MD5, base64 (RFC 1864)")],
+    content_length: Annotated[int | None, Header(ge=0, include_in_schema=False)] = None,
 ) -> RecordedChunk:
     """Store a chunk; the answer means that the object storage has it. Sending one again is harmless."""
     return await ingest.take(

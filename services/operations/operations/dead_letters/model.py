@@ -1,8 +1,9 @@
 """A dead letter, groups of them, and which of them are meant."""
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, StrictBool, model_validator
 
 # What groups are told apart by comes with the messages, so there is a limit to how many are counted apart.
 MOST_GROUPS = 1000
@@ -86,17 +87,41 @@ def _new_group(letter: DeadLetter, *, error_type: str, fingerprint: str) -> Dead
     )
 
 
+_NARROWING: dict[str, dict[str, Any]] = {
+    "consumer": {"type": "string", "minLength": 1},
+    "ids": {"type": "array", "minItems": 1},
+    "error_type": {"type": "string", "minLength": 1},
+    "fingerprint": {"type": "string", "minLength": 1},
+    "type": {"type": "string", "minLength": 1},
+}
+
+# Something that narrows the choice, or everything, and not both: as the validator below has it.
+_NARROWED_OR_EVERYTHING: dict[str, Any] = {
+    "anyOf": [
+        *(
+            {"required": [name], "properties": {name: schema, "everything": {"const": False}}}
+            for name, schema in _NARROWING.items()
+        ),
+        {
+            "required": ["everything"],
+            "properties": {"everything": {"const": True}}
+            | {name: {"not": schema} for name, schema in _NARROWING.items()},
+        },
+    ]
+}
+
+
 class Selection(BaseModel):
     """Which dead letters are meant: those that fulfil all that is given, or all there are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_NARROWED_OR_EVERYTHING)
 
     consumer: str | None = None
     ids: tuple[str, ...] = ()
     error_type: str | None = None
     fingerprint: str | None = None
     type: str | None = None
-    everything: bool = False
+    everything: StrictBool = False
 
     @model_validator(mode="after")
     def _says_which(self) -> "Selection":

@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from jettythunder.http import OperatorRoute, provided
+from jettythunder.errors import DeadLettersBusy, MalformedEvent
+from jettythunder.http import OperatorRoute, provided, raises
 from operations.access import Who
 from operations.dead_letters.model import DeadLetter, DeadLetterGroup, Selection
 from operations.dead_letters.settle import DeadLetters
+from operations.errors import ConsumerNotFound, DeadLetterNotFound
 
 router = APIRouter(prefix="/dead-letters", route_class=OperatorRoute)
 
@@ -22,7 +24,7 @@ class RetryWanted(BaseModel):
 
     selection: Selection
     rate: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Messages a second at most"
+        default=None, ge=0.001, le=1_000_000, allow_inf_nan=False, description="Messages a second at most"
     )
 
 
@@ -45,6 +47,7 @@ class DiscardWanted(BaseModel):
 
 
 @router.get("")
+@raises(ConsumerNotFound)
 async def list_dead_letters(
     dead_letters: AnyDeadLetters, consumer: str | None = None
 ) -> list[DeadLetterGroup]:
@@ -53,6 +56,7 @@ async def list_dead_letters(
 
 
 @router.get("/{message_id:path}")
+@raises(ConsumerNotFound, DeadLetterNotFound)
 async def show_dead_letter(
     message_id: str, dead_letters: AnyDeadLetters, consumer: str | None = None
 ) -> DeadLetter:
@@ -61,12 +65,14 @@ async def show_dead_letter(
 
 
 @router.post("/retry")
+@raises(ConsumerNotFound, DeadLettersBusy)
 async def retry(wanted: RetryWanted, dead_letters: AnyDeadLetters, who: Who) -> dict[str, int]:
     """Give dead letters back to their consumer; the answer comes when all are."""
     return {"retried": await dead_letters.retry(wanted.selection, who=who, rate=wanted.rate)}
 
 
 @router.post("/{message_id:path}/edit-and-retry")
+@raises(ConsumerNotFound, DeadLetterNotFound, DeadLettersBusy, MalformedEvent)
 async def edit_and_retry(
     message_id: str, wanted: EditWanted, dead_letters: AnyDeadLetters, who: Who
 ) -> dict[str, int]:
@@ -76,6 +82,7 @@ async def edit_and_retry(
 
 
 @router.post("/discard")
+@raises(ConsumerNotFound, DeadLettersBusy)
 async def discard(wanted: DiscardWanted, dead_letters: AnyDeadLetters, who: Who) -> dict[str, int]:
     """Remove dead letters; the answer comes when all are."""
     return {"discarded": await dead_letters.discard(wanted.selection, why=wanted.why, who=who)}

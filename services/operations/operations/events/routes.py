@@ -4,11 +4,13 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.http import OperatorRoute, provided
+from jettythunder.http import OperatorRoute, provided, raises
+from jettythunder.inputs import Moment
 from operations.access import Limit
+from operations.errors import EventNotFound
 from operations.events.find import Events
 from operations.events.model import EventPage, ShownEvent, TraceNode
 
@@ -18,7 +20,7 @@ AnyEvents = Annotated[Events, Depends(provided(Events))]
 # Stream offsets are 64-bit numbers.
 Place = Literal["first", "last", "next"] | Annotated[int, Field(ge=0, lt=2**63)]
 Since = Annotated[
-    AwareDatetime | None,
+    Moment | None,
     Query(description="A time before it: the log is read from there on instead of from its start"),
 ]
 
@@ -30,8 +32,8 @@ async def find(
     account: str | None = None,
     subject: str | None = None,
     correlation_id: str | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     start: Annotated[Place | None, Query(alias="from")] = None,
     limit: Limit = 100,
     wait_seconds: Annotated[float, Query(ge=0, le=30)] = 0,
@@ -53,12 +55,14 @@ async def find(
 
 
 @router.get("/events/{event_id}")
+@raises(EventNotFound)
 async def show(event_id: UUID, events: AnyEvents, since: Since = None) -> ShownEvent:
     """One event, and the consumers that have processed it."""
     return await events.show(event_id, since=since)
 
 
 @router.get("/traces/{correlation_id}")
+@raises(EventNotFound)
 async def trace(correlation_id: str, events: AnyEvents, since: Since = None) -> list[TraceNode]:
     """The causal tree of everything with this correlation id."""
     return await events.trace(correlation_id, since=since)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from jettythunder.errors import InvalidField
-from provisioning.errors import UnknownTier, UserIdTaken
+from jettythunder.errors import InvalidField, UnknownTier, UserIdTaken
 
 BYTES_PER_GB = 10**9
 LONGEST_USER_REF = 255

@@ -8,11 +8,10 @@ from uuid import UUID
 from jettythunder import outbox
 from jettythunder.contracts.envelope import Payload
 from jettythunder.database import Connection, Database, Queries
-from jettythunder.errors import AccountNotFound
+from jettythunder.errors import AccountNotFound, UnknownTier
 from jettythunder.outbox import inbox
 from provisioning.accounts.credentials import Credentials
 from provisioning.accounts.model import Account, Delivery, MasterKeyUse, Tier, User, check_tier_name
-from provisioning.errors import UnknownTier
 
 SOURCE = "/provisioning"
 

@@ -8,8 +8,9 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from jettythunder import security_log, signing
-from jettythunder.errors import LinkRevoked, Unauthenticated
+from jettythunder.errors import LinkRevoked, RateLimited, Unauthenticated
 from jettythunder.http.callers import bearer_token
+from jettythunder.http.documents import raises
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
 from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
@@ -20,8 +21,14 @@ from storage_gateway.errors import AccountSuspended, AssetNotFound
 _LONGEST_CREDENTIAL = 512
 _MOST_REMEMBERED = 10_000
 
-_bearer = HTTPBearer(auto_error=False, description="A tenant's API key (jt_…), or AgentCache's secret")
-_secret = APIKeyHeader(name="X-API-Secret", auto_error=False, description="A tenant's API secret (jts_…)")
+_key = HTTPBearer(auto_error=False, scheme_name="TenantKey", description="A tenant's API key (jt_…)")
+_secret = APIKeyHeader(
+    name="X-API-Secret",
+    auto_error=False,
+    scheme_name="TenantSecret",
+    description="A tenant's API secret (jts_…)",
+)
+_agentcache = HTTPBearer(auto_error=False, scheme_name="AgentCache", description="AgentCache's secret")
 
 
 class KnownAccounts(Protocol):
@@ -132,10 +139,12 @@ class Access:
         raise Unauthenticated
 
 
+@raises(Unauthenticated, AccountSuspended, RateLimited)
 async def _check_tenant(request: Request) -> None:
     request.state.tenant = await find(request, Access).tenant(request)
 
 
+@raises(Unauthenticated, RateLimited)
 async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
@@ -152,5 +161,5 @@ AgentCacheRoute = guarded(_check_agentcache)
 CurrentTenant = Annotated[Tenant, Depends(_tenant)]
 
 # What OpenAPI says about credentials; they are checked by the routes above.
-TENANT_SECURITY = [Depends(_bearer), Depends(_secret)]
-AGENTCACHE_SECURITY = [Depends(_bearer)]
+TENANT_SECURITY = [Depends(_key), Depends(_secret)]
+AGENTCACHE_SECURITY = [Depends(_agentcache)]

@@ -10,6 +10,9 @@ from uuid import UUID
 from jettythunder.errors import InvalidField
 
 _HASH = re.compile(r"(sha256:)?([0-9a-f]{64})", re.IGNORECASE)
+
+# What stands in schemas for it, which know no flags; empty is as good as not given.
+HASH_PATTERN = r"^(\s*([sS][hH][aA]256:)?[0-9a-fA-F]{64}\s*)?$"
 _LONGEST_CACHE_KEY = 512
 
 

@@ -9,8 +9,15 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 from pydantic import BaseModel, Field
 
 from jettythunder import security_log
-from jettythunder.errors import InvalidField
-from jettythunder.http import provided
+from jettythunder.errors import (
+    LinkExpired,
+    LinkInvalid,
+    LinkRevoked,
+    RateLimited,
+    StorageUnavailable,
+    Unauthenticated,
+)
+from jettythunder.http import Route, provided, raises
 from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
 from storage_gateway.assets import conditions, names
@@ -22,12 +29,23 @@ from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.ranges import ByteRange, parse_range
 from storage_gateway.assets.stream import Streams
 from storage_gateway.assets.verify import Verifier
-from storage_gateway.errors import AssetNotFound
+from storage_gateway.errors import (
+    AccountSuspended,
+    AssetNotFound,
+    BandwidthQuotaExceeded,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    TooManyCacheKeys,
+    TooManyStreams,
+    VerificationUnavailable,
+)
 
 router = APIRouter(
     prefix="/api/storage", tags=["storage"], route_class=TenantRoute, dependencies=TENANT_SECURITY
 )
-stream_router = APIRouter(prefix="/api/storage", tags=["storage"])
+stream_router = APIRouter(
+    prefix="/api/storage", tags=["storage"], dependencies=TENANT_SECURITY, route_class=Route
+)
 
 AnyFinder = Annotated[Finder, Depends(provided(Finder))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
@@ -55,6 +73,16 @@ _OPEN_TO_PAGES = {
 }
 
 
+_REDIRECT: dict[int | str, dict[str, Any]] = {302: {"description": "To the asset, where `redirect=true`"}}
+
+_ANY_TYPE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The asset's bytes", "content": _ANY_TYPE},
+    206: {"description": "The range of bytes that was asked for", "content": _ANY_TYPE},
+    304: {"description": "The client has the asset already, as its conditions say"},
+}
+
+
 class BulkDelete(BaseModel):
     asset_ids: list[UUID] = Field(min_length=1, max_length=1000)
 
@@ -64,8 +92,15 @@ class Naming(BaseModel):
     cache_key: str | None = Field(default=None, min_length=1, max_length=512)
 
 
-@router.get("/download")
+class Copying(BaseModel):
+    cache_key: str = Field(min_length=1, max_length=512, description="The cache key that the copy has")
+
+
+@router.head("/download", include_in_schema=False)
+@router.get("/download", responses=_REDIRECT)
+@raises(AssetNotFound, BandwidthQuotaExceeded)
 async def download(
+    request: Request,
     tenant: CurrentTenant,
     finder: AnyFinder,
     links: AnyLinks,
@@ -83,6 +118,9 @@ async def download(
     """A link to an asset (by one of asset_id, key, cache_key), presigned unless `metered=true`;
     `redirect=true` goes there."""
     asset = await finder.find(tenant.account_id, asset_id=asset_id, s3_key=key, cache_key=cache_key)
+    if request.method == "HEAD":
+        # No link is given, for one counts as a download.
+        return RedirectResponse(links.plain(asset.id), 302) if redirect else JSONResponse({})
     link = (
         links.metered(asset, epoch=tenant.epoch, expires_in=expires_in)
         if metered
@@ -129,6 +167,7 @@ async def list_assets(
 
 
 @router.get("/assets/{asset_id}")
+@raises(AssetNotFound)
 async def get_asset(
     asset_id: UUID, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
@@ -138,6 +177,7 @@ async def get_asset(
 
 
 @router.patch("/assets/{asset_id}")
+@raises(AssetNotFound, TooManyCacheKeys)
 async def rename_asset(
     asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
@@ -147,18 +187,18 @@ async def rename_asset(
 
 
 @router.post("/assets/{asset_id}/copy")
+@raises(AssetNotFound, TooManyCacheKeys)
 async def copy_asset(
-    asset_id: UUID, body: Naming, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
+    asset_id: UUID, body: Copying, tenant: CurrentTenant, finder: AnyFinder, links: AnyLinks
 ) -> dict[str, Any]:
     """Copy an asset to another cache key. Equal bytes are stored once, so the copy is the same asset."""
-    if body.cache_key is None:
-        raise InvalidField("Give the cache_key that the copy shall have.", field="cache_key")
     asset = await finder.rename(tenant.account_id, asset_id, filename=None, cache_key=body.cache_key)
     copied = asset_answer(asset, links, cache_key=body.cache_key)
     return {"success": True, "asset": copied | {"deduplicated": True}}
 
 
 @router.post("/assets/{asset_id}/verify")
+@raises(AssetNotFound, VerificationUnavailable)
 async def verify_asset(
     asset_id: UUID, tenant: CurrentTenant, verifier: AnyVerifier, links: AnyLinks
 ) -> dict[str, Any]:
@@ -168,6 +208,7 @@ async def verify_asset(
 
 
 @router.delete("/assets/{asset_id}")
+@raises(AssetNotFound)
 async def delete_asset(asset_id: UUID, tenant: CurrentTenant, deleter: AnyDeleter) -> dict[str, Any]:
     """Delete an asset; its storage is free again."""
     if not await deleter.delete(tenant.account_id, [asset_id], reason=Reason.REQUEST):
@@ -191,7 +232,28 @@ def _record_deletion(gone: Sequence[UUID]) -> None:
         security_log.record(SecurityEvent.ASSETS_DELETED, count=len(asset_ids), asset_ids=asset_ids)
 
 
-@stream_router.api_route("/stream/{asset_id}", methods=["GET", "HEAD"], response_class=StreamingResponse)
+@stream_router.head("/stream/{asset_id}", include_in_schema=False)
+@stream_router.get(
+    "/stream/{asset_id}",
+    response_class=StreamingResponse,
+    responses=_BYTES,
+    # Without credentials for a signed link.
+    openapi_extra={"security": [{}]},
+)
+@raises(
+    Unauthenticated,
+    AccountSuspended,
+    LinkExpired,
+    LinkInvalid,
+    LinkRevoked,
+    AssetNotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    BandwidthQuotaExceeded,
+    RateLimited,
+    TooManyStreams,
+    StorageUnavailable,
+)
 async def stream(
     asset_id: UUID,
     request: Request,
@@ -221,6 +283,7 @@ async def stream(
 async def stream_preflight(asset_id: UUID) -> Response:
     """Let pages of any origin read by signed links (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
     allowed = {
+        "Allow": "GET, HEAD, OPTIONS",
         "Access-Control-Allow-Methods": "GET, HEAD",
         "Access-Control-Allow-Headers": "Range, If-Range, If-Match, If-None-Match, If-Modified-Since",
         "Access-Control-Max-Age": "7200",

@@ -202,6 +202,8 @@ MIN_CHUNK_BYTES = 5 * 1024 * 1024
 MAX_CHUNK_BYTES = 5_000_000_000
 MAX_CHUNKS = 10_000
 
+MAX_TTL_SECONDS = 9_999_999_999
+
 
 @dataclass(frozen=True)
 class ChunkPlan:

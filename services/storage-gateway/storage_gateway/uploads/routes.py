@@ -10,16 +10,45 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from jettythunder import security_log
-from jettythunder.http import provided
+from jettythunder.errors import (
+    InvalidField,
+    StorageUnavailable,
+    TruncatedBody,
+    UploadNotFound,
+    UploadNotOpen,
+    UploadTimedOut,
+)
+from jettythunder.http import provided, raises
+from jettythunder.inputs import JSON_NUMBER
 from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
-from storage_gateway.assets.model import checked_hash
+from storage_gateway.assets.model import HASH_PATTERN, checked_hash
 from storage_gateway.edges.known import Edges
+from storage_gateway.errors import (
+    ChunkUploadFailed,
+    ContentHashMismatch,
+    FileTooLarge,
+    GatewayBusy,
+    JettySpeedNotIncluded,
+    MalformedForm,
+    MissingFile,
+    MultipleFiles,
+    ShuttingDown,
+    SpoolFull,
+    StorageNotIncluded,
+    StorageQuotaExceeded,
+    TooManyCacheKeys,
+    TooManySessions,
+    TooManyUploads,
+    UnsupportedMediaType,
+    UploadIncomplete,
+    VerificationUnavailable,
+)
 from storage_gateway.settings import Settings
 from storage_gateway.uploads.answers import result_answer, session_answer, upload_answer
 from storage_gateway.uploads.form import Form
-from storage_gateway.uploads.model import MAX_CHUNKS, Result, parse_options
+from storage_gateway.uploads.model import MAX_CHUNKS, MAX_TTL_SECONDS, Result, parse_options
 from storage_gateway.uploads.receive import FormUploads
 from storage_gateway.uploads.sessions import NewSession, Sessions
 
@@ -28,6 +57,20 @@ router = APIRouter(prefix="/api/storage", route_class=TenantRoute, dependencies=
 AnySessions = Annotated[Sessions, Depends(provided(Sessions))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
 AnyEdges = Annotated[Edges, Depends(provided(Edges))]
+
+# An empty value is one that was not given, as in forms.
+_OR_EMPTY_UUID: dict[str, Any] = {"anyOf": [{"format": "uuid"}, {"maxLength": 0}]}
+_OR_EMPTY_TIME: dict[str, Any] = {
+    "description": "ISO 8601, such as 2030-01-31T12:00:00Z; not together with ttl_seconds",
+    "anyOf": [{"format": "date-time"}, {"maxLength": 0}],
+}
+
+_DEDUPLICATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The account had these bytes already: the asset that holds them.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 
 _FORM_SCHEMA = {
     "requestBody": {
@@ -40,10 +83,14 @@ _FORM_SCHEMA = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "cache_key": {"type": "string", "maxLength": 512},
-                        "pipeline_id": {"type": "string", "format": "uuid"},
-                        "expires_at": {"type": "string", "format": "date-time"},
-                        "ttl_seconds": {"type": "integer", "minimum": 1},
-                        "content_hash": {"type": "string", "description": "SHA-256, checked on arrival"},
+                        "pipeline_id": {"type": "string", **_OR_EMPTY_UUID},
+                        "expires_at": {"type": "string", **_OR_EMPTY_TIME},
+                        "ttl_seconds": {"type": "integer", "minimum": 1, "maximum": MAX_TTL_SECONDS},
+                        "content_hash": {
+                            "type": "string",
+                            "description": "SHA-256, checked on arrival",
+                            "pattern": HASH_PATTERN,
+                        },
                     },
                 }
             }
@@ -52,18 +99,22 @@ _FORM_SCHEMA = {
 }
 
 
+ContentHash = Annotated[
+    str, Field(description="SHA-256 of the file, hexadecimal", json_schema_extra={"pattern": HASH_PATTERN})
+]
+
+
 class CreateSession(BaseModel):
     filename: str = Field(min_length=1, max_length=1024)
-    size_bytes: int = Field(ge=0)
+    size_bytes: Annotated[int, Field(ge=1, description="Empty files are uploaded as forms"), JSON_NUMBER]
     content_type: str | None = Field(default=None, max_length=255)
-    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    content_hash: ContentHash | None = None
     cache_key: str | None = Field(default=None, max_length=512)
-    pipeline_id: str | None = None
-    expires_at: str | None = None
-    ttl_seconds: int | None = None
-    chunk_size_bytes: int | None = Field(
+    pipeline_id: Annotated[str, Field(json_schema_extra=_OR_EMPTY_UUID)] | None = None
+    expires_at: Annotated[str, Field(json_schema_extra=_OR_EMPTY_TIME)] | None = None
+    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS), JSON_NUMBER] | None = None
+    chunk_size_bytes: Annotated[int, Field(ge=1), JSON_NUMBER] | None = Field(
         default=None,
-        ge=1,
         description="A wish: it is raised to 5 MiB, lowered to the installation's limit (64 MiB by "
         "default), and raised to what keeps 10,000 chunks",
     )
@@ -79,17 +130,42 @@ class CreateSession(BaseModel):
 
 
 class Numbers(BaseModel):
-    numbers: list[Annotated[int, Field(ge=1, le=MAX_CHUNKS)]] = Field(min_length=1, max_length=1000)
+    numbers: list[Annotated[int, Field(ge=1, le=MAX_CHUNKS), JSON_NUMBER]] = Field(
+        min_length=1, max_length=1000
+    )
 
 
 class Completion(BaseModel):
-    content_hash: str | None = Field(default=None, description="SHA-256 of the file, hexadecimal")
+    content_hash: ContentHash | None = None
     parts_md5: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{32}$", description="MD5 of the chunks' binary MD5s in order"
     )
 
 
-@router.post("/upload", status_code=201, openapi_extra=_FORM_SCHEMA, tags=["storage"])
+@router.post(
+    "/upload", status_code=201, responses=_DEDUPLICATED, openapi_extra=_FORM_SCHEMA, tags=["storage"]
+)
+@raises(
+    TruncatedBody,
+    MalformedForm,
+    MissingFile,
+    MultipleFiles,
+    UnsupportedMediaType,
+    InvalidField,
+    ContentHashMismatch,
+    UploadTimedOut,
+    UploadNotOpen,
+    StorageNotIncluded,
+    StorageQuotaExceeded,
+    FileTooLarge,
+    TooManyCacheKeys,
+    TooManyUploads,
+    StorageUnavailable,
+    GatewayBusy,
+    ChunkUploadFailed,
+    ShuttingDown,
+    SpoolFull,
+)
 async def upload(
     tenant: CurrentTenant,
     request: Request,
@@ -106,7 +182,16 @@ async def upload(
     return result_answer(await uploads.receive_form(tenant, form), links)
 
 
-@router.post("/uploads", status_code=201, tags=["upload sessions"])
+@router.post("/uploads", status_code=201, responses=_DEDUPLICATED, tags=["upload sessions"])
+@raises(
+    JettySpeedNotIncluded,
+    StorageNotIncluded,
+    StorageQuotaExceeded,
+    FileTooLarge,
+    TooManyCacheKeys,
+    TooManySessions,
+    StorageUnavailable,
+)
 async def create(
     body: CreateSession, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges, links: AnyLinks
 ) -> JSONResponse:
@@ -134,6 +219,7 @@ async def list_sessions(
 
 
 @router.get("/uploads/{upload_id}", tags=["upload sessions"])
+@raises(UploadNotFound, StorageUnavailable)
 async def session_status(
     upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges
 ) -> dict[str, Any]:
@@ -143,6 +229,7 @@ async def session_status(
 
 
 @router.post("/uploads/{upload_id}/tokens", tags=["upload sessions"])
+@raises(UploadNotFound, UploadNotOpen)
 async def tokens(
     upload_id: UUID, body: Numbers, tenant: CurrentTenant, sessions: AnySessions
 ) -> dict[str, Any]:
@@ -152,7 +239,18 @@ async def tokens(
     return {"success": True, "expires_at": expires_at.isoformat(), "tokens": given}
 
 
-@router.post("/uploads/{upload_id}/complete", status_code=201, tags=["upload sessions"])
+@router.post(
+    "/uploads/{upload_id}/complete", status_code=201, responses=_DEDUPLICATED, tags=["upload sessions"]
+)
+@raises(
+    UploadNotFound,
+    UploadNotOpen,
+    UploadIncomplete,
+    TooManyCacheKeys,
+    ContentHashMismatch,
+    StorageUnavailable,
+    VerificationUnavailable,
+)
 async def complete(
     upload_id: UUID, body: Completion, tenant: CurrentTenant, sessions: AnySessions, links: AnyLinks
 ) -> JSONResponse:
@@ -167,6 +265,7 @@ async def complete(
 
 
 @router.delete("/uploads/{upload_id}", tags=["upload sessions"])
+@raises(UploadNotFound, UploadNotOpen, StorageUnavailable)
 async def abort(upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions) -> dict[str, Any]:
     """Give a session up; its reservation is released and its chunks are dropped."""
     await sessions.abort(tenant.account_id, upload_id)

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
 from jettythunder.chunk_urls import ChunkUrls
-from jettythunder.http import provided
+from jettythunder.http import Route, provided
 from storage_gateway.uploads.spool import Spool
 
-router = APIRouter(prefix="/internal", include_in_schema=False)
+router = APIRouter(prefix="/internal", include_in_schema=False, route_class=Route)
 
 
 @router.get("/chunks/{upload_id}/{number}")

@@ -5,9 +5,11 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, OperatorRoute, provided
+from jettythunder.errors import AccountNotFound
+from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, OperatorRoute, provided, raises
+from jettythunder.inputs import JSON_NUMBER, Moment
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
 from usage_meter.reports.model import Quota
@@ -27,10 +29,12 @@ class AdjustmentRequest(BaseModel):
     id: UUID = Field(default_factory=uuid4)
     account: str = Field(description="The account's id, or its user's")
     resource: Resource
-    bytes: int = Field(description="What to add to the bytes used; negative takes away")
+    bytes: Annotated[
+        int, Field(description="What to add to the bytes used; negative takes away"), JSON_NUMBER
+    ]
     reason: str = Field(min_length=3, max_length=500)
     author: str = Field(min_length=1, max_length=200)
-    occurred_at: AwareDatetime | None = Field(
+    occurred_at: Moment | None = Field(
         default=None, ge=_FIRST_HOUR, description="Which hour it corrects; now if left out"
     )
 
@@ -44,6 +48,7 @@ class AdjustmentAnswer(BaseModel):
 
 
 @router.post("/adjustments")
+@raises(AccountNotFound)
 async def adjust(
     wanted: AdjustmentRequest, adjustments: AnyAdjustments, quotas: AnyQuotas, operator: CurrentOperator
 ) -> AdjustmentAnswer:

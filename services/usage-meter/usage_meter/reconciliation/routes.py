@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, StrictBool, TypeAdapter
 
-from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, ReadingRoute, provided
+from jettythunder.errors import AccountNotFound, InsufficientScope, StorageUnavailable
+from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, ReadingRoute, provided, raises
 from jettythunder.operators import Scope
+from usage_meter.errors import ReconciliationRunning
 from usage_meter.ndjson import lines
 from usage_meter.reconciliation.model import Findings
 from usage_meter.reconciliation.reconcile import Reconciliation
@@ -23,7 +25,7 @@ class ReconcileRequest(BaseModel):
     """Which account, all by default, and whether to mend what is found."""
 
     account: str | None = None
-    fix: bool = False
+    fix: StrictBool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ _line = TypeAdapter(_Line)
 
 
 @router.post("/reconcile", response_class=StreamingResponse)
+@raises(AccountNotFound, ReconciliationRunning, StorageUnavailable, InsufficientScope)
 async def reconcile(
     wanted: ReconcileRequest, reconciliation: AnyReconciliation, operator: CurrentOperator
 ) -> StreamingResponse:

@@ -1,16 +1,18 @@
 """Reports over HTTP, for operators."""
 
+import re
 from collections.abc import AsyncIterator
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
-from jettythunder.http import OPERATOR_SECURITY, OperatorRoute, provided
+from jettythunder.errors import AccountNotFound
+from jettythunder.http import OPERATOR_SECURITY, OperatorRoute, provided, raises
+from jettythunder.inputs import Day, Moment
 from usage_meter.ledger.model import Resource
 from usage_meter.ndjson import lines
 from usage_meter.reports.model import Bucket, Price, Quota, UsageRow
@@ -27,13 +29,44 @@ AnyPrices = Annotated[Prices, Depends(provided(Prices))]
 
 _usage_row = TypeAdapter(UsageRow)
 
+_FIRST_OF_MONTH = {
+    "type": "string",
+    "description": "The first day of a month",
+    "pattern": "^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-(0[1-9]|1[0-2])-01$",
+    "examples": ["2026-01-01"],
+}
+
+_PLAIN = re.compile(r"^[0-9]{1,6}(\.[0-9]{1,8})?$", re.ASCII)
+
+
+def _plain(given: object) -> object:
+    if isinstance(given, bool) or (isinstance(given, str) and _PLAIN.fullmatch(given) is None):
+        raise ValueError("Input should be a number such as 0.023")
+    return given
+
+
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_plain),
+    Field(ge=0, max_digits=14, decimal_places=8),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000_000},
+                {"type": "string", "pattern": _PLAIN.pattern},
+            ],
+            "description": "With up to 8 decimal places",
+        }
+    ),
+]
+
 
 class PriceRequest(BaseModel):
     """A price in dollars per GB (10^9 bytes): per GB-month stored, or per GB sent."""
 
     resource: Resource
-    effective_from: date = Field(description="The first day of a month")
-    usd_per_gb: Decimal = Field(ge=0, max_digits=14, decimal_places=8)
+    effective_from: Annotated[Day, WithJsonSchema(_FIRST_OF_MONTH)]
+    usd_per_gb: Dollars
     source: str = Field(min_length=1, max_length=500, description="Where the price comes from")
 
 
@@ -44,12 +77,14 @@ async def list_quotas(quotas: AnyQuotas, cursor: UUID | None = None, page_size: 
 
 
 @router.get("/accounts/{account}")
+@raises(AccountNotFound)
 async def show_quota(account: str, quotas: AnyQuotas) -> Quota:
     """One account's quota, by its id or its user's."""
     return await quotas.one(account)
 
 
 @router.get("/accounts/{account}/ledger")
+@raises(AccountNotFound)
 async def list_entries(
     account: str, quotas: AnyQuotas, cursor: int | None = None, page_size: PageSize = 100
 ) -> LedgerPage:
@@ -58,10 +93,11 @@ async def list_entries(
 
 
 @router.get("/report", response_class=StreamingResponse)
+@raises(AccountNotFound)
 async def report(
     usage: AnyUsageReport,
-    from_at: Annotated[AwareDatetime, Query(alias="from")],
-    to_at: Annotated[AwareDatetime, Query(alias="to")],
+    from_at: Annotated[Moment, Query(alias="from")],
+    to_at: Annotated[Moment, Query(alias="to")],
     by: Bucket = Bucket.DAY,
     account: str | None = None,
 ) -> StreamingResponse:

@@ -1,0 +1,22 @@
+"""Services of this folder's own: its tests change prices, settle dead letters and suspend accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.conformance.apis import credentials
+from tests.support.infrastructure import Services, running_infrastructure, start_services
+
+
+@pytest.fixture(scope="package")
+def services() -> Iterator[Services]:
+    """The five services, which refuse nobody for calling too often."""
+    with running_infrastructure() as infrastructure:
+        yield start_services(infrastructure, workers=1, environment={"RATE_LIMIT_MAX_REQUESTS": "1000000000"})
+
+
+@pytest.fixture(scope="module")
+def access(services: Services) -> dict[str, str]:
+    """Credentials for all calls, those of a tenant for an account of the module's own."""
+    return credentials(services)
