@@ -85,34 +85,47 @@ class Repeats:
             )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from, and what it asked for.
+
+    Attributes:
+        network: what repeated refusals are counted by.
+        path: the path's template, once a route is found.
+    """
+
+    address: str
+    network: str
+    method: str
+    path: str | None
+
+
 @dataclass
 class Caller:
     """Who makes the request that is served, as far as it is known by now.
 
     Attributes:
-        network: gives what repeated refusals are counted by; few requests need it.
-        path: the path's template, once a route is found.
-        key_id: what tells keys apart without showing them.
+        origin: computes where it came from: few requests write a line.
+        api_key: is shown by its id only.
+        name: what names a key that has a name.
     """
 
     repeats: Repeats
-    address: str
-    network: Callable[[], str]
-    method: str
-    path: Callable[[], str | None]
+    origin: Callable[[], Origin]
     kind: Kind | None = None
     account_id: UUID | None = None
-    key_id: str | None = None
+    api_key: str | None = None
+    name: str | None = None
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self, origin: Origin) -> dict[str, Any]:
         """The fields of a line."""
         known = {
             "caller": self.kind,
             "account_id": None if self.account_id is None else str(self.account_id),
-            "key_id": self.key_id,
-            "address": self.address,
-            "method": self.method,
-            "path": self.path(),
+            "key_id": self.name or (key_id(self.api_key) if self.api_key else None),
+            "address": origin.address,
+            "method": origin.method,
+            "path": origin.path,
         }
         return {name: value for name, value in known.items() if value is not None}
 
@@ -125,14 +138,17 @@ def serve(caller: Caller) -> None:
     _caller.set(caller)
 
 
-def identify(kind: Kind, *, account_id: UUID | None = None, key_id: str | None = None) -> None:
+def identify(
+    kind: Kind, *, account_id: UUID | None = None, api_key: str | None = None, name: str | None = None
+) -> None:
     """Add to what is known of the caller of the request that is served."""
     caller = _caller.get()
     if caller is None:
         return
     caller.kind = kind
     caller.account_id = account_id or caller.account_id
-    caller.key_id = key_id or caller.key_id
+    caller.api_key = api_key or caller.api_key
+    caller.name = name or caller.name
 
 
 def key_id(api_key: str) -> str:
@@ -144,7 +160,7 @@ def record(event: SecurityEvent, **fields: object) -> None:
     """Write what was done, and by whom where a request asked for it."""
     _events.labels(event.value, "").inc()
     caller = _caller.get()
-    known = caller.fields() if caller is not None else {}
+    known = caller.fields(caller.origin()) if caller is not None else {}
     log.info(event.value, security=True, **known | fields)
 
 
@@ -156,7 +172,8 @@ def refused(error: JettyThunderError) -> None:
         return
     _events.labels(event.value, error.code).inc()
     if caller is not None:
-        caller.repeats.write(event, code=error.code, network=caller.network(), fields=caller.fields())
+        origin = caller.origin()
+        caller.repeats.write(event, code=error.code, network=origin.network, fields=caller.fields(origin))
 
 
 def _event_of(error: JettyThunderError, caller: Caller | None) -> SecurityEvent | None:

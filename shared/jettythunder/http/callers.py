@@ -1,5 +1,6 @@
 """Who calls: the address and the token of a request, and what security events say of its caller."""
 
+from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from fastapi.security.utils import get_authorization_scheme_param
@@ -41,17 +42,18 @@ class Callers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            request = Request(scope)
-            security_log.serve(
-                security_log.Caller(
-                    repeats=self._repeats,
-                    address=_host_of(request),
-                    network=lambda: address_of(request),
-                    method=request.method,
-                    path=lambda: getattr(scope.get("route"), "path", None),
-                )
-            )
+            security_log.serve(security_log.Caller(self._repeats, partial(_origin, scope)))
         await self._app(scope, receive, send)
+
+
+def _origin(scope: Scope) -> security_log.Origin:
+    request = Request(scope)
+    return security_log.Origin(
+        address=_host_of(request),
+        network=address_of(request),
+        method=request.method,
+        path=getattr(scope.get("route"), "path", None),
+    )
 
 
 def _host_of(request: Request) -> str:

@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
+from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from fastapi.security.base import SecurityBase
 
 from jettythunder.errors import (
     BadRequest,
@@ -33,7 +35,7 @@ Marked = TypeVar("Marked", bound=Callable[..., object])
 OF_SERVERS: Final = (BrokerUnavailable, DatabaseConflict, DatabaseTimedOut, DatabaseUnavailable)
 
 _OF_BODIES: Final = (BadRequest, InvalidField, PayloadTooLarge, UploadTimedOut)
-_MARK = "raises"
+_MARK, _CREDENTIALS = "raises", "credentials"
 _HEADERS: Final = {
     401: ("WWW-Authenticate", "How to authenticate", {"type": "string"}),
     429: ("Retry-After", "Seconds to wait", {"type": "integer", "minimum": 1}),
@@ -51,6 +53,19 @@ def raises(*kinds: Kind) -> Callable[[Marked], Marked]:
     return mark
 
 
+def wants(*schemes: SecurityBase) -> Callable[[Marked], Marked]:
+    """Mark a handler or a check with the credentials that it wants, all of them together.
+
+    A dependency would say the same, and be solved for each request besides.
+    """
+
+    def mark(function: Marked) -> Marked:
+        setattr(function, _CREDENTIALS, schemes)
+        return function
+
+    return mark
+
+
 class DescribedAPI(FastAPI):
     """An application whose OpenAPI document lists the problems of each operation."""
 
@@ -62,6 +77,10 @@ class DescribedAPI(FastAPI):
                 if isinstance(context.original_route, APIRoute) and context.include_in_schema:
                     for method in context.methods or ():
                         _describe(document["paths"][context.path_format][method.lower()], context)
+                    for scheme in _credentials(context):
+                        described = jsonable_encoder(scheme.model, by_alias=True, exclude_none=True)
+                        components = document.setdefault("components", {})
+                        components.setdefault("securitySchemes", {})[scheme.scheme_name] = described
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = Problem.model_json_schema()
             # FastAPI's own, which no operation answers.
@@ -79,8 +98,9 @@ def _describe(operation: dict[str, Any], context: RouteContext) -> None:
     operation["responses"].pop("422", None)
     for status, kinds in sorted(by_status.items()):
         operation["responses"][str(status)] = _response(status, kinds)
-    if "security" in operation:
-        operation["security"] = _all_together(operation["security"])
+    wanted: list[dict[str, Any]] = [{scheme.scheme_name: []} for scheme in _credentials(context)]
+    if security := [*operation.get("security", ()), *wanted]:
+        operation["security"] = _all_together(security)
 
 
 def _kinds(context: RouteContext, places: set[str]) -> Iterator[Kind]:
@@ -95,6 +115,11 @@ def _kinds(context: RouteContext, places: set[str]) -> Iterator[Kind]:
     yield from _marks(getattr(context.original_route, "check", None))
     for call in _calls(context.dependant):
         yield from _marks(call)
+
+
+def _credentials(context: RouteContext) -> Iterator[SecurityBase]:
+    for function in (getattr(context.original_route, "check", None), context.dependant.call):
+        yield from getattr(function, _CREDENTIALS, ())
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -24,6 +24,8 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
 
         async def with_unicode(request: Request) -> Response:
             return await handle(_UnicodeRequest(request.scope, request.receive))

@@ -76,7 +76,7 @@ class OperatorAccess:
             self._guesses.count(address)
             raise Unauthenticated
         self._remember(address, operator)
-        security_log.identify("operator", key_id=operator.name)
+        security_log.identify("operator", name=operator.name)
         operator.require(scope)
         return operator
 

@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from jettythunder import security_log, signing
 from jettythunder.errors import LinkRevoked, RateLimited, Unauthenticated
 from jettythunder.http.callers import bearer_token
-from jettythunder.http.documents import raises
+from jettythunder.http.documents import raises, wants
 from jettythunder.http.guard import guarded
 from jettythunder.http.provided import find
 from storage_gateway.access.limits import ACCOUNT_WINDOW_SECONDS, Limits, note
@@ -29,6 +29,10 @@ _secret = APIKeyHeader(
     description="A tenant's API secret (jts_…)",
 )
 _agentcache = HTTPBearer(auto_error=False, scheme_name="AgentCache", description="AgentCache's secret")
+
+
+# What OpenAPI says about the credentials of tenants.
+with_tenants_pair = wants(_key, _secret)
 
 
 class KnownAccounts(Protocol):
@@ -66,7 +70,7 @@ class Access:
         if not api_key or not api_secret or max(len(api_key), len(api_secret)) > _LONGEST_CREDENTIAL:
             security_log.identify("tenant")
             await self._refuse(request)
-        security_log.identify("tenant", key_id=security_log.key_id(api_key))
+        security_log.identify("tenant", api_key=api_key)
         digest = signing.secret_digest(api_secret)
         if (api_key, digest) not in self._lately_right:
             self._limits.check_address(request)
@@ -140,11 +144,13 @@ class Access:
 
 
 @raises(Unauthenticated, AccountSuspended, RateLimited)
+@with_tenants_pair
 async def _check_tenant(request: Request) -> None:
     request.state.tenant = await find(request, Access).tenant(request)
 
 
 @raises(Unauthenticated, RateLimited)
+@wants(_agentcache)
 async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
@@ -159,7 +165,3 @@ TenantRoute = guarded(_check_tenant)
 AgentCacheRoute = guarded(_check_agentcache)
 
 CurrentTenant = Annotated[Tenant, Depends(_tenant)]
-
-# What OpenAPI says about credentials; they are checked by the routes above.
-TENANT_SECURITY = [Depends(_key), Depends(_secret)]
-AGENTCACHE_SECURITY = [Depends(_agentcache)]

@@ -22,8 +22,6 @@ from jettythunder.http import provided, raises
 from jettythunder.inputs import JSON_NUMBER
 from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import (
-    AGENTCACHE_SECURITY,
-    TENANT_SECURITY,
     AgentCacheRoute,
     CurrentTenant,
     TenantRoute,
@@ -37,11 +35,8 @@ router = APIRouter(
     prefix="/api/agentcache",
     tags=["accounts"],
     route_class=AgentCacheRoute,
-    dependencies=AGENTCACHE_SECURITY,
 )
-tenant_router = APIRouter(
-    prefix="/api/agentcache", tags=["accounts"], route_class=TenantRoute, dependencies=TENANT_SECURITY
-)
+tenant_router = APIRouter(prefix="/api/agentcache", tags=["accounts"], route_class=TenantRoute)
 
 AnyAccounts = Annotated[Accounts, Depends(provided(Accounts))]
 _KNOWN: dict[int | str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ from jettythunder.errors import (
 )
 from jettythunder.http import Route, provided, raises
 from jettythunder.security_log import SecurityEvent
-from storage_gateway.access.credentials import TENANT_SECURITY, Access, CurrentTenant, TenantRoute
+from storage_gateway.access.credentials import Access, CurrentTenant, TenantRoute, with_tenants_pair
 from storage_gateway.assets import conditions, names
 from storage_gateway.assets.answers import asset_answer
 from storage_gateway.assets.delete import Deleter
@@ -40,12 +40,8 @@ from storage_gateway.errors import (
     VerificationUnavailable,
 )
 
-router = APIRouter(
-    prefix="/api/storage", tags=["storage"], route_class=TenantRoute, dependencies=TENANT_SECURITY
-)
-stream_router = APIRouter(
-    prefix="/api/storage", tags=["storage"], dependencies=TENANT_SECURITY, route_class=Route
-)
+router = APIRouter(prefix="/api/storage", tags=["storage"], route_class=TenantRoute)
+stream_router = APIRouter(prefix="/api/storage", tags=["storage"], route_class=Route)
 
 AnyFinder = Annotated[Finder, Depends(provided(Finder))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
@@ -254,6 +250,7 @@ def _record_deletion(gone: Sequence[UUID]) -> None:
     TooManyStreams,
     StorageUnavailable,
 )
+@with_tenants_pair
 async def stream(
     asset_id: UUID,
     request: Request,

@@ -201,6 +201,8 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
     try:
         if first:
             yield first
+        # It would stay in memory for as long as the stream lasts.
+        del first
         async for block in rest:
             yield block
     finally:

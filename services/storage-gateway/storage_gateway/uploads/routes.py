@@ -21,7 +21,7 @@ from jettythunder.errors import (
 from jettythunder.http import provided, raises
 from jettythunder.inputs import JSON_NUMBER
 from jettythunder.security_log import SecurityEvent
-from storage_gateway.access.credentials import TENANT_SECURITY, CurrentTenant, TenantRoute
+from storage_gateway.access.credentials import CurrentTenant, TenantRoute
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import HASH_PATTERN, checked_hash
 from storage_gateway.edges.known import Edges
@@ -52,7 +52,7 @@ from storage_gateway.uploads.model import MAX_CHUNKS, MAX_TTL_SECONDS, Result, p
 from storage_gateway.uploads.receive import FormUploads
 from storage_gateway.uploads.sessions import NewSession, Sessions
 
-router = APIRouter(prefix="/api/storage", route_class=TenantRoute, dependencies=TENANT_SECURITY)
+router = APIRouter(prefix="/api/storage", route_class=TenantRoute)
 
 AnySessions = Annotated[Sessions, Depends(provided(Sessions))]
 AnyLinks = Annotated[Links, Depends(provided(Links))]
