@@ -22,6 +22,12 @@ class _Route:
     methods: frozenset[str]
     literal: str
     has_parameters: bool
+    example: str
+
+    def is_hidden_by(self, other: "_Route") -> bool:
+        """Whether some of its addresses are those of a more specific resource, which has parameters too."""
+        more_specific = other.has_parameters and len(other.literal) > len(self.literal)
+        return more_specific and self.path.match(other.example) is not None
 
 
 class Methods:
@@ -65,15 +71,12 @@ class _Resources:
         named = {route.literal for route in self._routes if not route.has_parameters}
         self._named = {path: self.methods_of(path) for path in named}
         # One pattern for all routes of a method: most requests are looked up in it and nowhere else.
+        plain = [r for r in self._routes if not any(r.is_hidden_by(other) for other in self._routes)]
         self._patterns = {
             method: re.compile(
-                "|".join(
-                    _NAME_OF_GROUP.sub("(?:", route.path.pattern)
-                    for route in self._routes
-                    if method in route.methods
-                )
+                "|".join(_NAME_OF_GROUP.sub("(?:", r.path.pattern) for r in plain if method in r.methods)
             )
-            for method in {method for route in self._routes for method in route.methods}
+            for method in {method for route in plain for method in route.methods}
         }
 
     def surely_have(self, method: str, path: str) -> bool:
@@ -95,8 +98,11 @@ def _routes(routes: Sequence[BaseRoute]) -> list[_Route]:
     found = []
     for context in iter_route_contexts(routes):
         if context.methods:
-            literal, parameters = _PARAMETER.subn("", context.path_format or "")
-            found.append(_Route(context.path_regex, frozenset(context.methods), literal, parameters > 0))
+            path = context.path_format or ""
+            literal, parameters = _PARAMETER.subn("", path)
+            example = _PARAMETER.sub("x", path)
+            route = _Route(context.path_regex, frozenset(context.methods), literal, parameters > 0, example)
+            found.append(route)
     return found
 
 

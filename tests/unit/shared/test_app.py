@@ -78,6 +78,12 @@ class Service:
         @self.app.delete("/things/{name}")
         async def delete_thing(name: str) -> None: ...
 
+        @self.app.get("/files/{name:path}")
+        async def file(name: str) -> None: ...
+
+        @self.app.post("/files/{name:path}/copy")
+        async def copy_file(name: str) -> None: ...
+
         @self.app.post("/things/search")
         async def search(body: Search) -> None: ...
 
@@ -134,6 +140,8 @@ async def test_a_live_service_does_not_show_its_description(environment: str, st
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
+        ("GET", "/files/a/copy", "OPTIONS, POST"),
+        ("POST", "/files/a/b", "GET, HEAD, OPTIONS"),
         ("DELETE", "/who", "GET, HEAD, OPTIONS"),
         ("PUT", "/things/one", "DELETE, GET, HEAD, OPTIONS"),
         ("GET", "/things/search", "OPTIONS, POST"),
