@@ -93,12 +93,14 @@ class Messaging:
         return await self._link.depths(*queues)
 
     async def start(self) -> None:
-        """Let messages flow, in and out.
+        """Let messages flow, in and out. Returns when they do.
 
         Raises:
             SystemExit: with a sentence, if the broker can't be reached for half a minute.
         """
         await wait_for(_BROKER, self._start_handlers)
+        # A broker that restarts takes connections before the event log's stream takes messages.
+        await wait_for(_BROKER, self.ping)
         self._relay.start()
         if self._consumers:
             self._forgetting.start()
