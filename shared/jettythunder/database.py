@@ -34,6 +34,7 @@ from jettythunder.errors import (
     DatabaseUnavailable,
     InvalidField,
 )
+from jettythunder.slots import Turns
 
 Row = TypeVar("Row")
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
@@ -95,8 +96,7 @@ class Database:
             **({"role": role} if role is not None else {}),
         }
         self._pool: asyncpg.Pool[_Record] | None = None
-        # Connections in use, and waited for.
-        self._wanted = 0
+        self._turns = Turns(size, wait_seconds=acquire_seconds)
         self._on_publish: Callable[[], None] = _do_nothing
 
     async def open(self) -> None:
@@ -215,27 +215,24 @@ class Database:
         return self._pool
 
     async def _acquire(self, pool: "asyncpg.Pool[_Record]") -> _Raw:
-        is_free = self._wanted < self._size
-        self._wanted += 1
+        # Waited for here, not in the pool, which makes a task and a timer for each acquisition.
         try:
-            if is_free:
-                # Nothing to wait for, so no timer either: one costs as much as the rest of an acquisition.
-                return await pool.acquire()
-            # Not the pool's own time-out, which makes a task for each acquisition.
-            async with asyncio.timeout(self._acquire_seconds):
-                return await pool.acquire()
+            await self._turns.take()
         except TimeoutError as error:
-            self._wanted -= 1
             raise DatabaseUnavailable(
                 f"No database connection became free within {self._acquire_seconds:g} seconds."
             ) from error
+        try:
+            return await pool.acquire()
         except BaseException:
-            self._wanted -= 1
+            self._turns.give_back()
             raise
 
     async def _release(self, pool: "asyncpg.Pool[_Record]", raw: _Raw) -> None:
-        self._wanted -= 1
-        await pool.release(raw)
+        try:
+            await pool.release(raw)
+        finally:
+            self._turns.give_back()
 
     def forget_connections(self) -> None:
         """Replace each connection at its next use: after a fail-over they lead to the wrong server."""

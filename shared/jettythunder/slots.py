@@ -1,6 +1,7 @@
-"""How much of one kind may go on at once, shared so that no holder keeps the others out."""
+"""How much of one kind may go on at once: refused where nothing is free, or waited for in order."""
 
-from collections import Counter
+import asyncio
+from collections import Counter, deque
 from collections.abc import Hashable
 
 
@@ -36,3 +37,60 @@ class Slots:
         self._taken[holder] -= 1
         if not self._taken[holder]:
             del self._taken[holder]
+
+
+class Turns:
+    """Lets so many go on at once; the others wait, first come first served.
+
+    One timer serves all who wait. A timer for each, as ``asyncio.timeout`` makes it, would cost a small
+    request as much as all the rest of its wait.
+
+    Args:
+        total: how many may go on at once.
+        wait_seconds: the longest wait.
+    """
+
+    def __init__(self, total: int, *, wait_seconds: float) -> None:
+        self._free = total
+        self._wait_seconds = wait_seconds
+        # Those who wait, the first one first, with the moment at which each gives up.
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def take(self) -> None:
+        """Wait for a turn, which the caller gives back.
+
+        Raises:
+            TimeoutError: none came within the time limit.
+        """
+        if self._free:
+            self._free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((loop.time() + self._wait_seconds, turn))
+        if self._timer is None:
+            self._timer = loop.call_later(self._wait_seconds, self._give_up)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """End a turn: the next who waits has it."""
+        while self._waiting:
+            _, turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _give_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._waiting[0][0] <= loop.time():
+            _, turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(TimeoutError())
+        self._timer = loop.call_at(self._waiting[0][0], self._give_up) if self._waiting else None
