@@ -1,7 +1,6 @@
 """Bodies of requests: how large they may be, and what becomes of one that is answered before its end."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +13,7 @@ from jettythunder.http.problems import problem
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 
-# No faster, so that bodies that nobody wants take little of the process's time.
+# All connections together, so that bodies that nobody wants take little of the process's time.
 _DRAIN_BYTES_PER_SECOND = 16 * 1024 * 1024
 
 _ANNOUNCES_BODY = (b"content-length", b"transfer-encoding")
@@ -90,6 +89,7 @@ class EarlyAnswers:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._drained_at_once = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not has_body(scope):
@@ -103,10 +103,24 @@ class EarlyAnswers:
                 await send(message)
                 return
             await send({**message, "more_body": True})
-            await body.drain()
+            await self._drain(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, body.receive, send_then_drain)
+
+    async def _drain(self, body: "_Body") -> None:
+        left = _DRAIN_BYTES
+        self._drained_at_once += 1
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not body.is_complete and left > 0:
+                    count = len((await body.receive()).get("body", b""))
+                    left -= count
+                    await asyncio.sleep(count * self._drained_at_once / _DRAIN_BYTES_PER_SECOND)
+        except TimeoutError:
+            pass
+        finally:
+            self._drained_at_once -= 1
 
 
 class _Body:
@@ -127,12 +141,3 @@ class _Body:
         message = await self._receive()
         self.is_complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
-
-    async def drain(self) -> None:
-        left = _DRAIN_BYTES
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while not self.is_complete and left > 0:
-                    count = len((await self.receive()).get("body", b""))
-                    left -= count
-                    await asyncio.sleep(count / _DRAIN_BYTES_PER_SECOND)
