@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 
 from jettythunder import security_log
@@ -27,7 +27,7 @@ from storage_gateway.assets.find import Finder
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.ranges import ByteRange, parse_range
-from storage_gateway.assets.stream import Streams
+from storage_gateway.assets.stream import StreamAnswer, Streams
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.errors import (
     AccountSuspended,
@@ -231,7 +231,7 @@ def _record_deletion(gone: Sequence[UUID]) -> None:
 @stream_router.head("/stream/{asset_id}", include_in_schema=False)
 @stream_router.get(
     "/stream/{asset_id}",
-    response_class=StreamingResponse,
+    response_class=StreamAnswer,
     responses=_BYTES,
     # Without credentials for a signed link.
     openapi_extra={"security": [{}]},
@@ -304,7 +304,7 @@ async def _answer(request: Request, asset: Asset, streams: Streams, *, link: str
     status = 206 if wanted is not None else 200
     if request.method == "HEAD" or asset.size_bytes == 0:
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(await streams.open(asset, sent, link=link), status, headers)
+    return StreamAnswer(await streams.open(asset, sent, link=link), status, headers)
 
 
 def _headers(asset: Asset) -> dict[str, str]:

@@ -9,6 +9,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID, uuid4
 
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
+
 from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.database import Database
@@ -207,3 +210,19 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
             yield block
     finally:
         await rest.aclose()
+
+
+class StreamAnswer(StreamingResponse):
+    """The answer with an asset's bytes.
+
+    A block is read for it only after its client has taken the one before, so that a client that reads slowly
+    holds one block of the process's memory, and not two.
+    """
+
+    async def stream_response(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for block in self.body_iterator:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+            # The server waits for the client before it takes a message, not after it.
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

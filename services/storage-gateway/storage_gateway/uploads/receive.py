@@ -192,7 +192,10 @@ class FormUploads:
                 raise MultipleFiles
             chunk = None if first is None else await self._admit(upload, len(first))
             upload.receiving = _expected(upload.id, upload.tenant, part)
-            await self._receive_file(upload.receiving, part, chunk, _all_pieces(first, pieces))
+            all_pieces = _all_pieces(first, pieces)
+            # It would stay in memory for as long as the file takes to arrive.
+            del first
+            await self._receive_file(upload.receiving, part, chunk, all_pieces)
         return fields
 
     async def _admit(self, upload: "_Upload", first_bytes: int) -> SpooledChunk:
@@ -409,6 +412,7 @@ def _expected(upload_id: UUID, tenant: Tenant, part: Part) -> Receiving:
 async def _all_pieces(first: memoryview | None, rest: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
     if first is not None:
         yield first
+        del first
     async for piece in rest:
         yield piece
 
