@@ -18,8 +18,6 @@ from tests.support.gateway import MEGABYTE, World
 from tests.support.infrastructure import Services
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.hostile
-
 LONGEST_WAIT_SECONDS = 15
 MEMORY_BYTES = 250 * MEGABYTE
 WORST_RATIO = 3.0
@@ -50,6 +48,7 @@ async def test_nobody_waits_for_hostile_clients(world: World, services: Services
     assert memory.peak_bytes < MEMORY_BYTES
 
 
+@pytest.mark.hostile
 async def test_latency_and_memory_stay_bounded_under_attack(
     world: World, services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:
