@@ -2,10 +2,10 @@
 
 from jettythunder.broker.topology import COMMANDS, ConsumerQueue, ServiceMessages
 from jettythunder.contracts.assets import VerifyAssetV1
-from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1, UploadChunkV1
+from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1, UploadChunkV1, UploadChunkV2
 
 CHUNK_WORKER_COMMANDS = ConsumerQueue(
-    name="chunk-worker.commands", exchange=COMMANDS, payloads=(UploadChunkV1,)
+    name="chunk-worker.commands", exchange=COMMANDS, payloads=(UploadChunkV1, UploadChunkV2)
 )
 # Reading an object takes long, so it has a queue of its own and delays no upload.
 CHUNK_WORKER_VERIFICATIONS = ConsumerQueue(

@@ -25,7 +25,6 @@ from provisioning.settings import Settings
 log = telemetry.logger(__name__)
 
 _NAME = "provisioning"
-_PROBE_PREFIX = "system/provisioning/"
 
 
 def create_app() -> FastAPI:
@@ -73,12 +72,10 @@ async def _open_bucket(registry: svcs.Registry, settings: Settings) -> Storage:
 
 async def _prepare(storage: Storage) -> None:
     await storage.ensure_bucket()
-    found = await storage.probe(_PROBE_PREFIX)
     log.info(
         "object storage ready",
         bucket=storage.bucket,
-        conditional_writes=found.conditional_writes,
-        expire_incomplete_uploads=found.expire_incomplete_uploads,
+        expire_incomplete_uploads=await storage.expire_incomplete_uploads(),
     )
 
 

@@ -15,6 +15,7 @@ from jettythunder.lifecycle import open_database
 from jettythunder.signatures import SigningKeys
 from jettythunder.slots import Slots
 from jettythunder.storage import Storage, open_storage
+from jettythunder.storage.probing import Probe
 from storage_gateway.access.credentials import Access
 from storage_gateway.access.limits import Limits
 from storage_gateway.access.store import AccessStore
@@ -43,6 +44,7 @@ from storage_gateway.uploads import spool_routes
 from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
+from storage_gateway.uploads.model import ChunkSizes
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
 from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
@@ -50,6 +52,8 @@ from storage_gateway.uploads.retention import Retention
 from storage_gateway.uploads.sessions import Sessions, SessionSettings
 from storage_gateway.uploads.spool import Spool, SpoolBudget
 from storage_gateway.uploads.store import UploadStore
+
+_PROBE_PREFIX = "system/storage-gateway/"
 
 # A request tries them in this order: what is called most comes first.
 _ROUTERS = (
@@ -179,17 +183,21 @@ def _build(
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     budget = SpoolBudget(
         settings.spool_budget_bytes,
-        chunk_bytes=settings.chunk_size_bytes,
+        chunk_bytes=settings.most_chunk_bytes,
         account_share=settings.spool_account_share,
     )
     spool = Spool(settings.spool_dir, budget)
     registry.register_value(Spool, spool)
+    probe = Probe(storage, prefix=_PROBE_PREFIX)
+    registry.register_value(Probe, probe, on_registry_close=probe.close)
+    probe.start()
     chunk_urls = ChunkUrls.of(settings)
     registry.register_value(ChunkUrls, chunk_urls)
     uploads = FormUploads(
         upload_store,
         storage,
         spool,
+        probe=probe,
         opener=opener,
         finisher=finisher,
         multipart=multipart,
@@ -205,13 +213,14 @@ def _build(
         limits=ReceiveLimits(
             admission_seconds=settings.upload_admission_seconds, upload_seconds=settings.upload_max_seconds
         ),
-        chunk_size_bytes=settings.chunk_size_bytes,
+        chunk_sizes=ChunkSizes(settings.chunk_size_bytes, settings.most_chunk_bytes),
         chunks_in_flight=settings.chunks_in_flight_per_upload,
     )
     registry.register_value(FormUploads, uploads, on_registry_close=uploads.close)
     sessions = Sessions(
         upload_store,
         storage,
+        probe=probe,
         opener=opener,
         finisher=finisher,
         multipart=multipart,

@@ -83,7 +83,7 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
         default=16, ge=1, description="Streams by one signed link under way at once at most"
     )
     chunks_in_flight_per_upload: int = Field(
-        default=6, ge=1, description="Chunks of one form upload that are held at once"
+        default=16, ge=1, description="Chunks of one form upload that are held at once"
     )
     jettyspeed_enabled: bool = Field(default=True, description="Whether upload sessions are offered at all")
     jettyspeed_direct: bool = Field(
@@ -195,3 +195,8 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
     @property
     def chunk_size_bytes(self) -> int:
         return self.jettyspeed_chunk_size_mb * 1_000_000
+
+    @property
+    def most_chunk_bytes(self) -> int:
+        """The most that a chunk of a form holds: many find room in the spool."""
+        return max(self.chunk_size_bytes, min(5 * self.chunk_size_bytes, self.spool_budget_bytes // 20))

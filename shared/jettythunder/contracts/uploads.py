@@ -36,8 +36,33 @@ class UploadChunkV1(Payload):
         return str(self.upload_id)
 
 
+class UploadChunkV2(Payload):
+    """Fetch a chunk from the gateway's signed URL and store it as the part with the same number.
+
+    Attributes:
+        checksum: hexadecimal, after the algorithm's name unless it is MD5: ``crc64nvme:9ae4…``. The object
+            storage has to compare it.
+    """
+
+    TYPE: ClassVar[str] = "jettythunder.chunk.upload.v2"
+
+    upload_id: UUID
+    account_id: UUID
+    number: int = Field(ge=1, le=10_000)
+    size_bytes: int = Field(ge=0)
+    checksum: str = Field(pattern=r"^([0-9a-f]{32}|crc64nvme:[0-9a-f]{16}|crc32c:[0-9a-f]{8})$")
+    source_url: str
+    s3_bucket: str
+    s3_key: str
+    s3_upload_id: str
+
+    @property
+    def about(self) -> str:
+        return str(self.upload_id)
+
+
 class ChunkStored(BaseModel):
-    """The answer to UploadChunkV1: the object storage acknowledged the chunk."""
+    """The answer to UploadChunkV1 and V2: the object storage has the chunk. ``md5`` is its checksum."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -49,7 +74,7 @@ class ChunkStored(BaseModel):
 
 
 class ChunkUploadedV1(_AboutAccount):
-    """The object storage acknowledged a chunk."""
+    """The object storage acknowledged a chunk. ``md5`` is its checksum, written as in UploadChunkV2."""
 
     TYPE: ClassVar[str] = "jettythunder.chunk.uploaded.v1"
 

@@ -1,13 +1,14 @@
 """What an S3 endpoint's answers mean."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable
 
-_MD5 = re.compile(r"[0-9a-f]{32}")
 _ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+
+# S3 has two codes for a checksum that is another one than the body's, and Content-MD5 a third.
+_DIFFERENT_BYTES = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch")
 
 # Of other 4xx answers the same request would only get the same again.
 _WORTH_REPEATING = (408, 409, 429)
@@ -46,7 +47,7 @@ def is_worth_repeating(status: int, code: str) -> bool:
 
 def refusal(status: int, code: str, key: str) -> Exception:
     """What an error answer means."""
-    if code in ("BadDigest", "InvalidDigest"):
+    if code in _DIFFERENT_BYTES:
         return ChecksumMismatch()
     if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
         return PartsMissing(code)
@@ -54,30 +55,3 @@ def refusal(status: int, code: str, key: str) -> Exception:
         return ObjectMissing(key)
     kind = CallUnknown if status in (405, 501) else StorageUnavailable
     return kind(f"The object storage answered {status} {code}".rstrip() + ".")
-
-
-def joined_etag(parts: list[StoredPart]) -> str | None:
-    """The ETag S3 gives an object made of parts, in their order: the MD5 of their MD5s, and their count.
-
-    None where a part's ETag is not its MD5, as with keys of one's own (SSE-KMS).
-    """
-    digest = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        bare = part.etag.strip('"')
-        if _MD5.fullmatch(bare) is None:
-            return None
-        digest.update(bytes.fromhex(bare))
-    return f"{digest.hexdigest()}-{len(parts)}"
-
-
-def checked_etag(etag: str, md5: str) -> str:
-    """The entity tag of what was stored, checked against the MD5 where it is one.
-
-    Raises:
-        ChecksumMismatch: the endpoint stored other bytes.
-    """
-    bare = etag.strip('"')
-    # Of an unencrypted part the ETag is the MD5; other forms (KMS) can't be compared.
-    if _MD5.fullmatch(bare) is not None and bare != md5:
-        raise ChecksumMismatch
-    return etag

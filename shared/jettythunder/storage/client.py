@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,21 +13,14 @@ import svcs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jettythunder.checksums import Algorithm, Checksum, checksum_of
 from jettythunder.errors import StorageUnavailable
 from jettythunder.settings import StorageSettings
-from jettythunder.storage.answers import CallUnknown, ObjectMissing, StoredPart, joined_etag, refusal
+from jettythunder.storage.answers import CallUnknown, ObjectMissing, StoredPart, refusal
 from jettythunder.storage.presigning import Presigner
 from jettythunder.storage.transfers import ATTEMPTS, UNREACHABLE, Body, Transfers
 
 _UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, *UNREACHABLE)
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What the endpoint was seen to support."""
-
-    conditional_writes: bool
-    expire_incomplete_uploads: bool
 
 
 @dataclass(frozen=True)
@@ -119,30 +111,9 @@ class Storage:
         except _UNREACHABLE as error:
             raise StorageUnavailable from error
 
-    async def probe(self, prefix: str) -> Capabilities:
-        """Try what differs between S3 servers, with a throwaway object under ``prefix``.
-
-        Where lifecycle rules are known, one is set that drops incomplete uploads after a week: a second net
-        below our own housekeeping.
-        """
-        key = f"{prefix}probe"
-        await self.put(key, b"", content_type="application/octet-stream")
-        try:
-            conditional = await self._refuses_overwrite(key)
-        finally:
-            await self.delete(key)
-        return Capabilities(conditional, await self._set_lifecycle())
-
-    async def _refuses_overwrite(self, key: str) -> bool:
-        try:
-            await self._client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
-        except ClientError as error:
-            return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] == 412)
-        except _UNREACHABLE as error:
-            raise StorageUnavailable from error
-        return False
-
-    async def _set_lifecycle(self) -> bool:
+    async def expire_incomplete_uploads(self) -> bool:
+        """Have the endpoint drop incomplete multipart uploads after a week: a second net below our own
+        housekeeping. False where it knows no such rules."""
         rule = {
             "ID": "drop-incomplete-uploads",
             "Status": "Enabled",
@@ -161,26 +132,38 @@ class Storage:
 
     async def put(self, key: str, body: bytes, *, content_type: str) -> None:
         """Store a small object, with Content-MD5 so that the endpoint checks what it received."""
-        checksum = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        checksum = base64.b64encode(checksum_of(body, Algorithm.MD5).digest).decode()
         await self._call(
             self._client.put_object, Key=key, Body=body, ContentType=content_type, ContentMD5=checksum
         )
 
     async def put_streamed(
-        self, key: str, body: Body, *, size_bytes: int, md5: str, content_type: str
+        self, key: str, body: Body, *, size_bytes: int, checksum: Checksum, content_type: str
     ) -> None:
-        """Store an object from a stream that can be opened again. ``md5`` is hexadecimal.
+        """Store an object from a stream that can be opened again.
 
         Raises:
             ChecksumMismatch: the endpoint received other bytes.
             TruncatedBody: the stream did not have ``size_bytes``.
         """
         headers = {"Content-Type": content_type}
-        await self._bytes.send(key, {}, headers, body, size_bytes=size_bytes, md5=md5)
+        await self._bytes.send(key, {}, headers, body, size_bytes=size_bytes, checksum=checksum)
 
-    async def create_multipart(self, key: str, *, content_type: str) -> str:
-        """Begin a multipart upload and return its id."""
-        answer = await self._call(self._client.create_multipart_upload, Key=key, ContentType=content_type)
+    async def create_multipart(
+        self, key: str, *, content_type: str, algorithm: Algorithm = Algorithm.MD5
+    ) -> str:
+        """Begin a multipart upload and return its id.
+
+        Args:
+            algorithm: how the checksums of all its parts will be computed.
+        """
+        announced = {}
+        if algorithm is not Algorithm.MD5:
+            # Of the whole object, so that completing need not repeat those of the parts.
+            announced = {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": "FULL_OBJECT"}
+        answer = await self._call(
+            self._client.create_multipart_upload, Key=key, ContentType=content_type, **announced
+        )
         upload_id = str(answer["UploadId"])
         if answer["ResponseMetadata"].get("RetryAttempts"):
             # An attempt whose answer was lost may have begun another one.
@@ -195,10 +178,10 @@ class Storage:
         body: Body,
         *,
         size_bytes: int,
-        md5: str,
+        checksum: Checksum,
         attempts: int = ATTEMPTS,
     ) -> StoredPart:
-        """Store one part from a stream. ``md5`` is hexadecimal.
+        """Store one part from a stream.
 
         ``body`` is called for each attempt; a stream that can't be opened again takes one. What it raises
         passes through.
@@ -208,13 +191,20 @@ class Storage:
             TruncatedBody: the stream did not have ``size_bytes``.
         """
         query = {"uploadId": upload_id, "partNumber": str(number)}
-        etag = await self._bytes.send(key, query, {}, body, size_bytes=size_bytes, md5=md5, attempts=attempts)
+        etag = await self._bytes.send(
+            key, query, {}, body, size_bytes=size_bytes, checksum=checksum, attempts=attempts
+        )
         return StoredPart(number, etag)
 
-    async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
-        """Join the parts into the object. Safe to repeat: an upload that is joined already is fine.
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: list[StoredPart], *, size_bytes: int
+    ) -> None:
+        """Join the parts into an object of that size, whose key is used by this upload alone.
+
+        Safe to repeat: an upload that is joined already is fine.
 
         Raises:
+            ObjectMissing: there is neither the upload nor the object.
             PartsMissing: the endpoint does not have the parts as they were acknowledged.
         """
         ordered = sorted(parts, key=lambda part: part.number)
@@ -228,8 +218,7 @@ class Storage:
             )
         except ObjectMissing:
             # The answer to an earlier attempt may have been lost.
-            answer = await self._call(self._client.head_object, Key=key)
-            if str(answer["ETag"]).strip('"') != joined_etag(ordered):
+            if await self.size_of(key) != size_bytes:
                 raise
 
     async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:

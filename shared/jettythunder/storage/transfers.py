@@ -1,21 +1,21 @@
 """Streaming bytes to and from the object storage over presigned URLs; no body is held in memory.
 
-Guarantees given here: every body is sent with its length and Content-MD5, so the endpoint refuses bytes that
+Guarantees given here: every body is sent with its length and a checksum, so the endpoint refuses bytes that
 were cut or changed on the way; an endpoint that stalls is given up after STORAGE_STALL_SECONDS, wherever in
 the exchange it stalls; readers that are slow hold no connection that a writer needs.
 """
 
 import asyncio
-import base64
 import contextlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import aiohttp
 
+from jettythunder.checksums import Checksum
 from jettythunder.errors import StorageUnavailable, TruncatedBody
 from jettythunder.settings import StorageSettings
-from jettythunder.storage.answers import checked_etag, error_code, is_worth_repeating, refusal
+from jettythunder.storage.answers import error_code, is_worth_repeating, refusal
 from jettythunder.storage.presigning import Presigner
 
 ATTEMPTS = 3
@@ -68,7 +68,7 @@ class Transfers:
         body: Body,
         *,
         size_bytes: int,
-        md5: str,
+        checksum: Checksum,
         attempts: int = ATTEMPTS,
     ) -> str:
         """PUT a stream to an object or part, again where the endpoint failed, and return the ETag.
@@ -78,10 +78,10 @@ class Transfers:
             TruncatedBody: the stream did not have ``size_bytes``.
             StorageUnavailable, ObjectMissing: as their names say.
         """
-        checksum = base64.b64encode(bytes.fromhex(md5)).decode()
-        url = self._presigner.presign("PUT", key, query=query, headers={"Content-MD5": checksum, **headers})
+        signed = {**checksum.header, **headers}
+        url = self._presigner.presign("PUT", key, query=query, headers=signed)
         # Without Content-Length aiohttp would send chunks, which S3 refuses.
-        sent = {"Content-Length": str(size_bytes), "Content-MD5": checksum, **headers}
+        sent = {"Content-Length": str(size_bytes), **signed}
         attempt = 1
         while True:
             outgoing = _Outgoing(body, size_bytes)
@@ -94,7 +94,7 @@ class Transfers:
                     raise StorageUnavailable from error
             else:
                 if status == 200:
-                    return checked_etag(etag, md5)
+                    return etag
                 if attempt >= attempts or not is_worth_repeating(status, code):
                     raise refusal(status, code, key)
             await asyncio.sleep(0.2 * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret

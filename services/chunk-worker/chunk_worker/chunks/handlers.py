@@ -9,8 +9,9 @@ from chunk_worker.chunks.model import Chunk
 from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.messages import CHUNK_WORKER_COMMANDS
 from jettythunder.broker.subscribers import consumes, of_type
+from jettythunder.checksums import Checksum
 from jettythunder.contracts.envelope import Event
-from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1, UploadChunkV2
 
 router = RabbitRouter()
 commands = router.subscriber(**consumes(CHUNK_WORKER_COMMANDS, prefetch=1))
@@ -25,8 +26,31 @@ def set_prefetch(count: int) -> None:
 async def on_upload_chunk(
     event: Event[UploadChunkV1], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
 ) -> ChunkStored:
-    """Store a chunk. The caller waits for the answer, and repeats what is worth repeating."""
+    """As :func:`on_upload_chunk_v2`, of a gateway of the version before."""
     command = event.data
-    chunk = Chunk(**command.model_dump(exclude={"source_url"}))
+    return await _store(chunks, UploadChunkV2(**command.model_dump(exclude={"md5"}), checksum=command.md5))
+
+
+@commands(filter=of_type(UploadChunkV2))
+async def on_upload_chunk_v2(
+    event: Event[UploadChunkV2], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
+) -> ChunkStored:
+    """Store a chunk. The caller waits for the answer, and repeats what is worth repeating."""
+    return await _store(chunks, event.data)
+
+
+async def _store(chunks: SpooledChunks, command: UploadChunkV2) -> ChunkStored:
+    chunk = Chunk(
+        upload_id=command.upload_id,
+        account_id=command.account_id,
+        number=command.number,
+        size_bytes=command.size_bytes,
+        checksum=Checksum.parse(command.checksum),
+        s3_bucket=command.s3_bucket,
+        s3_key=command.s3_key,
+        s3_upload_id=command.s3_upload_id,
+    )
     stored = await chunks.store(chunk, source_url=command.source_url)
-    return ChunkStored(upload_id=chunk.upload_id, number=chunk.number, etag=stored.etag, md5=stored.md5)
+    return ChunkStored(
+        upload_id=chunk.upload_id, number=chunk.number, etag=stored.etag, md5=str(stored.checksum)
+    )

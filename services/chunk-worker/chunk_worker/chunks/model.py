@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from jettythunder.checksums import Checksum
 from jettythunder.errors import LinkInvalid, LinkRevoked, UploadNotOpen
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk to store, and the part of a multipart upload that it becomes. ``md5`` is hexadecimal.
+    """A chunk to store, and the part of a multipart upload that it becomes.
 
     ``epoch`` is the account's when its token was minted, None for a chunk that a gateway holds.
     """
@@ -17,7 +18,7 @@ class Chunk:
     account_id: UUID
     number: int
     size_bytes: int
-    md5: str
+    checksum: Checksum
     s3_bucket: str
     s3_key: str
     s3_upload_id: str
@@ -30,7 +31,7 @@ class RecordedChunk:
 
     number: int
     size_bytes: int
-    md5: str
+    checksum: Checksum
     etag: str
     edge: str
 
@@ -70,7 +71,7 @@ def stored_already(upload: Upload, chunk: Chunk) -> RecordedChunk | None:
             "The upload has another object key or multipart upload than the chunk is meant for."
         )
     recorded = upload.recorded
-    if recorded is not None and recorded.md5 == chunk.md5 and upload.keeps_chunks:
+    if recorded is not None and recorded.checksum == chunk.checksum and upload.keeps_chunks:
         return recorded
     if not upload.takes_chunks or upload.s3_upload_id is None:
         raise UploadNotOpen

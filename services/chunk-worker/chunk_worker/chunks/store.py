@@ -5,6 +5,7 @@ from uuid import UUID
 
 from chunk_worker.chunks.model import RecordedChunk, Upload
 from jettythunder import outbox
+from jettythunder.checksums import Checksum
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.database import Database, Queries
 
@@ -19,7 +20,7 @@ class _UploadRow:
     s3_key: str
     s3_upload_id: str | None
     size_bytes: int | None
-    md5: str | None
+    checksum: str | None
     etag: str | None
     edge: str | None
 
@@ -70,6 +71,6 @@ class Store:
 
 
 def _recorded(row: _UploadRow, number: int) -> RecordedChunk | None:
-    if row.size_bytes is None or row.md5 is None or row.etag is None or row.edge is None:
+    if row.size_bytes is None or row.checksum is None or row.etag is None or row.edge is None:
         return None
-    return RecordedChunk(number, row.size_bytes, row.md5, row.etag, row.edge)
+    return RecordedChunk(number, row.size_bytes, Checksum.parse(row.checksum), row.etag, row.edge)

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Histogram
 from chunk_worker.bucket import check_bucket
 from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload, stored_already
 from jettythunder import telemetry
+from jettythunder.checksums import Checksum
 from jettythunder.contracts.uploads import ChunkUploadedV1
 from jettythunder.errors import UploadNotFound, UploadNotOpen
 from jettythunder.storage import ObjectMissing, StoredPart
@@ -46,7 +47,7 @@ class Parts(Protocol):
         body: Callable[[], Blocks],
         *,
         size_bytes: int,
-        md5: str,
+        checksum: Checksum,
         attempts: int,
     ) -> StoredPart: ...
 
@@ -83,7 +84,7 @@ class ChunkStore:
             return recorded
         started = time.monotonic()
         etag = await self._upload(chunk, body)
-        stored = RecordedChunk(chunk.number, chunk.size_bytes, chunk.md5, etag, self._edge)
+        stored = RecordedChunk(chunk.number, chunk.size_bytes, chunk.checksum, etag, self._edge)
         await self._record(chunk, stored)
         seconds = time.monotonic() - started
         _bytes.inc(chunk.size_bytes)
@@ -107,7 +108,7 @@ class ChunkStore:
                     chunk.number,
                     lambda: blocks,
                     size_bytes=chunk.size_bytes,
-                    md5=chunk.md5,
+                    checksum=chunk.checksum,
                     # The stream can't be opened again.
                     attempts=1,
                 )
@@ -116,6 +117,14 @@ class ChunkStore:
         return part.etag
 
     async def _record(self, chunk: Chunk, stored: RecordedChunk) -> None:
-        event = ChunkUploadedV1(account_id=chunk.account_id, upload_id=chunk.upload_id, **vars(stored))
+        event = ChunkUploadedV1(
+            account_id=chunk.account_id,
+            upload_id=chunk.upload_id,
+            number=stored.number,
+            size_bytes=stored.size_bytes,
+            md5=str(stored.checksum),
+            etag=stored.etag,
+            edge=stored.edge,
+        )
         if not await self._chunks.record(event, epoch=chunk.epoch):
             raise UploadNotOpen

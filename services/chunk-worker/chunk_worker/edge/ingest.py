@@ -80,7 +80,7 @@ class EdgeIngest:
             account_id=allowed.account_id,
             number=number,
             size_bytes=allowed.size_bytes,
-            md5=parse_content_md5(content_md5),
+            checksum=parse_content_md5(content_md5),
             s3_bucket=allowed.s3_bucket,
             s3_key=allowed.s3_key,
             s3_upload_id=allowed.s3_upload_id,

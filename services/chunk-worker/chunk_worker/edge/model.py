@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from chunk_worker.errors import EdgeBusy
+from jettythunder.checksums import Algorithm, Checksum
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import InvalidField, LinkInvalid
 from jettythunder.slots import Slots
@@ -24,8 +25,8 @@ def check_token(token: EdgeToken, *, upload_id: UUID, number: int, length_bytes:
         raise LinkInvalid(f"The token is for {token.size_bytes} bytes, and {length_bytes} are announced.")
 
 
-def parse_content_md5(header: str) -> str:
-    """The MD5 of a Content-MD5 header (RFC 1864, base64), hexadecimal.
+def parse_content_md5(header: str) -> Checksum:
+    """The MD5 of a Content-MD5 header (RFC 1864, base64).
 
     Raises:
         InvalidField: it holds something else.
@@ -36,7 +37,7 @@ def parse_content_md5(header: str) -> str:
         digest = b""
     if len(digest) != 16:
         raise InvalidField("Content-MD5 takes the 16 bytes of an MD5 in base64.", field="Content-MD5")
-    return digest.hex()
+    return Checksum(Algorithm.MD5, digest)
 
 
 # A chunk passes through: what an edge holds of it is in the buffers of two sockets.

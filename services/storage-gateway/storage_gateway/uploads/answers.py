@@ -46,7 +46,7 @@ def session_answer(session: Session) -> dict[str, Any]:
     return upload_answer(session.upload) | {
         "received_bytes": sum(chunk.size_bytes for chunk in session.chunks),
         "received": [
-            {"number": chunk.number, "size_bytes": chunk.size_bytes, "md5": chunk.md5}
+            {"number": chunk.number, "size_bytes": chunk.size_bytes, "md5": chunk.checksum}
             for chunk in session.chunks
         ],
         "missing": session.missing,

@@ -11,7 +11,7 @@ from jettythunder.broker import topology
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.replies import Denied
-from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV2
 from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable
 from jettythunder.storage import StoredPart
 from storage_gateway.errors import ChunkUploadFailed
@@ -68,12 +68,12 @@ class ChunkDispatcher:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout_seconds
-        command = UploadChunkV1(
+        command = UploadChunkV2(
             upload_id=upload_id,
             account_id=account_id,
             number=chunk.number,
             size_bytes=chunk.size_bytes,
-            md5=chunk.md5,
+            checksum=str(chunk.checksum),
             source_url=self._source_url(upload_id, chunk.number),
             s3_bucket=s3_bucket,
             s3_key=s3_key,
@@ -102,7 +102,7 @@ class ChunkDispatcher:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _ask(self, command: UploadChunkV1, *, timeout_seconds: float) -> StoredPart | Denied:
+    async def _ask(self, command: UploadChunkV2, *, timeout_seconds: float) -> StoredPart | Denied:
         try:
             body = await self._rpc.call(
                 command, exchange=topology.COMMANDS, source=SOURCE, timeout_seconds=max(0.1, timeout_seconds)
@@ -115,12 +115,13 @@ class ChunkDispatcher:
         reply = _reply.validate_json(body)
         return StoredPart(reply.number, reply.etag) if isinstance(reply, ChunkStored) else reply
 
-    async def _recorded(self, command: UploadChunkV1) -> StoredPart | None:
+    async def _recorded(self, command: UploadChunkV2) -> StoredPart | None:
         try:
             chunk = await self._store.fetch_chunk(upload_id=command.upload_id, number=command.number)
         except DatabaseUnavailable:
             return None
-        return StoredPart(command.number, chunk.etag) if chunk and chunk.md5 == command.md5 else None
+        is_same = chunk is not None and chunk.checksum == command.checksum
+        return StoredPart(command.number, chunk.etag) if chunk and is_same else None
 
     def _source_url(self, upload_id: UUID, number: int) -> str:
         expires_at = int(time.time() + self._timeout_seconds) + 60

@@ -239,6 +239,24 @@ class ChunkPlan:
         return ranges
 
 
+@dataclass(frozen=True)
+class ChunkSizes:
+    """How large the chunks of a form's file are: small files stay quick, and large ones have few parts.
+
+    Each part costs the object storage the same, however large it is; but a file is stored when its last part
+    is, which waits for nothing but itself then.
+    """
+
+    least_bytes: int
+    most_bytes: int
+
+    def of(self, file_bytes: int | None, *, received_bytes: int) -> int:
+        """The size of the next chunk: a fortieth of the file, or of ten times what has come where its length
+        is unknown."""
+        expected_bytes = 10 * received_bytes if file_bytes is None else file_bytes
+        return min(max(expected_bytes // 40, self.least_bytes), self.most_bytes)
+
+
 def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:
     """Cut a file into chunks of the wanted size, as far as S3's limits on parts allow."""
     fewest = -(-size_bytes // MAX_CHUNKS)
@@ -247,16 +265,16 @@ def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:
 
 @dataclass(frozen=True)
 class StoredChunk:
-    """A chunk that the object storage has acknowledged. ``md5`` is hexadecimal."""
+    """A chunk that the object storage has acknowledged, with its checksum, where that is known."""
 
     number: int
     size_bytes: int
-    md5: str
+    checksum: str
     etag: str
 
 
 def joined_md5(chunks: Sequence[StoredChunk]) -> str:
-    """The MD5 of the chunks' binary MD5s in order: what a client proves that all its chunks arrived with."""
+    """The MD5 of the binary MD5s of a session's chunks: what a client proves that all arrived with."""
     return hashlib.md5(
-        b"".join(bytes.fromhex(chunk.md5) for chunk in chunks), usedforsecurity=False
+        b"".join(bytes.fromhex(chunk.checksum) for chunk in chunks), usedforsecurity=False
     ).hexdigest()

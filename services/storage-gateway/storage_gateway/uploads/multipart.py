@@ -8,6 +8,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from jettythunder import telemetry
+from jettythunder.checksums import Algorithm
 from jettythunder.errors import JettyThunderError, StorageUnavailable
 from jettythunder.storage import Storage
 from storage_gateway.uploads.store import UploadStore
@@ -34,13 +35,18 @@ class Multipart:
         self._late_write_seconds = late_write_seconds
         self._retry_seconds = retry_seconds
 
-    async def begin(self, upload_id: UUID, *, s3_key: str, content_type: str) -> str:
+    async def begin(
+        self, upload_id: UUID, *, s3_key: str, content_type: str, algorithm: Algorithm = Algorithm.MD5
+    ) -> str:
         """Begin one for an upload and return its id in the object storage.
+
+        Args:
+            algorithm: how the checksums of its parts will be computed.
 
         Raises:
             StorageUnavailable: the object storage did not begin one.
         """
-        begun = await self._storage.create_multipart(s3_key, content_type=content_type)
+        begun = await self._storage.create_multipart(s3_key, content_type=content_type, algorithm=algorithm)
         try:
             await self._store.set_multipart(upload_id=upload_id, s3_upload_id=begun)
         except BaseException:

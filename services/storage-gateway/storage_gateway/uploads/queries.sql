@@ -67,11 +67,11 @@ SELECT count(*) FROM gone;
 
 -- name: fetch_chunk(upload_id, number)^
 -- A chunk that S3 has acknowledged.
-SELECT number, size_bytes, md5, etag FROM upload_chunks WHERE upload_id = :upload_id AND number = :number;
+SELECT number, size_bytes, md5 AS checksum, etag FROM upload_chunks WHERE upload_id = :upload_id AND number = :number;
 
 -- name: fetch_chunks(upload_id)
 -- The chunks of an upload that S3 has acknowledged.
-SELECT number, size_bytes, md5, etag FROM upload_chunks WHERE upload_id = :upload_id ORDER BY number;
+SELECT number, size_bytes, md5 AS checksum, etag FROM upload_chunks WHERE upload_id = :upload_id ORDER BY number;
 
 -- name: forget_chunks(upload_id, numbers)!
 -- Has chunks stored again that the object storage lacks.

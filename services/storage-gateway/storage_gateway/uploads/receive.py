@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from jettythunder import telemetry
+from jettythunder.checksums import Algorithm
 from jettythunder.errors import JettyThunderError, UploadNotOpen, UploadTimedOut
 from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
+from jettythunder.storage.probing import Probe
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import names
 from storage_gateway.errors import (
@@ -34,7 +36,7 @@ from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.form import Form, Part
 from storage_gateway.uploads.lease import Leases
-from storage_gateway.uploads.model import Kind, Received, Result, UploadOptions
+from storage_gateway.uploads.model import ChunkSizes, Kind, Received, Result, UploadOptions
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener, quota_exceeded
 from storage_gateway.uploads.spool import BLOCK_BYTES, Spool, SpooledChunk
@@ -68,6 +70,7 @@ class Receiving:
     filename: str
     content_type: str
     s3_key: str
+    algorithm: Algorithm
     started_at: float
     reserved_bytes: int = 0
     size_bytes: int = 0
@@ -86,6 +89,7 @@ class _Upload:
 
     id: UUID
     tenant: Tenant
+    algorithm: Algorithm
     receiving: Receiving | None = None
 
 
@@ -115,6 +119,7 @@ class FormUploads:
         storage: Storage,
         spool: Spool,
         *,
+        probe: Probe,
         opener: Opener,
         finisher: Finisher,
         multipart: Multipart,
@@ -122,12 +127,13 @@ class FormUploads:
         leases: Leases,
         slots: Slots,
         limits: ReceiveLimits,
-        chunk_size_bytes: int,
+        chunk_sizes: ChunkSizes,
         chunks_in_flight: int,
     ) -> None:
         self._uploads = store
         self._storage = storage
         self._spool = spool
+        self._probe = probe
         self._opener = opener
         self._finisher = finisher
         self._multipart = multipart
@@ -135,7 +141,7 @@ class FormUploads:
         self._leases = leases
         self._slots = slots
         self._limits = limits
-        self._chunk_size_bytes = chunk_size_bytes
+        self._chunk_sizes = chunk_sizes
         self._chunks_in_flight = chunks_in_flight
         self._aborting: set[asyncio.Task[None]] = set()
 
@@ -155,7 +161,7 @@ class FormUploads:
             self._slots.give_back(tenant.account_id)
 
     async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form) -> Result:
-        upload = _Upload(upload_id, tenant)
+        upload = _Upload(upload_id, tenant, self._probe.capabilities.algorithm)
         try:
             async with asyncio.timeout(self._limits.upload_seconds) as limit:
                 fields = await self._receive_parts(upload, form)
@@ -190,24 +196,30 @@ class FormUploads:
                 continue
             if upload.receiving is not None:
                 raise MultipleFiles
-            chunk = None if first is None else await self._admit(upload, len(first))
-            upload.receiving = _expected(upload.id, upload.tenant, part)
+            chunk = None if first is None else await self._admit(upload, len(first), part.most_bytes())
+            upload.receiving = _expected(upload, part)
             all_pieces = _all_pieces(first, pieces)
             # It would stay in memory for as long as the file takes to arrive.
             del first
             await self._receive_file(upload.receiving, part, chunk, all_pieces)
         return fields
 
-    async def _admit(self, upload: "_Upload", first_bytes: int) -> SpooledChunk:
+    async def _admit(self, upload: "_Upload", first_bytes: int, file_bytes: int | None) -> SpooledChunk:
         """The first chunk, with room for the first bytes.
 
         Raises:
             GatewayBusy: there is none for so long that the client had better come again.
         """
-        chunk = self._spool.add(upload.id, 1, account_id=upload.tenant.account_id)
+        chunk = self._spool.add(
+            upload.id,
+            1,
+            account_id=upload.tenant.account_id,
+            most_bytes=self._chunk_sizes.of(file_bytes, received_bytes=0),
+            algorithm=upload.algorithm,
+        )
         await self._spool.make_room(
             chunk,
-            min(first_bytes, self._chunk_size_bytes),
+            min(first_bytes, chunk.most_bytes),
             timeout_seconds=self._limits.admission_seconds,
         )
         return chunk
@@ -224,22 +236,33 @@ class FormUploads:
         in_flight = asyncio.Semaphore(self._chunks_in_flight)
         await in_flight.acquire()
         async with asyncio.TaskGroup() as stores:
-            async for piece in _cut(pieces, self._chunk_size_bytes):
-                assert chunk is not None  # noqa: S101 - it was admitted with the first bytes
-                if chunk.size_bytes >= self._chunk_size_bytes:
-                    await self._begin_multipart(upload)
-                    stores.create_task(self._store(upload, chunk, in_flight))
-                    await in_flight.acquire()
-                    chunk = self._spool.add(
-                        upload.upload_id, chunk.number + 1, account_id=upload.tenant.account_id
-                    )
-                await self._append(upload, chunk, piece)
+            async for piece in pieces:
+                left = piece
+                while left:
+                    assert chunk is not None  # noqa: S101 - it was admitted with the first bytes
+                    if chunk.size_bytes == chunk.most_bytes:
+                        await self._begin_multipart(upload)
+                        stores.create_task(self._store(upload, chunk, in_flight))
+                        await in_flight.acquire()
+                        chunk = self._next_chunk(upload, chunk, part.most_bytes())
+                    room = chunk.most_bytes - chunk.size_bytes - len(upload.block)
+                    await self._append(upload, chunk, left[:room])
+                    left = left[room:]
             if chunk is not None:
                 await self._write(upload, chunk)
             if chunk is not None and upload.s3_upload_id is not None:
                 stores.create_task(self._store(upload, chunk, in_flight))
             else:
                 upload.small = chunk
+
+    def _next_chunk(self, upload: Receiving, chunk: SpooledChunk, file_bytes: int | None) -> SpooledChunk:
+        return self._spool.add(
+            upload.upload_id,
+            chunk.number + 1,
+            account_id=upload.tenant.account_id,
+            most_bytes=self._chunk_sizes.of(file_bytes, received_bytes=upload.size_bytes),
+            algorithm=upload.algorithm,
+        )
 
     async def _open(self, upload: Receiving, most_bytes: int | None) -> None:
         tenant = upload.tenant
@@ -254,7 +277,7 @@ class FormUploads:
             s3_key=upload.s3_key,
             size_bytes=None,
             reserve_bytes=reserve,
-            chunk_size_bytes=self._chunk_size_bytes,
+            chunk_size_bytes=self._chunk_sizes.of(most_bytes, received_bytes=0),
             options=UploadOptions(),
             open_seconds=self._leases.lease_seconds,
         )
@@ -274,7 +297,7 @@ class FormUploads:
         upload.block += piece
         upload.size_bytes = size
         is_old = now - upload.block_began_at > _OLD_SECONDS
-        if len(upload.block) >= BLOCK_BYTES or chunk_bytes >= self._chunk_size_bytes or is_old:
+        if len(upload.block) >= BLOCK_BYTES or chunk_bytes == chunk.most_bytes or is_old:
             await self._write(upload, chunk)
 
     async def _write(self, upload: Receiving, chunk: SpooledChunk) -> None:
@@ -290,7 +313,8 @@ class FormUploads:
         """Reserve the next step: a chunk's worth where there is room, else just what has arrived."""
         missing = size - upload.reserved_bytes
         step = min(
-            max(missing, self._chunk_size_bytes), upload.tenant.max_file_size_bytes - upload.reserved_bytes
+            max(missing, self._chunk_sizes.least_bytes),
+            upload.tenant.max_file_size_bytes - upload.reserved_bytes,
         )
         room = None
         for more_bytes in dict.fromkeys((step, missing)):
@@ -309,7 +333,10 @@ class FormUploads:
     async def _begin_multipart(self, upload: Receiving) -> None:
         if upload.s3_upload_id is None:
             upload.s3_upload_id = await self._multipart.begin(
-                upload.upload_id, s3_key=upload.s3_key, content_type=upload.content_type
+                upload.upload_id,
+                s3_key=upload.s3_key,
+                content_type=upload.content_type,
+                algorithm=upload.algorithm,
             )
 
     async def _store(self, upload: Receiving, chunk: SpooledChunk, in_flight: asyncio.Semaphore) -> None:
@@ -358,7 +385,9 @@ class FormUploads:
             await self._put_small(upload)
             return
         try:
-            await self._storage.complete_multipart(upload.s3_key, upload.s3_upload_id, upload.parts)
+            await self._storage.complete_multipart(
+                upload.s3_key, upload.s3_upload_id, upload.parts, size_bytes=upload.size_bytes
+            )
         except (ObjectMissing, PartsMissing) as error:
             raise UploadNotOpen from error
 
@@ -370,7 +399,7 @@ class FormUploads:
             upload.s3_key,
             upload.small.blocks,
             size_bytes=upload.small.size_bytes,
-            md5=upload.small.md5,
+            checksum=upload.small.checksum,
             content_type=upload.content_type,
         )
 
@@ -397,14 +426,15 @@ class FormUploads:
             await self._finisher.abort(upload.upload_id, code=code)
 
 
-def _expected(upload_id: UUID, tenant: Tenant, part: Part) -> Receiving:
+def _expected(upload: "_Upload", part: Part) -> Receiving:
     filename = names.safe_filename(part.filename)
     return Receiving(
-        upload_id=upload_id,
-        tenant=tenant,
+        upload_id=upload.id,
+        tenant=upload.tenant,
         filename=filename,
         content_type=names.content_type_of(part.content_type, filename),
-        s3_key=names.object_key(tenant.s3_prefix, upload_id, filename),
+        s3_key=names.object_key(upload.tenant.s3_prefix, upload.id, filename),
+        algorithm=upload.algorithm,
         started_at=time.monotonic(),
     )
 
@@ -415,18 +445,6 @@ async def _all_pieces(first: memoryview | None, rest: AsyncIterator[memoryview])
         del first
     async for piece in rest:
         yield piece
-
-
-async def _cut(pieces: AsyncIterator[memoryview], chunk_size_bytes: int) -> AsyncIterator[memoryview]:
-    """The same bytes in pieces none of which crosses the border of a chunk."""
-    position = 0
-    async for given in pieces:
-        piece = given
-        while piece:
-            head = piece[: chunk_size_bytes - position % chunk_size_bytes]
-            yield head
-            position += len(head)
-            piece = piece[len(head) :]
 
 
 def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: bytearray) -> None:

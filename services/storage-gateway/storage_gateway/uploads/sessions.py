@@ -4,7 +4,6 @@ A session is a row of ``uploads``, so any gateway continues any session, and its
 ``upload_chunks``, written by the edges once the object storage has acknowledged them.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import InvalidField, JettyThunderError, UploadNotFound, UploadNotOpen
 from jettythunder.signatures import SigningKeys
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
+from jettythunder.storage.probing import Probe
 from storage_gateway import paging
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import names
@@ -35,8 +35,6 @@ from storage_gateway.uploads.model import Kind, Received, Result, Status, Stored
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
 from storage_gateway.uploads.store import UploadStore
-
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,7 @@ class Sessions:
         store: UploadStore,
         storage: Storage,
         *,
+        probe: Probe,
         opener: Opener,
         finisher: Finisher,
         multipart: Multipart,
@@ -113,6 +112,7 @@ class Sessions:
     ) -> None:
         self._store = store
         self._storage = storage
+        self._probe = probe
         self._opener = opener
         self._finisher = finisher
         self._multipart = multipart
@@ -219,9 +219,9 @@ class Sessions:
         with suppress(ObjectMissing):
             for listed in await self._storage.list_parts(upload.s3_key, upload.multipart_id):
                 number, etag = listed.part.number, listed.part.etag
-                # Some endpoints give other entity tags; such a chunk is checked by its size alone.
-                md5 = etag if _MD5.fullmatch(etag) else ""
-                found.setdefault(number, StoredChunk(number, listed.size_bytes, md5, etag))
+                # Where entity tags are no MD5s, such a chunk is checked by its size alone.
+                checksum = etag if self._probe.capabilities.etag_is_md5 else ""
+                found.setdefault(number, StoredChunk(number, listed.size_bytes, checksum, etag))
         return [found[number] for number in sorted(found)]
 
     async def page(
@@ -366,11 +366,11 @@ class Sessions:
         upload = session.upload
         parts = [StoredPart(chunk.number, chunk.etag) for chunk in session.chunks]
         try:
-            await self._storage.complete_multipart(upload.s3_key, upload.multipart_id, parts)
+            await self._storage.complete_multipart(
+                upload.s3_key, upload.multipart_id, parts, size_bytes=upload.size_bytes or 0
+            )
         except ObjectMissing:
-            # A completion that was cut off may have joined the parts already.
-            if not await self._is_joined(upload):
-                raise UploadNotOpen from None
+            raise UploadNotOpen from None
         except PartsMissing:
             raise UploadIncomplete(missing=await self._forget_lost(session)) from None
 
@@ -415,7 +415,7 @@ class Sessions:
 
 
 def _check_parts(chunks: Sequence[StoredChunk], parts_md5: str | None) -> None:
-    is_provable = all(chunk.md5 for chunk in chunks)
+    is_provable = all(chunk.checksum for chunk in chunks)
     if parts_md5 is not None and is_provable and parts_md5.lower() != model.joined_md5(chunks):
         raise ContentHashMismatch("The chunks received are not those of the file. Send them again.")
 

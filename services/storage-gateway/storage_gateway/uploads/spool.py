@@ -8,7 +8,6 @@ however it goes.
 
 import asyncio
 import errno
-import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from uuid import UUID
 
 from prometheus_client import Gauge
 
+from jettythunder.checksums import Algorithm, Checksum, Hasher
 from jettythunder.errors import ChunkGone
 from storage_gateway.errors import GatewayBusy, SpoolFull
 
@@ -152,20 +152,24 @@ class SpoolBudget:
 class SpooledChunk:
     """One received chunk: small ones in memory, others in a nameless file."""
 
-    def __init__(self, directory: Path, number: int, holding: Holding) -> None:
+    def __init__(
+        self, directory: Path, number: int, holding: Holding, *, most_bytes: int, algorithm: Algorithm
+    ) -> None:
         self.number = number
+        self.most_bytes = most_bytes
         self.size_bytes = 0
         self.holding = holding
         self._directory = directory
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hasher = Hasher(algorithm)
         self._memory = b""
         self._file: IO[bytes] | None = None
         self._readers = 0
         self._dropped = False
 
     @property
-    def md5(self) -> str:
-        return self._md5.hexdigest()
+    def checksum(self) -> Checksum:
+        """The checksum of what has arrived."""
+        return self._hasher.checksum()
 
     def keeps_in_memory(self, block: bytes | bytearray) -> bool:
         """Whether the chunk, with this block, still needs no file."""
@@ -177,7 +181,7 @@ class SpooledChunk:
         Raises:
             SpoolFull: the disk is full.
         """
-        self._md5.update(block)
+        self._hasher.update(block)
         if self.keeps_in_memory(block):
             self._memory = bytes(block)
         else:
@@ -241,9 +245,13 @@ class Spool:
         self._budget = budget
         self._chunks: dict[tuple[UUID, int], SpooledChunk] = {}
 
-    def add(self, upload_id: UUID, number: int, *, account_id: UUID) -> SpooledChunk:
-        """A chunk that holds nothing yet."""
-        chunk = SpooledChunk(self._directory, number, Holding(account_id))
+    def add(
+        self, upload_id: UUID, number: int, *, account_id: UUID, most_bytes: int, algorithm: Algorithm
+    ) -> SpooledChunk:
+        """A chunk that holds nothing yet, and will hold ``most_bytes`` at most."""
+        chunk = SpooledChunk(
+            self._directory, number, Holding(account_id), most_bytes=most_bytes, algorithm=algorithm
+        )
         self._chunks[upload_id, number] = chunk
         return chunk
 
