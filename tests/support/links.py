@@ -25,18 +25,21 @@ _FLIP_AFTER_BYTES = 100_000
 
 
 class Pace:
-    """Hands out moments to send at, so that a rate in bytes per second is kept."""
+    """Hands out moments to send at, so that a rate in bytes per second is kept.
 
-    def __init__(self, rate: float | None) -> None:
+    A busy machine wakes up late: what was not used in the last `catch_up_seconds` may be made up for.
+    """
+
+    def __init__(self, rate: float | None, *, catch_up_seconds: float = _CATCH_UP_SECONDS) -> None:
         self.rate = rate
+        self._catch_up_seconds = catch_up_seconds
         self._free_at = 0.0
 
     def book(self, size_bytes: int, now: float) -> float:
         """When the bytes are through."""
         if self.rate is None:
             return now
-        # A busy machine wakes up late: what was not used a moment ago may be made up for, and no more.
-        self._free_at = max(self._free_at, now - _CATCH_UP_SECONDS) + size_bytes / self.rate
+        self._free_at = max(self._free_at, now - self._catch_up_seconds) + size_bytes / self.rate
         return self._free_at
 
 
@@ -58,6 +61,7 @@ class Link:
         per_connection: float | None = None,
         rtt_seconds: float = 0.0,
         uplink: Uplink | None = None,
+        catch_up_seconds: float = _CATCH_UP_SECONDS,
     ) -> None:
         self.target = target
         self.requests: list[str] = []
@@ -70,6 +74,7 @@ class Link:
         self._uplink = uplink or Uplink(rate)
         self._own = Pace(rate if uplink is not None else None)
         self._per_connection = per_connection
+        self._catch_up_seconds = catch_up_seconds
         self._rtt_seconds = rtt_seconds
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -155,7 +160,7 @@ class Link:
                     side.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
-        own = Pace(self._per_connection)
+        own = Pace(self._per_connection, catch_up_seconds=self._catch_up_seconds)
         piece_bytes = int(max(2048, min(_BUFFER_BYTES, (self._per_connection or 4e6) * _PIECE_SECONDS)))
         delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
         passed = requests = 0
