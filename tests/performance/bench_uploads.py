@@ -28,21 +28,26 @@ from tests.performance.contenders import (
     Contender,
     SinglePut,
     SmallContender,
+    Tusd,
     at_once,
     fill,
     find_tusd,
     running_tusd,
 )
 from tests.performance.distance import Distance, at_a_distance
-from tests.performance.processes import Processes, Taken
+from tests.performance.processes import CLIENT, Processes, Taken
 from tests.performance.stack import provision, running_services
-from tests.performance.table import Figures, add_output_options, show
+from tests.performance.table import Table, add_output_options, show
 from tests.support.infrastructure import Infrastructure, running_infrastructure, temporary_folder
 
 PROFILES = {"loopback": None, "far": Distance(rtt_seconds=0.040, per_connection=10.0 * MB)}
 SMALL_BYTES = 10_000
 SMALL_CONCURRENCY = 16
 OURS = Api.name
+SHORT = {AwsCli.name: "aws", SinglePut.name: "PUT", Tusd.name: "tusd"}
+OUR_SERVICES = ("gateway", "workers")
+OTHERS = ("meter", "provisioning", "operations", "PostgreSQL", "RabbitMQ")
+SHARED = (CLIENT, "S3 server", "link")
 
 progress = Console(stderr=True, highlight=False)
 Item = TypeVar("Item")
@@ -86,7 +91,12 @@ class Workload:
         seconds = self.series[name].median
         if self.files > 1:
             return f"{self.files / seconds:.0f}/s"
-        return f"{seconds:.2f} s" + (f", {self.file_bytes / MB / seconds:.0f} MB/s" if name == OURS else "")
+        return f"{seconds:.2f} s"
+
+    @property
+    def speed(self) -> str:
+        """Ours, for people; that of small files is `shown` already."""
+        return f"{self.file_bytes / MB / self.series[OURS].median:.0f}" if self.files == 1 else ""
 
     def ratio(self, peer: str) -> float:
         """How many times as fast as the peer we are."""
@@ -183,41 +193,37 @@ async def measure(infrastructure: Infrastructure, profile: str, given: argparse.
     return workloads
 
 
-def speeds(profile: str, workloads: Sequence[Workload], rounds: int) -> Figures:
+def speeds(profile: str, workloads: Sequence[Workload], rounds: int) -> Table:
     """Who was how fast, and how many times as fast as each peer we were."""
     names = list(dict.fromkeys(name for workload in workloads for name in workload.series))
     peers = [name for name in names if name != OURS]
-    title = f"Uploads, {profile}: medians of {rounds}, and how many times as fast as each the API was"
-    table = Figures(title, [profile, *names, *(f"x {peer}" for peer in peers)])
+    title = f"Uploads, {profile}: medians of {rounds}, the API's MB/s, and how many times as fast it was"
+    table = Table(title, [profile, *names, "MB/s", *(f"x {SHORT[peer]}" for peer in peers)])
     for workload in workloads:
         ratios = [f"{workload.ratio(peer):.2f}" if peer in workload.series else "" for peer in peers]
-        table.add(workload.title, *map(workload.shown, names), *ratios)
+        table.add(workload.title, *map(workload.shown, names), workload.speed, *ratios)
     return table
 
 
-def cpu(profile: str, workloads: Sequence[Workload]) -> Figures:
-    """What each contender's uploads cost, and whom."""
-    rows = {
-        (workload.title, name): workload.cpu_seconds(name)
-        for workload in workloads
-        for name in workload.series
-    }
-    groups = [
-        group
-        for group in dict.fromkeys(group for row in rows.values() for group in row)
-        if any(row[group] >= 0.05 for row in rows.values())
-    ]
+def cpu(profile: str, workloads: Sequence[Workload]) -> Table:
+    """What each contender's uploads cost, and whom; what others do meanwhile is no cost of theirs."""
+    columns = [CLIENT, *OUR_SERVICES, "others", "tusd", "S3 server", *(["link"] if PROFILES[profile] else [])]
     title = f"CPU seconds, {profile}: for each GB, or for 1000 small files"
-    table = Figures(title, [profile, "by", *groups], labels=2)
-    for labels, row in rows.items():
-        table.add(*labels, *(f"{row[group]:.1f}" if row[group] >= 0.05 else "" for group in groups))
+    table = Table(title, [profile, "by", *columns], labels=2)
+    for workload in workloads:
+        for name in workload.series:
+            row = workload.cpu_seconds(name)
+            row["others"] = sum(row[group] for group in OTHERS)
+            own = (*OUR_SERVICES, "others") if name == OURS else (name,)
+            cells = (f"{row[column]:.1f}" if column in (*own, *SHARED) else "" for column in columns)
+            table.add(workload.title, name, *cells)
     return table
 
 
-def memory(profile: str, workloads: Sequence[Workload]) -> Figures:
+def memory(profile: str, workloads: Sequence[Workload]) -> Table:
     """The most memory that who serves uploads held meanwhile; of the workers that of the largest."""
     served_by = {"gateway": OURS, "workers": OURS, "tusd": "tusd"}
-    table = Figures(f"Peak memory, {profile}", [profile, *served_by])
+    table = Table(f"Peak memory, {profile}", [profile, *served_by])
     for workload in workloads:
         peaks = [
             workload.series[contender].taken.peak_mb[group] if contender in workload.series else None

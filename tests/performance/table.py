@@ -7,19 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
 
 WIDTH = 100
 
 
 @dataclass
-class Figures:
+class Table:
     """A table; its first ``labels`` columns say what a row is about, the others are figures."""
 
     title: str
     headings: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
     labels: int = 1
 
     def add(self, *cells: str) -> None:
@@ -31,9 +31,9 @@ class Figures:
         lines = [f"| {' | '.join(cells)} |" for cells in (self.headings, rule, *self.rows)]
         return f"**{self.title}**\n\n" + "\n".join(lines) + "\n"
 
-    def rendered(self) -> Table:
+    def rendered(self) -> rich_table.Table:
         """The table for a terminal."""
-        table = Table(title=self.title, title_justify="left")
+        table = rich_table.Table(title=self.title, title_justify="left")
         for column, heading in enumerate(self.headings):
             label = column < self.labels
             table.add_column(heading, justify="left" if label else "right", no_wrap=label)
@@ -49,7 +49,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     forms.add_argument("--markdown", action="store_true", help="print tables in Markdown")
 
 
-def show(given: argparse.Namespace, tables: Sequence[Figures], data: object) -> None:
+def show(given: argparse.Namespace, tables: Sequence[Table], data: object) -> None:
     """Print the tables, or what programs read, as the options say."""
     if given.json:
         print(json.dumps(data, indent=2))
