@@ -76,7 +76,7 @@ class Cost:
 
     @property
     def heading(self) -> str:
-        return f"{self.operation}, {'s' if self._takes_seconds else 'µs'}"
+        return f"{self.operation} {'s' if self._takes_seconds else 'µs'}"
 
     def shown(self, microseconds: float) -> str:
         """A CPU time for people, in the heading's unit."""
@@ -226,9 +226,8 @@ def operations(calls: Calls, file: Path, count: int, megabytes: int) -> Iterator
 def table(costs: list[Cost], idle: dict[str, float]) -> Table:
     """What one of each takes of every process, and what a second of rest does."""
     groups = [name for name in idle if name != CLIENT]
-    figures = Table(
-        "CPU time of one operation", ["", *(cost.heading for cost in costs), "a second of rest, µs"]
-    )
+    headings = ["", *(cost.heading for cost in costs), "rest µs/s"]
+    figures = Table("CPU time of one operation, and of a second of rest", headings)
     for group in groups:
         figures.add(group, *(cost.shown(cost.cpu_us[group]) for cost in costs), f"{idle[group] * 1e6:,.0f}")
     rest = sum(idle[group] for group in groups)

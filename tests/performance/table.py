@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich import box
 from rich import table as rich_table
 from rich.console import Console
 
@@ -33,7 +34,7 @@ class Table:
 
     def rendered(self) -> rich_table.Table:
         """The table for a terminal."""
-        table = rich_table.Table(title=self.title, title_justify="left")
+        table = rich_table.Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
         for column, heading in enumerate(self.headings):
             label = column < self.labels
             table.add_column(heading, justify="left" if label else "right", no_wrap=label)
