@@ -81,11 +81,20 @@ chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure uploads against direct S3 clients, then messaging and metering
+bench: OUTPUT = $(filter --json --markdown,$(ARGS))
+bench: install ## Measure uploads against their peers, then messaging, replay and metering
 	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
-	$(BIN)/python -m tests.performance.bench_messaging
-	$(BIN)/python -m tests.performance.bench_replay
-	$(BIN)/python -m tests.performance.bench_metering
+	$(BIN)/python -m tests.performance.bench_messaging $(OUTPUT)
+	$(BIN)/python -m tests.performance.bench_replay $(OUTPUT)
+	$(BIN)/python -m tests.performance.bench_metering $(OUTPUT)
+
+.PHONY: bench-uploads
+bench-uploads: install ## Measure uploads alone (ARGS="--profile all --sizes 100,1000"; tusd too where TUSD names it)
+	$(BIN)/python -m tests.performance.bench_uploads $(ARGS)
+
+.PHONY: bench-cpu
+bench-cpu: install ## Measure what one operation costs each service and server in CPU time
+	$(BIN)/python -m tests.performance.bench_cpu $(ARGS)
 
 .PHONY: bench-jettyspeed
 bench-jettyspeed: install ## Measure JettySpeed against other clients over shaped links (needs curl; rclone if there)

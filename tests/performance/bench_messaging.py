@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import statistics
@@ -34,6 +33,7 @@ import aio_pika
 import asyncpg
 import uvloop
 from faststream.rabbit import RabbitRouter
+from tests.performance.table import Table, add_output_options, show
 from tests.support.infrastructure import empty_database, running_infrastructure
 from tests.support.outbox import write
 
@@ -344,25 +344,26 @@ async def _empty_queue(settings: ServiceSettings) -> None:
         await (await channel.declare_queue(USAGE_METER_EVENTS.name, passive=True)).purge()
 
 
-def table(figures: Figures) -> str:
-    """The figures as lines for a person."""
-    rows = [(f"commits of {WRITERS} writers, each with an event", f"{figures.commits_per_second:,.0f} /s")]
+def table(figures: Figures) -> Table:
+    """The figures for people."""
+    rows: list[tuple[str, ...]] = [
+        (f"commits of {WRITERS} writers, each with an event", f"{figures.commits_per_second:,.0f} /s")
+    ]
     if figures.notify_ratio is not None:
         rows += [
-            ("  where each notifies a listener", f"{figures.commits_per_second_with_notify:,.0f} /s"),
-            ("  without / with notifications", f"{figures.notify_ratio:.2f}x"),
+            ("where each notifies a listener", f"{figures.commits_per_second_with_notify:,.0f} /s"),
+            ("without / with notifications", f"{figures.notify_ratio:.2f}x"),
         ]
     rows += [
         ("relay, outbox to confirmed", f"{figures.relay_events_per_second:,.0f} events/s"),
         ("outbox to consumer's inbox, saturated", f"{figures.saturated_events_per_second:,.0f} events/s"),
         ("replay, log to consumer's queue", f"{figures.replay_events_per_second:,.0f} events/s"),
         (f"commit to consumed at {figures.rate_events_per_second:.0f} events/s, p50", f"{figures.p50_ms} ms"),
-        ("  p99", f"{figures.p99_ms} ms"),
-        ("  longest", f"{figures.max_ms} ms"),
+        ("the same, p99", f"{figures.p99_ms} ms"),
+        ("the same, longest", f"{figures.max_ms} ms"),
         ("the machine's load at the end", f"{figures.load}"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)
+    return Table("Messaging", ["what", "measured"], rows)
 
 
 def main() -> None:
@@ -373,14 +374,13 @@ def main() -> None:
     parser.add_argument("--commit-seconds", type=float, default=5, help="how long a round of commits lasts")
     parser.add_argument("--with-notify", action="store_true", help="compare commits with those that notify")
     parser.add_argument("--environment", help="an env file of a running stack; servers of its own without it")
-    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    add_output_options(parser)
     given: Any = parser.parse_args()
 
     def run(environment: dict[str, str]) -> None:
         os.environ.update(environment)
         figures = uvloop.run(measure(given))
-        shown = {**asdict(figures), "notify_ratio": figures.notify_ratio}
-        print(json.dumps(shown, indent=2) if given.json else table(figures))
+        show(given, [table(figures)], {**asdict(figures), "notify_ratio": figures.notify_ratio})
 
     if given.environment:
         run(read_environment(Path(given.environment)))

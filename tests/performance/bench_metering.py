@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import time
 from collections import defaultdict
@@ -27,6 +26,7 @@ import aio_pika
 import asyncpg
 import psutil
 from rich.console import Console
+from tests.performance.table import Table, add_output_options, show
 from tests.support.infrastructure import (
     Infrastructure,
     RunningService,
@@ -290,9 +290,9 @@ async def rows_are_equal(pool: Pool, expected: Expected) -> bool:
     return {tuple(row) for row in rows} == set(expected.rows())
 
 
-def table(figures: Figures) -> str:
-    """The figures as lines for a person."""
-    rows = [
+def table(figures: Figures) -> Table:
+    """The figures for people."""
+    rows: list[tuple[str, ...]] = [
         (
             "events, of which late / and sent twice",
             f"{figures.events:,}, {figures.late:,} / {figures.duplicates:,}",
@@ -305,8 +305,7 @@ def table(figures: Figures) -> str:
         ("totals equal an independent computation", "yes" if figures.totals_equal else "NO"),
         ("hourly rows equal it", "yes" if figures.rows_equal else "NO"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    return Table("Metering", ["what", "measured"], rows)
 
 
 async def run(servers: Infrastructure, folder: Path, *, events: int, accounts: int, seed: int) -> Figures:
@@ -335,13 +334,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=50_000, help="events of the month")
     parser.add_argument("--accounts", type=int, default=1_000, help="accounts they are about")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same month")
-    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    add_output_options(parser)
     given = parser.parse_args()
     with running_infrastructure() as servers, temporary_folder() as folder:
         figures = asyncio.run(
             run(servers, folder, events=given.events, accounts=given.accounts, seed=given.seed)
         )
-    print(json.dumps(asdict(figures), indent=2) if given.json else table(figures))
+    show(given, [table(figures)], asdict(figures))
     if not (figures.totals_equal and figures.rows_equal):
         raise SystemExit(1)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from uuid import UUID, uuid4
 import asyncpg
 from aiohttp import web
 from rich.console import Console
+from tests.performance.table import Table, add_output_options, show
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
 from tests.support.waiting import eventually
@@ -231,27 +231,34 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
         await database.close()
 
 
-def line(figures: Figures) -> str:
-    """One consumer's figures for a person."""
-    changed = ", ".join(figures.tables_changed) or "none"
-    return (
-        f"replay to {figures.consumer}: {figures.events:,} events, {figures.events_per_second:,.0f} events/s "
-        f"(delivered at {figures.delivered_per_second:,.0f}/s); "
-        f"of {figures.tables} tables changed: {changed}; webhooks sent: {figures.webhooks_sent}"
+def table(measured: Sequence[Figures]) -> Table:
+    """The figures for people, a row for each consumer."""
+    headings = ["replay to", "events", "events/s", "delivered/s", "tables changed", "webhooks sent"]
+    return Table(
+        "Replay of the whole log",
+        headings,
+        [
+            (
+                figures.consumer,
+                f"{figures.events:,}",
+                f"{figures.events_per_second:,.0f}",
+                f"{figures.delivered_per_second:,.0f}",
+                f"{', '.join(figures.tables_changed) or 'none'} of {figures.tables}",
+                f"{figures.webhooks_sent}",
+            )
+            for figures in measured
+        ],
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=10_000, help="events of the history, for each consumer")
-    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    add_output_options(parser)
     given: Any = parser.parse_args()
     with running_infrastructure() as infrastructure:
         measured = asyncio.run(run(infrastructure, given.events))
-    if given.json:
-        print(json.dumps([asdict(figures) for figures in measured], indent=2))
-    else:
-        print("\n".join(map(line, measured)))
+    show(given, [table(measured)], [asdict(figures) for figures in measured])
     if not all(figures.changed_nothing for figures in measured):
         raise SystemExit(1)
 

@@ -19,14 +19,16 @@ from pathlib import Path
 import psutil
 import uvloop
 from rich.console import Console
-from rich.table import Table
-from tests.performance.jettyspeed.bench import fill, provision, run_program
+from tests.performance.contenders import CURL, MB, fill, run_program
+from tests.performance.stack import Account, provision
+from tests.performance.table import Table, add_output_options, show
 from tests.support.infrastructure import ServiceStarter, running_infrastructure, start_services
 from tests.support.slow_storage import slow_storage
 
-MB = 1_000_000
 UPLOADS_AT_ONCE = 2
 CHUNK_MB = 6
+
+progress = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,10 @@ class Measure:
 class Bench:
     """Uploads through the gateway, stored by the workers that are running."""
 
-    def __init__(self, gateway_url: str, account: dict[str, str], folder: Path) -> None:
+    def __init__(self, gateway_url: str, account: Account, folder: Path) -> None:
         self._url = f"{gateway_url}/api/storage/upload"
         self._folder = folder
-        headers = [f"Authorization: Bearer {account['api_key']}", f"X-API-Secret: {account['api_secret']}"]
-        self._headers = [part for header in headers for part in ("-H", header)]
+        self._headers = account.curl_headers
 
     async def measure(self, workers: int, delay_seconds: float, size_bytes: int) -> Measure:
         """The throughput of uploading so many bytes."""
@@ -64,8 +65,7 @@ class Bench:
         return Measure(workers, delay_seconds, size_bytes, seconds, size_bytes / seconds, busy)
 
     async def _upload(self, file: Path) -> None:
-        command = ["curl", "--fail-with-body", "--silent", "--show-error", "-H", "Expect:", *self._headers]
-        await run_program(*command, "-F", f"file=@{file}", self._url, environment={})
+        await run_program(*CURL, *self._headers, "-F", f"file=@{file}", self._url, environment={})
 
 
 async def bench(options: argparse.Namespace) -> list[Measure]:
@@ -85,7 +85,8 @@ async def bench(options: argparse.Namespace) -> list[Measure]:
                 }
                 # The proxy is served by this loop, and services look for the storage before they are ready.
                 gateway = (await asyncio.to_thread(starter, "storage-gateway", told)).url
-                bench = Bench(gateway, await provision(services), Path(folder))
+                account = await provision(services.base_url, services.environment)
+                bench = Bench(gateway, account, Path(folder))
                 running = 0
                 for workers in sorted(options.workers):
                     for number in range(running + 1, workers + 1):
@@ -99,10 +100,10 @@ async def bench(options: argparse.Namespace) -> list[Measure]:
                     # First connections and imports are nobody's throughput.
                     await bench.measure(workers, options.delay, 4 * workers * CHUNK_MB * MB)
                     measures.append(await bench.measure(workers, options.delay, workers * size_bytes))
-                    show(measures[-1], measures[0])
+                    tell(measures[-1], measures[0])
                 slow.delay_seconds = 0.0
                 measures.append(await bench.measure(running, 0.0, running * size_bytes))
-                show(measures[-1], measures[0])
+                tell(measures[-1], measures[0])
         finally:
             starter.end()
     return measures
@@ -114,29 +115,28 @@ def efficiency(measured: Measure, first: Measure) -> float:
     return measured.bytes_per_second / (measured.workers * alone)
 
 
-def show(measured: Measure, first: Measure) -> None:
+def tell(measured: Measure, first: Measure) -> None:
     speed = measured.bytes_per_second / MB
-    print(
+    progress.print(
         f"{measured.workers} workers, {measured.delay_seconds * 1000:3.0f} ms late: {speed:6.1f} MB/s,"
-        f" {efficiency(measured, first):4.0%} of linear, CPU {measured.cpu_share:.0%} busy",
-        flush=True,
+        f" {efficiency(measured, first):4.0%} of linear, CPU {measured.cpu_share:.0%} busy"
     )
 
 
-def print_table(measures: list[Measure]) -> None:
-    table = Table(title="Throughput by chunk-workers")
-    for heading in ("workers", "parts answered late by", "MB/s", "of linear", "CPU busy"):
-        table.add_column(heading, justify="right")
+def table(measures: list[Measure]) -> Table:
+    """Throughput by the number of workers."""
+    headings = ["workers", "parts answered late by", "MB/s", "of linear", "cores busy"]
+    figures = Table("Throughput by chunk-workers", headings)
     for measured in measures:
         delayed = measured.delay_seconds > 0
-        table.add_row(
+        figures.add(
             str(measured.workers),
-            f"{measured.delay_seconds * 1000:.0f} ms",
+            f"{measured.delay_seconds * 1000:.0f} ms" if delayed else "not at all",
             f"{measured.bytes_per_second / MB:.1f}",
-            f"{efficiency(measured, measures[0]):.0%}" if delayed else "(the limit)",
+            f"{efficiency(measured, measures[0]):.0%}" if delayed else "the limit",
             f"{measured.cpu_share:.0%}",
         )
-    Console(width=100).print(table)
+    return figures
 
 
 def write_plot(measures: list[Measure], target: Path) -> None:
@@ -171,13 +171,14 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.2, help="seconds that a part is acknowledged late")
     parser.add_argument("--megabytes", type=int, default=120, help="uploaded for each worker that runs")
     parser.add_argument("--out", type=Path, default=Path("build/bench-scale-out"))
+    add_output_options(parser)
     options = parser.parse_args()
     measures = uvloop.run(bench(options))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scale-out.json").write_text(
         json.dumps([asdict(one) for one in measures], indent=2) + "\n"
     )
-    print_table(measures)
+    show(options, [table(measures)], [asdict(one) for one in measures])
     write_plot(measures, options.out / "scale-out.png")
 
 

@@ -1,336 +1,291 @@
-"""How fast uploads through the API are, against the same bytes put to the same S3 server directly.
+"""How fast uploads through the API are, against what else puts the same bytes to the same S3 server.
 
-    make bench ARGS="--sizes 100,1000 --rounds 3"
+    make bench-uploads ARGS="--sizes 100,1000 --rounds 3 --profile all"
 
-Every figure is a ratio within one run on one machine: contenders take turns, round by round, and the median
-counts. Memory and CPU are sampled of each service's process while it takes the API's uploads.
+Every ratio is one within a run on one machine: contenders take turns, round by round, in another order each
+time, and the median counts. tusd is the program that $TUSD names, else the one on the PATH; without it the
+others are compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, TypeVar
 
-import aiohttp
-import psutil
+import uvloop
 from rich.console import Console
-from rich.table import Table
-from tests.support.infrastructure import (
-    S3Access,
-    Services,
-    running_infrastructure,
-    start_services,
-    temporary_folder,
+from tests.performance.contenders import (
+    MB,
+    Api,
+    AwsCli,
+    Contender,
+    SinglePut,
+    SmallContender,
+    Tusd,
+    at_once,
+    fill,
+    find_tusd,
+    running_tusd,
 )
-from tests.support.s3 import opened_s3
+from tests.performance.distance import Distance, at_a_distance
+from tests.performance.processes import CLIENT, Processes, Taken
+from tests.performance.stack import provision, running_services
+from tests.performance.table import Table, add_output_options, show
+from tests.support.infrastructure import Infrastructure, running_infrastructure, temporary_folder
 
-MEGABYTE = 1_000_000
+PROFILES = {"loopback": None, "far": Distance(rtt_seconds=0.040, per_connection=10.0 * MB)}
 SMALL_BYTES = 10_000
 SMALL_CONCURRENCY = 16
-AWS = Path(sys.executable).with_name("aws")
-console = Console(stderr=True)
+OURS = Api.name
+SHORT = {AwsCli.name: "aws", SinglePut.name: "PUT", Tusd.name: "tusd"}
+OUR_SERVICES = ("gateway", "workers")
+OTHERS = ("meter", "provisioning", "operations", "PostgreSQL", "RabbitMQ")
+SHARED = (CLIENT, "S3 server", "link")
+
+progress = Console(stderr=True, highlight=False)
+Item = TypeVar("Item")
 
 
 @dataclass
-class Usage:
-    """What a process took while it was watched."""
+class Series:
+    """One contender's rounds: the seconds of each, and what processes took in all of them."""
 
-    peak_mb: float = 0.0
-    cpu_seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    taken: Taken = field(default_factory=Taken)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
 
 
 @dataclass
-class Run:
-    """One size's seconds by contender, and the services' usage during the API's uploads."""
+class Workload:
+    """What every contender uploads in a round. ``series`` has the contenders by their names."""
 
-    size_mb: int
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    usage: dict[str, Usage] = field(default_factory=dict)
+    file_bytes: int
+    files: int = 1
+    series: dict[str, Series] = field(default_factory=dict)
 
-    def median(self, contender: str) -> float:
-        return statistics.median(self.seconds[contender])
+    @property
+    def title(self) -> str:
+        if self.files == 1:
+            return f"{self.file_bytes // MB} MB"
+        return f"{self.file_bytes // 1000} KB, {SMALL_CONCURRENCY} at once"
 
-    def rate(self, contender: str) -> float:
-        return self.size_mb / self.median(contender)
+    @property
+    def amount(self) -> float:
+        """Of what CPU times are counted: gigabytes, or thousands of files."""
+        return self.file_bytes / 1e9 if self.files == 1 else self.files / 1000
+
+    def shown(self, name: str) -> str:
+        """A contender's median for people."""
+        if name not in self.series:
+            return ""
+        seconds = self.series[name].median
+        if self.files > 1:
+            return f"{self.files / seconds:.0f}/s"
+        return f"{seconds:.2f} s"
+
+    @property
+    def speed(self) -> str:
+        """Ours, for people; that of small files is `shown` already."""
+        return f"{self.file_bytes / MB / self.series[OURS].median:.0f}" if self.files == 1 else ""
+
+    def ratio(self, peer: str) -> float:
+        """How many times as fast as the peer we are."""
+        return self.series[peer].median / self.series[OURS].median
+
+    def cpu_seconds(self, contender: str) -> dict[str, float]:
+        """What each group of processes took for a gigabyte, or for a thousand files."""
+        series = self.series[contender]
+        amount = self.amount * len(series.seconds)
+        return {name: seconds / amount for name, seconds in series.taken.cpu_seconds.items()}
+
+    def add(self, contender: str, seconds: float, taken: Taken) -> None:
+        series = self.series.setdefault(contender, Series())
+        series.seconds.append(seconds)
+        series.taken.add(taken)
+        progress.print(f"  {self.title}, round {len(series.seconds)}: {contender} {seconds:.2f} s")
 
 
-@contextmanager
-def watched(services: Services, usage: dict[str, Usage]) -> Iterator[None]:
-    """Sample the services' memory and CPU while the block runs."""
-    processes = {name: psutil.Process(services.pid(name)) for name in services.names}
-    before = {name: _cpu(process) for name, process in processes.items()}
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.1):
-            for name, process in processes.items():
-                seen = usage.setdefault(name, Usage())
-                seen.peak_mb = max(seen.peak_mb, process.memory_info().rss / MEGABYTE)
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        yield
-    finally:
-        done.set()
-        sampler.join()
-        for name, process in processes.items():
-            usage.setdefault(name, Usage()).cpu_seconds += _cpu(process) - before[name]
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
+@dataclass
 class Bench:
-    """The contenders, on one account of the enterprise tier."""
+    """The contenders over one profile, and the processes that serve them."""
 
-    def __init__(self, services: Services, folder: Path) -> None:
-        self.services = services
-        self.s3 = services.infrastructure.s3
-        self.folder = folder
-        account = _provision(services)
-        self.headers = {
-            "Authorization": f"Bearer {account['api_key']}",
-            "X-API-Secret": account["api_secret"],
-        }
-        self.prefix = account["s3_prefix"]
+    large_contenders: Sequence[Contender]
+    small_contenders: Sequence[SmallContender]
+    processes: Processes
+    folder: Path
 
-    def file(self, size_mb: int) -> Path:
-        """A file of fresh random bytes: the same bytes twice would be stored once."""
-        path = self.folder / f"{uuid4()}.bin"
-        with path.open("wb") as out:
-            for _ in range(size_mb):
-                out.write(os.urandom(MEGABYTE))
-        return path
-
-    def through_the_api(self, path: Path) -> None:
-        headers = [part for name, value in self.headers.items() for part in ("-H", f"{name}: {value}")]
-        url = f"{self.services.base_url}/api/storage/upload"
-        answer = _run(["curl", "-sS", *headers, "-F", f"file=@{path}", url])
-        asset = json.loads(answer)["asset"]
-        if asset["size_bytes"] != path.stat().st_size:
-            raise SystemExit(f"The API stored {asset['size_bytes']} bytes of {path.stat().st_size}.")
-        _run(["curl", "-sS", "-X", "DELETE", *headers, f"{url.removesuffix('upload')}assets/{asset['id']}"])
-
-    def aws_s3_cp(self, path: Path) -> None:
-        target = f"s3://{self.s3.bucket}/bench/{path.name}"
-        _aws(self.s3, "cp", str(path), target)
-
-    def single_put(self, path: Path) -> None:
-        asyncio.run(self._single_put(path))
-
-    async def _single_put(self, path: Path) -> None:
-        async with opened_s3(self.s3) as s3:
-            params = {"Bucket": self.s3.bucket, "Key": f"bench/{path.name}.put"}
-            url = await s3.generate_presigned_url("put_object", Params=params)
-        _run(["curl", "-sS", "--fail", "-T", str(path), url])
-
-    def clean(self) -> None:
-        _aws(self.s3, "rm", "--recursive", f"s3://{self.s3.bucket}/bench/")
-
-    def large(self, size_mb: int, rounds: int) -> Run:
-        """Time all contenders with files of one size."""
-        run = Run(size_mb)
-        contenders: dict[str, Callable[[Path], None]] = {
-            "api": self.through_the_api,
-            "aws s3 cp": self.aws_s3_cp,
-            "single put": self.single_put,
-        }
+    async def large(self, size_mb: int, rounds: int) -> Workload:
+        """One file at a time."""
+        workload = Workload(size_mb * MB)
+        file = self.folder / "film.bin"
         for number in range(rounds):
-            path = self.file(size_mb)
-            for name, contender in contenders.items():
-                console.print(f"  {size_mb} MB, round {number + 1} of {rounds}: {name}")
-                if name == "api":
-                    with watched(self.services, run.usage):
-                        seconds = timed(lambda: contender(path))  # noqa: B023 - called at once
-                else:
-                    seconds = timed(lambda: contender(path))  # noqa: B023 - called at once
-                run.seconds.setdefault(name, []).append(seconds)
-            path.unlink()
-            self.clean()
-        return run
+            await asyncio.to_thread(fill, file, workload.file_bytes)
+            for contender in _rotated(self.large_contenders, number):
+                with self.processes.measured() as taken:
+                    seconds = await contender.put(file)
+                await contender.remove()
+                workload.add(contender.name, seconds, taken)
+        await asyncio.to_thread(file.unlink)
+        return workload
 
-    async def small(self, count: int, rounds: int) -> dict[str, float]:
-        """Uploads a second of small files, through the API and by a direct aioboto3 client."""
-        rates: dict[str, list[float]] = {"api": [], "aioboto3": []}
+    async def small(self, count: int, rounds: int) -> Workload:
+        """Many small files, some at once."""
+        workload = Workload(SMALL_BYTES, count)
         for number in range(rounds):
-            console.print(f"  {count} x {SMALL_BYTES // 1000} KB, round {number + 1} of {rounds}")
-            rates["api"].append(await self._small_api(count))
-            rates["aioboto3"].append(await self._small_direct(count))
-        self.clean()
-        return {name: statistics.median(values) for name, values in rates.items()}
-
-    async def _small_api(self, count: int) -> float:
-        url = f"{self.services.base_url}/api/storage/upload"
-        async with aiohttp.ClientSession(headers=self.headers) as http:
-
-            async def put(_: int) -> None:
-                form = aiohttp.FormData()
-                form.add_field("file", os.urandom(SMALL_BYTES), filename="small.bin")
-                async with http.post(url, data=form) as answer:
-                    if answer.status != 201:
-                        raise SystemExit(f"The API answered {answer.status}: {await answer.text()}")
-
-            return await _rate(put, count)
-
-    async def _small_direct(self, count: int) -> float:
-        async with opened_s3(self.s3) as s3:
-
-            async def put(_: int) -> None:
-                await s3.put_object(
-                    Bucket=self.s3.bucket, Key=f"bench/{uuid4()}", Body=os.urandom(SMALL_BYTES)
-                )
-
-            return await _rate(put, count)
+            for contender in _rotated(self.small_contenders, number):
+                with self.processes.measured() as taken:
+                    async with contender.sender() as send:
+                        seconds = await at_once(
+                            lambda: send(os.urandom(SMALL_BYTES)),
+                            count,
+                            concurrency=SMALL_CONCURRENCY,
+                        )
+                workload.add(contender.name, seconds, taken)
+        return workload
 
 
-async def _rate(put: Callable[[int], Any], count: int) -> float:
-    todo = iter(range(count))
-
-    async def work() -> None:
-        for number in todo:
-            await put(number)
-
-    started = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(SMALL_CONCURRENCY)))
-    return count / (time.perf_counter() - started)
+def _rotated(items: Sequence[Item], number: int) -> list[Item]:
+    first = number % len(items)
+    return [*items[first:], *items[:first]]
 
 
-def _aws(s3: S3Access, *arguments: str) -> None:
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": s3.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
-        "AWS_DEFAULT_REGION": s3.region,
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    }
-    _run([str(AWS), "--endpoint-url", s3.endpoint, "s3", *arguments, "--only-show-errors"], environment)
+async def measure(infrastructure: Infrastructure, profile: str, given: argparse.Namespace) -> list[Workload]:
+    """All workloads over one profile, by services and peers that are as far from the object storage."""
+    progress.print(f"{profile}:")
+    tusd_program = find_tusd()
+    distance = PROFILES[profile]
+    s3 = infrastructure.s3
+    with ExitStack() as running:
+        folder = running.enter_context(temporary_folder())
+        pids: dict[str, list[int]] = {}
+        if distance is not None:
+            remote = running.enter_context(at_a_distance(s3.endpoint, distance))
+            s3 = replace(s3, endpoint=remote.url)
+            pids["link"] = [remote.pid]
+        services = running.enter_context(
+            running_services(infrastructure, folder, s3=s3, workers=given.workers)
+        )
+        account = await provision(services.gateway_url, services.environment)
+        api, put = Api(services.gateway_url, account), SinglePut(s3)
+        large: list[Contender] = [api, AwsCli(s3), put]
+        small: list[SmallContender] = [api, put]
+        if tusd_program is not None:
+            first_port = infrastructure.first_port + 30
+            tusd = running.enter_context(running_tusd(tusd_program, s3, folder, first_port=first_port))
+            pids["tusd"] = [tusd.pid]
+            large.append(tusd)
+            small.append(tusd)
+        bench = Bench(large, small, Processes({**services.pids, **pids}), folder)
+        sizes = [int(size) for size in given.sizes.split(",") if size]
+        workloads = [await bench.large(size, given.rounds) for size in sizes]
+        if given.small:
+            workloads.append(await bench.small(given.small, given.rounds))
+    return workloads
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise SystemExit(f"{command[0]} failed: {finished.stderr.strip()[-500:]}")
-    return finished.stdout
+def speeds(profile: str, workloads: Sequence[Workload], rounds: int) -> Table:
+    """Who was how fast, and how many times as fast as each peer we were."""
+    names = list(dict.fromkeys(name for workload in workloads for name in workload.series))
+    peers = [name for name in names if name != OURS]
+    title = f"Uploads, {profile}: medians of {rounds}, the API's MB/s, and how many times as fast it was"
+    table = Table(title, [profile, *names, "MB/s", *(f"x {SHORT[peer]}" for peer in peers)])
+    for workload in workloads:
+        ratios = [f"{workload.ratio(peer):.2f}" if peer in workload.series else "" for peer in peers]
+        table.add(workload.title, *map(workload.shown, names), workload.speed, *ratios)
+    return table
 
 
-def _provision(services: Services) -> dict[str, Any]:
-    body = {
-        "agentcache_user_id": f"bench-{uuid4()}",
-        "agentcache_email": "bench@example.com",
-        "tier": "enterprise",
-    }
-    secret = services.environment["AGENTCACHE_WEBHOOK_SECRET"]
-    answer = _run(
-        [
-            "curl", "-sS", "-X", "POST", f"{services.base_url}/api/agentcache/provision",
-            "-H", f"Authorization: Bearer {secret}", "-H", "Content-Type: application/json",
-            "-d", json.dumps(body),
+def cpu(profile: str, workloads: Sequence[Workload]) -> Table:
+    """What each contender's uploads cost, and whom; what others do meanwhile is no cost of theirs."""
+    columns = [CLIENT, *OUR_SERVICES, "others", "tusd", "S3 server", *(["link"] if PROFILES[profile] else [])]
+    title = f"CPU seconds, {profile}: for each GB, or for 1000 small files"
+    table = Table(title, [profile, "by", *columns], labels=2)
+    for workload in workloads:
+        for name in workload.series:
+            row = workload.cpu_seconds(name)
+            row["others"] = sum(row[group] for group in OTHERS)
+            own = (*OUR_SERVICES, "others") if name == OURS else (name,)
+            cells = (f"{row[column]:.1f}" if column in (*own, *SHARED) else "" for column in columns)
+            table.add(workload.title, name, *cells)
+    return table
+
+
+def memory(profile: str, workloads: Sequence[Workload]) -> Table:
+    """The most memory that who serves uploads held meanwhile; of the workers that of the largest."""
+    served_by = {"gateway": OURS, "workers": OURS, "tusd": "tusd"}
+    table = Table(f"Peak memory, {profile}", [profile, *served_by])
+    for workload in workloads:
+        peaks = [
+            workload.series[contender].taken.peak_mb[group] if contender in workload.series else None
+            for group, contender in served_by.items()
         ]
-    )  # fmt: skip
-    account: dict[str, Any] = json.loads(answer)["account"]
-    return account
+        table.add(workload.title, *("" if peak is None else f"{peak:.0f} MB" for peak in peaks))
+    return table
 
 
-def table(runs: list[Run], small: dict[str, float]) -> Table:
-    """The figures as people read them."""
-    shown = Table(title="Uploads through the API against direct clients, same S3 server, same run")
-    for heading in ("what", "API", "aws s3 cp", "single PUT", "API / aws", "API / PUT"):
-        shown.add_column(heading, justify="right")
-    for run in runs:
-        shown.add_row(
-            f"{run.size_mb} MB",
-            *(f"{run.median(name):.2f} s, {run.rate(name):.0f} MB/s" for name in run.seconds),
-            f"{run.rate('api') / run.rate('aws s3 cp'):.2f}x",
-            f"{run.rate('api') / run.rate('single put'):.2f}x",
-        )
-    if small:
-        shown.add_row(
-            f"{SMALL_BYTES // 1000} KB x{SMALL_CONCURRENCY}",
-            f"{small['api']:.0f}/s",
-            "",
-            f"{small['aioboto3']:.0f}/s (aioboto3)",
-            "",
-            f"{small['api'] / small['aioboto3']:.2f}x",
-        )
-    return shown
+def report(workloads: Sequence[Workload]) -> list[dict[str, Any]]:
+    """The figures of a profile as programs read them."""
+    return [
+        {
+            "file_bytes": workload.file_bytes,
+            "files": workload.files,
+            "contenders": {
+                name: {
+                    "seconds": [round(seconds, 3) for seconds in series.seconds],
+                    "api_is_times_as_fast": round(workload.ratio(name), 3),
+                    "cpu_seconds_per_gb_or_1000_files": _rounded(workload.cpu_seconds(name)),
+                    "peak_mb": _rounded(series.taken.peak_mb),
+                }
+                for name, series in workload.series.items()
+            },
+        }
+        for workload in workloads
+    ]
 
 
-def usage_table(runs: list[Run]) -> Table:
-    """Peak memory and CPU of each service while it took the API's uploads."""
-    shown = Table(title="Services during the API's uploads: peak memory, CPU seconds per GB")
-    shown.add_column("service")
-    for run in runs:
-        shown.add_column(f"{run.size_mb} MB", justify="right")
-    for name in sorted({name for run in runs for name in run.usage}):
-        cells = []
-        for run in runs:
-            seen = run.usage.get(name, Usage())
-            gigabytes = run.size_mb * len(run.seconds["api"]) / 1000
-            cells.append(f"{seen.peak_mb:.0f} MB, {seen.cpu_seconds / gigabytes:.1f} s")
-        shown.add_row(name, *cells)
-    return shown
-
-
-def report(runs: list[Run], small: dict[str, float]) -> dict[str, Any]:
-    """The figures as programs read them."""
-    return {
-        "large": [
-            {
-                "size_mb": run.size_mb,
-                "seconds": run.seconds,
-                "api_to_aws": round(run.rate("api") / run.rate("aws s3 cp"), 3),
-                "api_to_single_put": round(run.rate("api") / run.rate("single put"), 3),
-                "services": {name: vars(usage) for name, usage in run.usage.items()},
-            }
-            for run in runs
-        ],
-        "small": {**small, "api_to_aioboto3": round(small["api"] / small["aioboto3"], 3)} if small else None,
-    }
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(figure, 3) for name, figure in figures.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", default="100,1000", help="megabytes, with commas between")
+    parser.add_argument("--sizes", default="100,1000", help="megabytes, with commas between (5000 for 5 GB)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", type=int, default=400, help="small files a round; 0 leaves them out")
+    parser.add_argument("--profile", choices=[*PROFILES, "all"], default="loopback")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    arguments = parser.parse_args()
-    with running_infrastructure() as infrastructure, temporary_folder() as folder:
-        services = start_services(infrastructure, workers=arguments.workers)
-        bench = Bench(services, folder)
-        small = asyncio.run(bench.small(arguments.small, arguments.rounds)) if arguments.small else {}
-        runs = [bench.large(int(size), arguments.rounds) for size in arguments.sizes.split(",")]
-    if arguments.json:
-        print(json.dumps(report(runs, small), indent=2))
-        return
-    out = Console(width=120)
-    out.print(table(runs, small))
-    out.print(usage_table(runs))
+    add_output_options(parser)
+    given = parser.parse_args()
+    if find_tusd() is None:
+        progress.print("tusd is not there, so it is left out: set TUSD to it (docs/performance.md).")
+    with running_infrastructure() as infrastructure:
+        measured = {
+            profile: uvloop.run(measure(infrastructure, profile, given))
+            for profile in PROFILES
+            if given.profile in (profile, "all")
+        }
+    tables = [
+        table
+        for profile, workloads in measured.items()
+        for table in (
+            speeds(profile, workloads, given.rounds),
+            cpu(profile, workloads),
+            memory(profile, workloads),
+        )
+    ]
+    show(given, tables, {profile: report(workloads) for profile, workloads in measured.items()})
 
 
 if __name__ == "__main__":

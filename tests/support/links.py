@@ -25,18 +25,21 @@ _FLIP_AFTER_BYTES = 100_000
 
 
 class Pace:
-    """Hands out moments to send at, so that a rate in bytes per second is kept."""
+    """Hands out moments to send at, so that a rate in bytes per second is kept.
 
-    def __init__(self, rate: float | None) -> None:
+    A busy machine wakes up late: what was not used in the last `catch_up_seconds` may be made up for.
+    """
+
+    def __init__(self, rate: float | None, *, catch_up_seconds: float = _CATCH_UP_SECONDS) -> None:
         self.rate = rate
+        self._catch_up_seconds = catch_up_seconds
         self._free_at = 0.0
 
     def book(self, size_bytes: int, now: float) -> float:
         """When the bytes are through."""
         if self.rate is None:
             return now
-        # A busy machine wakes up late: what was not used a moment ago may be made up for, and no more.
-        self._free_at = max(self._free_at, now - _CATCH_UP_SECONDS) + size_bytes / self.rate
+        self._free_at = max(self._free_at, now - self._catch_up_seconds) + size_bytes / self.rate
         return self._free_at
 
 
@@ -58,6 +61,7 @@ class Link:
         per_connection: float | None = None,
         rtt_seconds: float = 0.0,
         uplink: Uplink | None = None,
+        catch_up_seconds: float = _CATCH_UP_SECONDS,
     ) -> None:
         self.target = target
         self.requests: list[str] = []
@@ -70,6 +74,9 @@ class Link:
         self._uplink = uplink or Uplink(rate)
         self._own = Pace(rate if uplink is not None else None)
         self._per_connection = per_connection
+        self._catch_up_seconds = catch_up_seconds
+        # Fast connections pass in larger pieces, so that their number, and what the proxy takes, stays small.
+        self._buffer_bytes = max(_BUFFER_BYTES, int((per_connection or 0) * _PIECE_SECONDS))
         self._rtt_seconds = rtt_seconds
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -108,10 +115,10 @@ class Link:
         """Listen; after `die` on the same port again."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
         listener.bind(("127.0.0.1", self._port))
         self._port = listener.getsockname()[1]
-        self._server = await asyncio.start_server(self._serve, sock=listener, limit=_BUFFER_BYTES)
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=self._buffer_bytes)
         return self
 
     async def die(self) -> None:
@@ -140,7 +147,7 @@ class Link:
         try:
             await asyncio.sleep(self._rtt_seconds)
             answers, upstream = await asyncio.open_connection(
-                address.hostname, address.port, limit=_BUFFER_BYTES
+                address.hostname, address.port, limit=self._buffer_bytes
             )
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._forward(reader, upstream))
@@ -155,8 +162,8 @@ class Link:
                     side.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
-        own = Pace(self._per_connection)
-        piece_bytes = int(max(2048, min(_BUFFER_BYTES, (self._per_connection or 4e6) * _PIECE_SECONDS)))
+        own = Pace(self._per_connection, catch_up_seconds=self._catch_up_seconds)
+        piece_bytes = int(max(2048, min(self._buffer_bytes, (self._per_connection or 4e6) * _PIECE_SECONDS)))
         delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
         passed = requests = 0
         async with asyncio.TaskGroup() as group:
@@ -187,7 +194,7 @@ class Link:
         return piece[:middle] + bytes([piece[middle] ^ 1]) + piece[middle + 1 :]
 
     async def _back(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await answers.read(_BUFFER_BYTES):
+        while piece := await answers.read(self._buffer_bytes):
             await self._flowing.wait()
             if match := _ANSWER.match(piece):
                 self.statuses.append(int(match.group(1)))

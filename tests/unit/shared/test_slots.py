@@ -36,7 +36,8 @@ def test_a_slot_that_was_given_back_can_be_taken_again() -> None:
 
 def test_turns_are_given_in_order() -> None:
     async def scenario() -> list[str]:
-        turns, went = Turns(1, wait_seconds=5), []
+        turns = Turns(1, wait_seconds=5)
+        went: list[str] = []
 
         async def go(name: str) -> None:
             await turns.take()
@@ -64,7 +65,7 @@ def test_each_waits_for_its_turn_as_long_as_the_limit_says() -> None:
         first = asyncio.create_task(gives_up_at())
         await asyncio.sleep(2)
         second = asyncio.create_task(gives_up_at())
-        assert await asyncio.gather(first, second) == [5, 7]
+        assert (await first, await second) == (5, 7)
 
     run_virtually(scenario())
 
