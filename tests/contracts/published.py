@@ -70,6 +70,8 @@ def _example(payload: type[Payload]) -> Event[Payload]:
 
 
 def _value(name: str, field: FieldInfo) -> object:
+    if field.examples:
+        return field.examples[0]
     kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
     by_kind: dict[object, object] = {
         UUID: UUID(int=len(name)),

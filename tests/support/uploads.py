@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 from tests.support.infrastructure import Infrastructure
 
+from jettythunder.checksums import Algorithm, checksum_of
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage, StoredPart
 
@@ -22,6 +23,11 @@ CHUNK_BYTES = 5 << 20
 def md5_of(data: bytes) -> str:
     """The MD5 in hexadecimal."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def crc_of(data: bytes) -> str:
+    """Its CRC64NVME, as commands have it."""
+    return str(checksum_of(data, Algorithm.CRC64NVME))
 
 
 def random_chunk() -> bytes:
@@ -98,9 +104,12 @@ class Uploads:
 
     async def object_of(self, upload: Upload) -> bytes:
         """Complete the upload with the recorded chunks, and read the object."""
-        parts = [StoredPart(row["number"], row["etag"]) for row in await self.rows(upload)]
-        await self.storage.complete_multipart(upload.s3_key, upload.s3_upload_id, parts)
-        size_bytes = await self.storage.size_of(upload.s3_key)
+        rows = await self.rows(upload)
+        parts = [StoredPart(row["number"], row["etag"]) for row in rows]
+        size_bytes = sum(row["size_bytes"] for row in rows)
+        await self.storage.complete_multipart(
+            upload.s3_key, upload.s3_upload_id, parts, size_bytes=size_bytes
+        )
         async with self.storage.read(upload.s3_key, start=0, end=size_bytes - 1) as blocks:
             return b"".join([block async for block in blocks])
 

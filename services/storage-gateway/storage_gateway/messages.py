@@ -20,7 +20,7 @@ MESSAGES = ServiceMessages(
         accounts.RotateCredentialsV1,
         accounts.SuspendAccountV1,
         accounts.ResumeAccountV1,
-        uploads.UploadChunkV1,
+        uploads.UploadChunkV2,
         assets.VerifyAssetV1,
         uploads.UploadCreatedV1,
         uploads.UploadCompletedV1,
@@ -30,4 +30,5 @@ MESSAGES = ServiceMessages(
         assets.AssetStreamedV1,
         assets.AssetDeletedV1,
     ),
+    sent_before=(uploads.UploadChunkV1,),
 )

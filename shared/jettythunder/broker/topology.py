@@ -81,6 +81,8 @@ class ServiceMessages:
     """What a service receives and sends.
 
     Attributes:
+        sent_before: what instances of the version before send, and its receivers still take: an upgrade goes
+            service by service.
         external: messages of senders that are no service of ours, by sender.
         answers: whether its handlers reply.
         reads_log: whether it reads the event log.
@@ -90,6 +92,7 @@ class ServiceMessages:
     service: str
     queues: Sequence[ConsumerQueue] = ()
     sends: Sequence[type[Payload]] = ()
+    sent_before: Sequence[type[Payload]] = ()
     external: Mapping[str, Sequence[type[Payload]]] = field(default_factory=dict)
     answers: bool = False
     reads_log: bool = False
@@ -98,7 +101,7 @@ class ServiceMessages:
     @property
     def sent(self) -> Mapping[str, Sequence[type[Payload]]]:
         """Everything that is sent, by its sender."""
-        return {self.service: self.sends, **self.external}
+        return {self.service: (*self.sends, *self.sent_before), **self.external}
 
 
 @cache

@@ -50,7 +50,10 @@ class UploadChunkV2(Payload):
     account_id: UUID
     number: int = Field(ge=1, le=10_000)
     size_bytes: int = Field(ge=0)
-    checksum: str = Field(pattern=r"^([0-9a-f]{32}|crc64nvme:[0-9a-f]{16}|crc32c:[0-9a-f]{8})$")
+    checksum: str = Field(
+        pattern=r"^([0-9a-f]{32}|crc64nvme:[0-9a-f]{16}|crc32c:[0-9a-f]{8})$",
+        examples=["crc64nvme:ae8b14860a799888"],
+    )
     source_url: str
     s3_bucket: str
     s3_key: str

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 from tests.support.event_log import logged_events
 from tests.support.infrastructure import Infrastructure
-from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
+from tests.support.uploads import Upload, Uploads, crc_of, opened_uploads
 from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
@@ -19,7 +19,7 @@ from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.assets import AssetVerified
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV2
 
 WAIT_SECONDS = 30.0
 
@@ -61,16 +61,16 @@ class Gateway:
     rabbitmq_url: str
     urls: ChunkUrls
 
-    def command(self, upload: Upload, data: bytes, *, number: int = 1, **other: Any) -> UploadChunkV1:
+    def command(self, upload: Upload, data: bytes, *, number: int = 1, **other: Any) -> UploadChunkV2:
         """Spool a chunk; the command that has it stored."""
         path = f"/internal/chunks/{upload.id}/{number}"
         self.spool.chunks[path] = data
-        command = UploadChunkV1(
+        command = UploadChunkV2(
             upload_id=upload.id,
             account_id=upload.account_id,
             number=number,
             size_bytes=len(data),
-            md5=md5_of(data),
+            checksum=crc_of(data),
             source_url=self.source_url(upload, number),
             s3_bucket=upload.s3_bucket,
             s3_key=upload.s3_key,
@@ -88,7 +88,7 @@ class Gateway:
         )
         return _answers.validate_json(body)
 
-    async def stored(self, command: UploadChunkV1) -> ChunkStored:
+    async def stored(self, command: Payload) -> ChunkStored:
         """The acknowledgement that is the answer."""
         answer = await self.call(command)
         assert isinstance(answer, ChunkStored), answer

@@ -2,15 +2,16 @@
 
 import asyncio
 import base64
-import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
 
+from jettythunder.checksums import Algorithm, checksum_of
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
+from jettythunder.storage.probing import Capabilities, probe
 from storage_gateway.assets.names import content_disposition
 
 from .conftest import Opener, misbehaving
@@ -29,7 +30,7 @@ def streamed(data: bytes, block_bytes: int = MIB) -> Callable[[], AsyncIterator[
 
 
 def md5_of(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return str(checksum_of(data, Algorithm.MD5))
 
 
 async def content(storage: Storage, key: str, start: int, end: int) -> bytes:
@@ -38,12 +39,23 @@ async def content(storage: Storage, key: str, start: int, end: int) -> bytes:
 
 
 async def put_streamed(storage: Storage, key: str, data: bytes) -> None:
-    await storage.put_streamed(key, streamed(data), size_bytes=len(data), md5=md5_of(data), content_type=TYPE)
+    checksum = checksum_of(data, Algorithm.MD5)
+    await storage.put_streamed(
+        key, streamed(data), size_bytes=len(data), checksum=checksum, content_type=TYPE
+    )
 
 
-async def upload_part(storage: Storage, key: str, upload_id: str, number: int, data: bytes) -> StoredPart:
+async def upload_part(
+    storage: Storage,
+    key: str,
+    upload_id: str,
+    number: int,
+    data: bytes,
+    algorithm: Algorithm = Algorithm.MD5,
+) -> StoredPart:
+    checksum = checksum_of(data, algorithm)
     return await storage.upload_part(
-        key, upload_id, number, streamed(data), size_bytes=len(data), md5=md5_of(data)
+        key, upload_id, number, streamed(data), size_bytes=len(data), checksum=checksum
     )
 
 
@@ -90,33 +102,41 @@ async def test_a_streamed_body_is_sent_with_its_length(open_storage: Opener, key
     assert b"transfer-encoding" not in head
 
 
-async def test_a_streamed_object_with_other_bytes_is_refused(storage: Storage, key: str) -> None:
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_a_streamed_object_with_other_bytes_is_refused(
+    storage: Storage, key: str, algorithm: Algorithm
+) -> None:
     data = os.urandom(MIB)
     flipped = bytes([data[0] ^ 1]) + data[1:]
     with pytest.raises(ChecksumMismatch):
         await storage.put_streamed(
-            key, streamed(flipped), size_bytes=MIB, md5=md5_of(data), content_type=TYPE
+            key,
+            streamed(flipped),
+            size_bytes=MIB,
+            checksum=checksum_of(data, algorithm),
+            content_type=TYPE,
         )
     with pytest.raises(ObjectMissing):
         await storage.size_of(key)
 
 
-async def test_parts_join_into_the_object(storage: Storage, key: str) -> None:
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_parts_join_into_the_object(storage: Storage, key: str, algorithm: Algorithm) -> None:
     data = os.urandom(PART_BYTES + 1000)
-    upload_id = await storage.create_multipart(key, content_type=TYPE)
+    upload_id = await storage.create_multipart(key, content_type=TYPE, algorithm=algorithm)
     parts = [
-        await upload_part(storage, key, upload_id, 2, data[PART_BYTES:]),
-        await upload_part(storage, key, upload_id, 1, data[:PART_BYTES]),
+        await upload_part(storage, key, upload_id, 2, data[PART_BYTES:], algorithm),
+        await upload_part(storage, key, upload_id, 1, data[:PART_BYTES], algorithm),
     ]
-    await storage.complete_multipart(key, upload_id, parts)
+    await storage.complete_multipart(key, upload_id, parts, size_bytes=len(data))
     assert await content(storage, key, 0, len(data) - 1) == data
 
 
 async def test_completing_again_is_fine(storage: Storage, key: str) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
     part = await upload_part(storage, key, upload_id, 1, b"bytes")
-    await storage.complete_multipart(key, upload_id, [part])
-    await storage.complete_multipart(key, upload_id, [part])
+    await storage.complete_multipart(key, upload_id, [part], size_bytes=5)
+    await storage.complete_multipart(key, upload_id, [part], size_bytes=5)
     assert await storage.size_of(key) == 5
 
 
@@ -124,21 +144,24 @@ async def test_completing_with_another_part_than_stored_is_refused(storage: Stor
     upload_id = await storage.create_multipart(key, content_type=TYPE)
     await upload_part(storage, key, upload_id, 1, b"bytes")
     with pytest.raises(PartsMissing):
-        await storage.complete_multipart(key, upload_id, [StoredPart(1, f'"{md5_of(b"other")}"')])
+        await storage.complete_multipart(
+            key, upload_id, [StoredPart(1, f'"{md5_of(b"other")}"')], size_bytes=5
+        )
 
 
 async def test_completing_an_unknown_upload_says_so(storage: Storage, key: str) -> None:
     with pytest.raises(ObjectMissing):
-        await storage.complete_multipart(key, "bm9uZQ", [StoredPart(1, f'"{md5_of(b"x")}"')])
+        await storage.complete_multipart(key, "bm9uZQ", [StoredPart(1, f'"{md5_of(b"x")}"')], size_bytes=1)
 
 
-async def test_a_part_with_other_bytes_is_refused(storage: Storage, key: str) -> None:
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_a_part_with_other_bytes_is_refused(storage: Storage, key: str, algorithm: Algorithm) -> None:
     upload_id = await storage.create_multipart(key, content_type=TYPE)
     data = os.urandom(PART_BYTES)
     flipped = data[:-1] + bytes([data[-1] ^ 0x80])
     with pytest.raises(ChecksumMismatch):
         await storage.upload_part(
-            key, upload_id, 1, streamed(flipped), size_bytes=PART_BYTES, md5=md5_of(data)
+            key, upload_id, 1, streamed(flipped), size_bytes=PART_BYTES, checksum=checksum_of(data, algorithm)
         )
 
 
@@ -148,7 +171,12 @@ async def test_a_body_of_another_size_is_refused(storage: Storage, key: str, dif
     data = os.urandom(2 * MIB)
     with pytest.raises(TruncatedBody):
         await storage.upload_part(
-            key, upload_id, 1, streamed(data), size_bytes=len(data) - difference, md5=md5_of(data)
+            key,
+            upload_id,
+            1,
+            streamed(data),
+            size_bytes=len(data) - difference,
+            checksum=checksum_of(data, Algorithm.MD5),
         )
 
 
@@ -160,7 +188,9 @@ async def test_a_body_s_own_error_passes_through(storage: Storage, key: str) -> 
         raise ChildProcessError("the source failed")
 
     with pytest.raises(ChildProcessError):
-        await storage.upload_part(key, upload_id, 1, failing, size_bytes=2 * MIB, md5=md5_of(b""))
+        await storage.upload_part(
+            key, upload_id, 1, failing, size_bytes=2 * MIB, checksum=checksum_of(b"", Algorithm.MD5)
+        )
 
 
 async def test_a_part_of_an_aborted_upload_is_missing_its_upload(storage: Storage, key: str) -> None:
@@ -176,7 +206,9 @@ async def test_aborting_again_is_fine(storage: Storage, key: str) -> None:
     await storage.abort_multipart(key, upload_id)
     await storage.abort_multipart(key, upload_id)
     with pytest.raises(ObjectMissing):
-        await storage.complete_multipart(key, upload_id, [StoredPart(1, f'"{md5_of(b"bytes")}"')])
+        await storage.complete_multipart(
+            key, upload_id, [StoredPart(1, f'"{md5_of(b"bytes")}"')], size_bytes=5
+        )
 
 
 async def test_all_multipart_uploads_of_a_key_are_aborted_but_for_the_one_that_is_kept(
@@ -250,7 +282,7 @@ async def test_a_part_link_takes_the_part(storage: Storage, key: str) -> None:
     url = storage.presign_part(key, upload_id, 1, size_bytes=5, seconds=60)
     async with aiohttp.ClientSession() as http, http.put(url, data=b"bytes") as answer:
         part = StoredPart(1, answer.headers["ETag"])
-    await storage.complete_multipart(key, upload_id, [part])
+    await storage.complete_multipart(key, upload_id, [part], size_bytes=5)
     assert await storage.size_of(key) == 5
 
 
@@ -298,10 +330,13 @@ async def test_a_reader_s_own_error_passes_through(storage: Storage, key: str) -
             raise BrokenPipeError("the client went away")
 
 
-async def test_the_server_s_abilities_are_found_out(storage: Storage, key: str) -> None:
-    found = await storage.probe(f"{key}/")
-    assert found.expire_incomplete_uploads is False
+async def test_what_the_server_verifies_is_found_out(storage: Storage, key: str) -> None:
+    assert await probe(storage, f"{key}/") == Capabilities(Algorithm.CRC64NVME, etag_is_md5=True)
     assert await storage.list_sizes(f"{key}/") == {}
+
+
+async def test_a_server_without_lifecycle_rules_is_seen(storage: Storage) -> None:
+    assert not await storage.expire_incomplete_uploads()
 
 
 async def test_a_missing_bucket_is_made_once(open_storage: Opener) -> None:

@@ -1,12 +1,12 @@
 """The storage client against endpoints that are down, slow, or wrong."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from jettythunder.checksums import Algorithm, checksum_of
 from jettythunder.errors import StorageUnavailable
 from jettythunder.storage import Storage
 
@@ -14,7 +14,7 @@ from .conftest import Misbehave, Opener, misbehaving
 
 TYPE = "application/octet-stream"
 DATA = bytes(1 << 20)
-MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+CHECKSUM = checksum_of(DATA, Algorithm.CRC64NVME)
 UNUSED_ADDRESS = "http://127.0.0.1:9"
 QUICK_SECONDS = 5.0
 
@@ -24,7 +24,7 @@ async def blocks() -> AsyncIterator[bytes]:
 
 
 async def put(storage: Storage) -> None:
-    await storage.put_streamed("key", blocks, size_bytes=len(DATA), md5=MD5, content_type=TYPE)
+    await storage.put_streamed("key", blocks, size_bytes=len(DATA), checksum=CHECKSUM, content_type=TYPE)
 
 
 async def read(storage: Storage) -> None:

@@ -1,12 +1,12 @@
 """Uploads, an object storage and gateways in memory: what the use-cases run on in unit tests."""
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload
+from jettythunder.checksums import Algorithm, Checksum, checksum_of
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.errors import ChecksumMismatch, ChunkGone, StorageUnavailable, TruncatedBody
 from jettythunder.storage import ObjectMissing, StoredPart
@@ -25,8 +25,8 @@ OPEN_UPLOAD = Upload(
 )
 
 
-def md5_of(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def md5_of(data: bytes) -> Checksum:
+    return checksum_of(data, Algorithm.MD5)
 
 
 def made_chunk(data: bytes, *, number: int = 1) -> Chunk:
@@ -36,7 +36,7 @@ def made_chunk(data: bytes, *, number: int = 1) -> Chunk:
         account_id=ACCOUNT_ID,
         number=number,
         size_bytes=len(data),
-        md5=md5_of(data),
+        checksum=md5_of(data),
         s3_bucket=BUCKET,
         s3_key=OPEN_UPLOAD.s3_key,
         s3_upload_id="multipart",
@@ -65,7 +65,7 @@ class FakeChunks:
         if not self.upload_row.takes_chunks or epoch not in (None, self.upload_row.epoch):
             return False
         self.recorded[event.number] = RecordedChunk(
-            event.number, event.size_bytes, event.md5, event.etag, event.edge
+            event.number, event.size_bytes, Checksum.parse(event.md5), event.etag, event.edge
         )
         self.events.append(event)
         return True
@@ -102,7 +102,7 @@ class FakeStorage:
         body: Callable[[], AsyncIterator[bytes]],
         *,
         size_bytes: int,
-        md5: str,
+        checksum: Checksum,
         attempts: int,
     ) -> StoredPart:
         data = b"".join([block async for block in body()])
@@ -112,11 +112,11 @@ class FakeStorage:
             raise ObjectMissing(key)
         if len(data) != size_bytes:
             raise TruncatedBody
-        if md5_of(data) != md5:
+        if checksum_of(data, checksum.algorithm) != checksum:
             raise ChecksumMismatch
         self.parts[number] = data
         self.before_answer()
-        return StoredPart(number, f'"{md5}"')
+        return StoredPart(number, f'"{md5_of(data)}"')
 
     async def size_of(self, key: str) -> int:
         if key not in self.objects:

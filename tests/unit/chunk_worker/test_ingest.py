@@ -19,6 +19,7 @@ from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
 from chunk_worker.errors import EdgeBusy, TooManyAttempts
 from jettythunder import edge_tokens
+from jettythunder.checksums import Checksum
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
     InvalidField,
@@ -48,6 +49,10 @@ TOKEN = EdgeToken(
     epoch=EPOCH,
     expires_at=int(time.time()) + 3600,
 )
+
+
+def data_of(md5: Checksum) -> str:
+    return base64.b64encode(md5.digest).decode()
 
 
 class Edge:
@@ -82,7 +87,7 @@ class Edge:
         token: EdgeToken = TOKEN,
         upload_id: UUID = UPLOAD_ID,
         number: int = 1,
-        content_md5: str = base64.b64encode(bytes.fromhex(md5_of(DATA))).decode(),
+        content_md5: str = data_of(md5_of(DATA)),
         length_bytes: int | None = len(DATA),
     ) -> RecordedChunk:
         return await self.ingest.take(
@@ -98,7 +103,7 @@ class Edge:
 async def test_a_chunk_is_stored() -> None:
     edge = Edge()
     stored = await edge.take()
-    assert (stored.number, stored.md5, stored.edge) == (1, md5_of(DATA), "edge")
+    assert (stored.number, stored.checksum, stored.edge) == (1, md5_of(DATA), "edge")
     assert edge.storage.parts == {1: DATA}
     assert edge.in_flight.bytes == 0
 
@@ -146,10 +151,6 @@ async def test_a_chunk_under_way_is_not_recorded_when_its_token_is_revoked() -> 
     with pytest.raises(UploadNotOpen):
         await edge.take()
     assert edge.chunks.recorded == {}
-
-
-def data_of(md5: str) -> str:
-    return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
 async def test_a_chunk_is_taken_so_often_and_then_refused_unread() -> None:

@@ -7,11 +7,11 @@ import pytest
 from chunk_worker.chunks.model import RecordedChunk, Upload, stored_already
 from jettythunder.errors import LinkInvalid, LinkRevoked, UploadNotOpen
 
-from .fakes import EPOCH, OPEN_UPLOAD, made_chunk
+from .fakes import EPOCH, OPEN_UPLOAD, made_chunk, md5_of
 
 CHUNK = made_chunk(b"bytes", number=7)
-RECORDED = RecordedChunk(number=7, size_bytes=5, md5=CHUNK.md5, etag='"etag"', edge="e")
-OTHER = replace(RECORDED, md5="0" * 32)
+RECORDED = RecordedChunk(number=7, size_bytes=5, checksum=CHUNK.checksum, etag='"etag"', edge="e")
+OTHER = replace(RECORDED, checksum=md5_of(b"other"))
 JOINING = replace(OPEN_UPLOAD, takes_chunks=False)
 COMPLETED = replace(OPEN_UPLOAD, takes_chunks=False, s3_upload_id=None)
 ABORTED = replace(OPEN_UPLOAD, takes_chunks=False, keeps_chunks=False)

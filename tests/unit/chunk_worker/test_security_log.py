@@ -15,6 +15,7 @@ from tests.support.logs import WrittenLog
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.routes import router
 from jettythunder import edge_tokens
+from jettythunder.checksums import Checksum
 from jettythunder.http.callers import Callers
 from jettythunder.http.problems import answer_problems
 from jettythunder.settings import ServiceSettings
@@ -59,8 +60,8 @@ async def put(content: bytes, token: str | None) -> None:
         await client.put(f"/edge/uploads/{TOKEN.upload_id}/chunks/1", content=body(), headers=headers)
 
 
-def _base64(digest: str) -> str:
-    return base64.b64encode(bytes.fromhex(digest)).decode()
+def _base64(digest: Checksum) -> str:
+    return base64.b64encode(digest.digest).decode()
 
 
 @pytest.mark.parametrize(

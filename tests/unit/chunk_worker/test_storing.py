@@ -62,7 +62,15 @@ async def test_a_chunk_is_stored_recorded_and_published() -> None:
     assert worker.storage.parts == {1: DATA}
     assert worker.chunks.recorded == {1: stored}
     assert worker.chunks.events == [
-        ChunkUploadedV1(account_id=ACCOUNT_ID, upload_id=UPLOAD_ID, **vars(stored))
+        ChunkUploadedV1(
+            account_id=ACCOUNT_ID,
+            upload_id=UPLOAD_ID,
+            number=1,
+            size_bytes=len(DATA),
+            md5=str(md5_of(DATA)),
+            etag=stored.etag,
+            edge="edge",
+        )
     ]
 
 
@@ -88,7 +96,7 @@ async def test_other_bytes_replace_the_chunk() -> None:
     await worker.store(b"first")
     await worker.store(b"second")
     assert worker.storage.parts == {1: b"second"}
-    assert worker.chunks.recorded[1].md5 == md5_of(b"second")
+    assert worker.chunks.recorded[1].checksum == md5_of(b"second")
 
 
 async def test_a_closed_upload_takes_no_chunk() -> None:

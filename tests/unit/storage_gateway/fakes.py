@@ -18,17 +18,19 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from jettythunder.broker.rpc import RpcClient
+from jettythunder.checksums import Algorithm, Checksum, checksum_of
 from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.contracts.assets import AssetVerified, VerifyAssetV1
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1
+from jettythunder.contracts.uploads import ChunkStored, UploadChunkV2
 from jettythunder.database import Connection, Database, Isolation, Runner, Statement
 from jettythunder.errors import BrokerUnavailable, StorageUnavailable, UploadNotOpen
 from jettythunder.outbox import Rows
 from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder.slots import Slots
 from jettythunder.storage import Body, ListedPart, ObjectMissing, PartsMissing, Storage, StoredPart
+from jettythunder.storage.probing import Probe
 from storage_gateway.access.model import Tenant
 from storage_gateway.assets import store as assets_store
 from storage_gateway.assets.cache_keys import CacheKeys
@@ -42,7 +44,7 @@ from storage_gateway.messages import MESSAGES
 from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
-from storage_gateway.uploads.model import Kind, Received, Status, StoredChunk, Upload
+from storage_gateway.uploads.model import ChunkSizes, Kind, Received, Status, StoredChunk, Upload
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
 from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
@@ -618,8 +620,7 @@ class FakeStorage(Storage):
     """Objects and the parts of multipart uploads.
 
     ``failing_keys`` can't be reached, and nothing while it ``is_down``; ``cut_bytes`` is how many bytes
-    before the end the connection for a read breaks. Where ``has_opaque_etags``, an object's entity tag does
-    not say of which parts it was joined.
+    before the end the connection for a read breaks.
     """
 
     def __init__(self) -> None:
@@ -629,7 +630,6 @@ class FakeStorage(Storage):
         self.failing_keys: set[str] = set()
         self.is_down = False
         self.cut_bytes: int | None = None
-        self.has_opaque_etags = False
         self.reads_open = 0
 
     async def put(self, key: str, body: bytes, *, content_type: str) -> None:
@@ -637,18 +637,20 @@ class FakeStorage(Storage):
         self.objects[key] = body
 
     async def put_streamed(
-        self, key: str, body: Body, *, size_bytes: int, md5: str, content_type: str
+        self, key: str, body: Body, *, size_bytes: int, checksum: Checksum, content_type: str
     ) -> None:
         await self._reach(key)
         content = b"".join([block async for block in body()])
-        assert (len(content), md5_of(content)) == (size_bytes, md5)
+        assert (len(content), checksum_of(content, checksum.algorithm)) == (size_bytes, checksum)
         self.objects[key] = content
 
     async def ping(self) -> None:
         if self.is_down:
             raise StorageUnavailable
 
-    async def create_multipart(self, key: str, *, content_type: str) -> str:
+    async def create_multipart(
+        self, key: str, *, content_type: str, algorithm: Algorithm = Algorithm.MD5
+    ) -> str:
         await self._reach(key)
         upload_id = f"multipart {len(self.multiparts)} of {key}"
         self.multiparts[upload_id] = {}
@@ -664,10 +666,12 @@ class FakeStorage(Storage):
             if upload_id.endswith(f" of {key}") and upload_id != kept:
                 del self.multiparts[upload_id]
 
-    async def complete_multipart(self, key: str, upload_id: str, parts: list[StoredPart]) -> None:
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: list[StoredPart], *, size_bytes: int
+    ) -> None:
         await self._reach(key)
         if upload_id not in self.multiparts:
-            if key in self.objects and not self.has_opaque_etags:
+            if len(self.objects.get(key, b"")) == size_bytes:
                 return
             raise ObjectMissing(key)
         stored = self.multiparts[upload_id]
@@ -745,12 +749,12 @@ class FakeWorker(RpcClient):
 
     async def call(self, command: Payload, *, exchange: str, source: str, timeout_seconds: float) -> bytes:
         await others_run()
-        if isinstance(command, UploadChunkV1):
+        if isinstance(command, UploadChunkV2):
             return await self._store(command)
         assert isinstance(command, VerifyAssetV1)
         return self._verify(command)
 
-    async def _store(self, command: UploadChunkV1) -> bytes:
+    async def _store(self, command: UploadChunkV2) -> bytes:
         self.chunks_asked.append(command.number)
         if self.failure is not None:
             raise self.failure
@@ -762,11 +766,13 @@ class FakeWorker(RpcClient):
             gone = Denied(code="chunk_gone", detail="It was aborted.", status=404, retryable=False)
             return gone.model_dump_json().encode()
         self._storage.multiparts[command.s3_upload_id][command.number] = content
-        md5 = md5_of(content)
-        row = StoredChunk(command.number, len(content), md5, md5)
+        etag = md5_of(content)
+        row = StoredChunk(command.number, len(content), command.checksum, etag)
         self._state.chunks.setdefault(command.upload_id, {})[command.number] = row
         self.before_answer()
-        stored = ChunkStored(upload_id=command.upload_id, number=command.number, etag=md5, md5=md5)
+        stored = ChunkStored(
+            upload_id=command.upload_id, number=command.number, etag=etag, md5=command.checksum
+        )
         return stored.model_dump_json().encode()
 
     def _verify(self, command: VerifyAssetV1) -> bytes:
@@ -799,6 +805,7 @@ class Gateway:
         self.uploads = uploads(self.state)
         self.assets = assets(self.state)
         self.storage = storage()
+        self.probe = Probe(self.storage, prefix="system/")
         self.budget = SpoolBudget(SPOOL_BYTES, chunk_bytes=CHUNK_BYTES, account_share=0.5)
         self.spool = Spool(Path(tempfile.gettempdir()), self.budget)
         self.worker = FakeWorker(self.state, self.storage, self.spool)
@@ -826,6 +833,7 @@ class Gateway:
             self.uploads,
             self.storage,
             self.spool,
+            probe=self.probe,
             opener=self.opener,
             finisher=self.finisher,
             multipart=self.multipart,
@@ -839,12 +847,13 @@ class Gateway:
             leases=self.leases,
             slots=Slots(4, per_holder=2),
             limits=ReceiveLimits(admission_seconds=10, upload_seconds=UPLOAD_SECONDS),
-            chunk_size_bytes=CHUNK_BYTES,
+            chunk_sizes=ChunkSizes(CHUNK_BYTES, CHUNK_BYTES),
             chunks_in_flight=2,
         )
         self.sessions = Sessions(
             self.uploads,
             self.storage,
+            probe=self.probe,
             opener=self.opener,
             finisher=self.finisher,
             multipart=self.multipart,

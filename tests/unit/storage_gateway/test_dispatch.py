@@ -5,16 +5,17 @@ from uuid import uuid4
 import pytest
 from tests.support.virtual_time import now, run_virtually
 
+from jettythunder.checksums import Algorithm
 from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.contracts.uploads import UploadChunkV1
+from jettythunder.contracts.uploads import UploadChunkV2
 from jettythunder.errors import BrokerUnavailable, LinkInvalid
 from jettythunder.storage import StoredPart
 from storage_gateway.errors import ChunkUploadFailed
 from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.model import StoredChunk
 
-from .fakes import ACCOUNT_ID, BUCKET, CHUNK_SECONDS, CHUNK_URLS, FakeWorker, Gateway, md5_of
+from .fakes import ACCOUNT_ID, BUCKET, CHUNK_BYTES, CHUNK_SECONDS, CHUNK_URLS, FakeWorker, Gateway, md5_of
 
 CONTENT = b"content"
 STORED = StoredPart(1, md5_of(CONTENT))
@@ -39,7 +40,9 @@ class Dispatch:
 
     async def store(self) -> StoredPart:
         self.gateway.storage.multiparts["multipart"] = {}
-        chunk = self.gateway.spool.add(self.upload_id, 1, account_id=ACCOUNT_ID)
+        chunk = self.gateway.spool.add(
+            self.upload_id, 1, account_id=ACCOUNT_ID, most_bytes=CHUNK_BYTES, algorithm=Algorithm.MD5
+        )
         chunk.append(CONTENT)
         return await self.dispatcher.store(
             chunk,
@@ -133,7 +136,7 @@ class Keeps(FakeWorker):
     """Keeps the command."""
 
     async def call(self, command: Payload, *, exchange: str, source: str, timeout_seconds: float) -> bytes:
-        assert isinstance(command, UploadChunkV1)
+        assert isinstance(command, UploadChunkV2)
         self.command = command
         return await super().call(command, exchange=exchange, source=source, timeout_seconds=timeout_seconds)
 
@@ -143,7 +146,7 @@ def test_the_worker_is_told_where_the_chunk_is_and_may_read_it_and_no_other() ->
     run_virtually(dispatch.store())
     assert isinstance(dispatch.worker, Keeps)
     command = dispatch.worker.command
-    assert (command.size_bytes, command.md5) == (len(CONTENT), md5_of(CONTENT))
+    assert (command.size_bytes, command.checksum) == (len(CONTENT), md5_of(CONTENT))
     url = command.source_url
     assert url.startswith(f"http://gateway/internal/chunks/{dispatch.upload_id}/1?")
     CHUNK_URLS.check_url(url, dispatch.upload_id, 1)

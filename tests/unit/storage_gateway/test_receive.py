@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Message
 from tests.support.virtual_time import now, run_virtually
 
+from jettythunder.checksums import Algorithm
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
 from jettythunder.errors import (
     BrokerUnavailable,
@@ -314,7 +315,13 @@ def test_a_gateway_without_room_refuses_at_the_first_byte() -> None:
 
     async def run() -> float:
         others = [
-            gateway.spool.add(made_tenant().account_id, n, account_id=made_tenant().account_id)
+            gateway.spool.add(
+                made_tenant().account_id,
+                n,
+                account_id=made_tenant().account_id,
+                most_bytes=CHUNK_BYTES,
+                algorithm=Algorithm.MD5,
+            )
             for n in (1, 2)
         ]
         # One chunk holds the account's whole share, and another what one may hold beyond it.

@@ -299,13 +299,11 @@ async def test_a_completed_session_answers_the_same_again() -> None:
 
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("is_known", [False, True])
-@pytest.mark.parametrize("has_opaque_etags", [False, True])
 @pytest.mark.parametrize("turns_apart", range(8))
 async def test_five_completions_at_once_give_the_same_asset_five_times(
-    direct: bool, is_known: bool, has_opaque_etags: bool, turns_apart: int
+    direct: bool, is_known: bool, turns_apart: int
 ) -> None:
     client = Client(direct=direct)
-    client.gateway.storage.has_opaque_etags = has_opaque_etags
     await client.begin(numbers=() if direct else (1, 2, 3))
     if direct:
         for number in CHUNKS:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from jettythunder.checksums import Algorithm
 from storage_gateway.errors import SpoolFull
 from storage_gateway.uploads.spool import BLOCK_BYTES, Holding, SpooledChunk
 
@@ -24,7 +25,9 @@ def small_disk() -> Iterator[None]:
 
 
 def chunk_in(directory: Path) -> SpooledChunk:
-    return SpooledChunk(directory, 1, Holding(UUID(int=1)))
+    return SpooledChunk(
+        directory, 1, Holding(UUID(int=1)), most_bytes=10 * BLOCK_BYTES, algorithm=Algorithm.MD5
+    )
 
 
 @pytest.mark.parametrize("sizes", [[10], [10, 10], [BLOCK_BYTES], [100, BLOCK_BYTES, 5]])

@@ -15,6 +15,7 @@ from storage_gateway.uploads.model import (
     MAX_CHUNKS,
     MIN_CHUNK_BYTES,
     ChunkPlan,
+    ChunkSizes,
     Status,
     StoredChunk,
     check_size,
@@ -80,6 +81,26 @@ def test_a_file_may_have_the_size_that_the_tier_allows_and_no_more() -> None:
 )
 def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps: Decimal | None) -> None:
     assert received_upload(size_bytes=size_bytes, duration_seconds=seconds).speed_mbps == mbps
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "received_bytes", "chunk_bytes"),
+    [
+        (1, 0, 10),
+        (400, 0, 10),
+        (1_000, 0, 25),
+        (1_000, 990, 25),
+        (9_999_999, 0, 50),
+        (None, 0, 10),
+        (None, 40, 10),
+        (None, 100, 25),
+        (None, 9_999_999, 50),
+    ],
+)
+def test_the_chunks_of_a_form_grow_with_its_file(
+    file_bytes: int | None, received_bytes: int, chunk_bytes: int
+) -> None:
+    assert ChunkSizes(10, 50).of(file_bytes, received_bytes=received_bytes) == chunk_bytes
 
 
 def test_the_joined_md5_is_that_of_the_chunks_binary_md5s() -> None:

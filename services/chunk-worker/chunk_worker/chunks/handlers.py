@@ -22,30 +22,29 @@ def set_prefetch(count: int) -> None:
     commands.channel = Channel(prefetch_count=count)
 
 
-@commands(filter=of_type(UploadChunkV1))
-async def on_upload_chunk(
-    event: Event[UploadChunkV1], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
-) -> ChunkStored:
-    """As :func:`on_upload_chunk_v2`, of a gateway of the version before."""
-    command = event.data
-    return await _store(chunks, UploadChunkV2(**command.model_dump(exclude={"md5"}), checksum=command.md5))
-
-
 @commands(filter=of_type(UploadChunkV2))
-async def on_upload_chunk_v2(
+async def on_upload_chunk(
     event: Event[UploadChunkV2], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
 ) -> ChunkStored:
     """Store a chunk. The caller waits for the answer, and repeats what is worth repeating."""
-    return await _store(chunks, event.data)
+    return await _store(chunks, event.data, event.data.checksum)
 
 
-async def _store(chunks: SpooledChunks, command: UploadChunkV2) -> ChunkStored:
+@commands(filter=of_type(UploadChunkV1))
+async def on_upload_chunk_v1(
+    event: Event[UploadChunkV1], chunks: Annotated[SpooledChunks, Context("spooled_chunks")]
+) -> ChunkStored:
+    """The same for a gateway of the version before."""
+    return await _store(chunks, event.data, event.data.md5)
+
+
+async def _store(chunks: SpooledChunks, command: UploadChunkV1 | UploadChunkV2, checksum: str) -> ChunkStored:
     chunk = Chunk(
         upload_id=command.upload_id,
         account_id=command.account_id,
         number=command.number,
         size_bytes=command.size_bytes,
-        checksum=Checksum.parse(command.checksum),
+        checksum=Checksum.parse(checksum),
         s3_bucket=command.s3_bucket,
         s3_key=command.s3_key,
         s3_upload_id=command.s3_upload_id,

@@ -1,12 +1,12 @@
 """The edge's HTTP API. Clients get tokens for their chunks from a gateway."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.errors import EdgeBusy, TooManyAttempts
 from jettythunder import security_log
@@ -49,6 +49,17 @@ async def bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_
     return given.credentials
 
 
+@dataclass(frozen=True)
+class StoredChunk:
+    """A chunk that the object storage has. ``md5`` is hexadecimal."""
+
+    number: int
+    size_bytes: int
+    md5: str
+    etag: str
+    edge: str
+
+
 @router.put("/uploads/{upload_id}/chunks/{number}", openapi_extra={"requestBody": _BODY})
 @raises(
     TruncatedBody,
@@ -71,9 +82,9 @@ async def put_chunk(
     ingest: Annotated[EdgeIngest, Depends(provided(EdgeIngest))],
     content_md5: Annotated[str, Header(description="The chunk's MD5, base64 (RFC 1864)")],
     content_length: Annotated[int | None, Header(ge=0, include_in_schema=False)] = None,
-) -> RecordedChunk:
+) -> StoredChunk:
     """Store a chunk; the answer means that the object storage has it. Sending one again is harmless."""
-    return await ingest.take(
+    stored = await ingest.take(
         upload_id,
         number,
         token=token,
@@ -81,6 +92,7 @@ async def put_chunk(
         length_bytes=content_length,
         body=request.stream(),
     )
+    return StoredChunk(stored.number, stored.size_bytes, str(stored.checksum), stored.etag, stored.edge)
 
 
 @router.get("/ping", status_code=204)
