@@ -88,9 +88,12 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     telemetry.configure(SERVICE, settings)
     database = await open_database(registry, settings, service=SERVICE)
     storage = await open_storage(registry, settings)
+    probe = Probe(storage, prefix=_PROBE_PREFIX)
+    registry.register_value(Probe, probe, on_registry_close=probe.close)
+    await probe.start()
     rpc = RpcClient(settings.rabbitmq_url.get_secret_value(), name=f"{SERVICE} calls")
     registry.register_value(RpcClient, rpc, on_registry_close=rpc.close)
-    lost_objects = _build(registry, settings, database, storage, rpc)
+    lost_objects = _build(registry, settings, database, storage, probe, rpc)
     messaging = await open_messaging(
         registry,
         settings,
@@ -104,7 +107,12 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
 
 
 def _build(
-    registry: svcs.Registry, settings: Settings, database: Database, storage: Storage, rpc: RpcClient
+    registry: svcs.Registry,
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    probe: Probe,
+    rpc: RpcClient,
 ) -> LostObjects:
     """Make the use-cases and register those that routes ask for, and those that have something to close."""
     upload_store, asset_store, access_store = (
@@ -188,9 +196,6 @@ def _build(
     )
     spool = Spool(settings.spool_dir, budget)
     registry.register_value(Spool, spool)
-    probe = Probe(storage, prefix=_PROBE_PREFIX)
-    registry.register_value(Probe, probe, on_registry_close=probe.close)
-    probe.start()
     chunk_urls = ChunkUrls.of(settings)
     registry.register_value(ChunkUrls, chunk_urls)
     uploads = FormUploads(

@@ -1,5 +1,7 @@
 """What an endpoint supports, by trying it: nothing is believed that was not seen."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from uuid import uuid4
@@ -17,6 +19,7 @@ _CONTENT = b"JettyThunder tries what this endpoint verifies."
 _CHANGED = _CONTENT[::-1]
 _CONTENT_TYPE = "application/octet-stream"
 _DAY_SECONDS = 86_400
+_FIRST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,16 @@ class Probe:
         self._storage = storage
         self._prefix = prefix
         self._trying = Periodic("storage-probe", self._try, interval_seconds=_DAY_SECONDS)
+        self._tried = asyncio.Event()
         self.capabilities = Capabilities()
 
-    def start(self) -> None:
-        """Begin. Until the first answer the capabilities are the default ones."""
+    async def start(self) -> None:
+        """Begin, and wait a few seconds for the first answer; until it is there, the capabilities are the
+        default ones."""
         self._trying.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_SECONDS):
+                await self._tried.wait()
 
     async def close(self) -> None:
         """Stop."""
@@ -56,6 +64,7 @@ class Probe:
 
     async def _try(self) -> None:
         self.capabilities = await probe(self._storage, self._prefix)
+        self._tried.set()
 
 
 async def probe(storage: Storage, prefix: str) -> Capabilities:
