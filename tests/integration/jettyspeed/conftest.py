@@ -17,10 +17,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import (
+    IdleServers,
     RunningService,
     Services,
     ServiceStarter,
-    running_infrastructure,
     start_services,
 )
 from tests.support.links import Link
@@ -214,9 +214,11 @@ def hash_of(path: Path) -> str:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def running_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def running_site(
+    idle_servers: IdleServers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
     """Servers and services of this folder's own: its edges are no one else's."""
-    with running_infrastructure() as infrastructure:
+    with idle_servers.borrowed() as infrastructure:
         services = start_services(infrastructure, workers=1)
         # Its edge has no link before it, so it goes; the services' own order of things stays.
         services.stop("chunk-worker-1")
