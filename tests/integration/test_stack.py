@@ -196,40 +196,6 @@ def _shell_environment(env_file: Path) -> dict[str, str]:
     return environment
 
 
-def test_down_leaves_no_process_and_the_next_up_finds_the_data(started: Commands) -> None:
-    database_url = _shell_environment(started.data_dir / "env")["DATABASE_URL"]
-    with psycopg.connect(database_url) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    assert started.json("down")["kept"] == str(started.data_dir)
-    assert started.processes() == []
-    started.json("up", "--infra-only")
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
-
-
-def test_purge_leaves_neither_process_nor_data(started: Commands) -> None:
-    assert started.json("down", "--purge")["removed"] == str(started.data_dir)
-    assert started.processes() == []
-    assert not started.data_dir.exists()
-
-
-def test_up_recovers_from_a_process_manager_that_was_killed(started: Commands) -> None:
-    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    eventually_sync(lambda: not psutil.pid_exists(manager))
-    started.json("up", "--infra-only")
-    assert {process.ppid() for process in started.processes()} & {1, os.getpid()} <= {1}
-    assert all(pid is not None for pid in started.pids().values())
-
-
-def test_down_ends_what_a_killed_process_manager_left_behind(started: Commands) -> None:
-    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    eventually_sync(lambda: not psutil.pid_exists(manager))
-    started.json("down")
-    assert started.processes() == []
-
-
 def test_a_gateway_port_in_use_is_one_sentence_that_names_its_holder(commands: Commands) -> None:
     with socket.create_server(("127.0.0.1", commands.gateway_port)):
         finished = commands.run("up")
@@ -283,3 +249,37 @@ def test_logs_of_an_unknown_program_name_those_there_are(started: Commands) -> N
     assert finished.returncode == 1
     assert "There is no log of `gateway`" in finished.stderr
     assert "rabbitmq" in finished.stderr
+
+
+def test_up_recovers_from_a_process_manager_that_was_killed(started: Commands) -> None:
+    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    started.json("up", "--infra-only")
+    assert {process.ppid() for process in started.processes()} & {1, os.getpid()} <= {1}
+    assert all(pid is not None for pid in started.pids().values())
+
+
+def test_down_leaves_no_process_and_the_next_up_finds_the_data(started: Commands) -> None:
+    database_url = _shell_environment(started.data_dir / "env")["DATABASE_URL"]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    assert started.json("down")["kept"] == str(started.data_dir)
+    assert started.processes() == []
+    started.json("up", "--infra-only")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_down_ends_what_a_killed_process_manager_left_behind(started: Commands) -> None:
+    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    started.json("down")
+    assert started.processes() == []
+
+
+def test_purge_leaves_neither_process_nor_data(started: Commands) -> None:
+    assert started.json("down", "--purge")["removed"] == str(started.data_dir)
+    assert started.processes() == []
+    assert not started.data_dir.exists()
