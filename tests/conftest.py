@@ -50,7 +50,7 @@ def infrastructure() -> Iterator[Infrastructure]:
 
 @pytest.fixture(scope="session")
 def idle_servers() -> Iterator[IdleServers]:
-    """Servers beside the session's: `with idle_servers.borrowed() as …` for those who must have some alone."""
+    """Servers beside the session's: `with idle_servers.borrowed() as …` for who needs some alone."""
     from tests.support.infrastructure import IdleServers
 
     idle = IdleServers()

@@ -37,7 +37,7 @@ def test_an_address_holds_for_its_chunk() -> None:
         "http://[broken",
         f"http://elsewhere/internal/chunks/{UPLOAD}/7?expires_at={LATER}&signature=x",
     ],
-    # Not of the addresses, which change by the second: processes that share the tests must call them the same.
+    # The addresses change by the second, and all processes must have the same names.
     ids=map(str, range(13)),
 )
 def test_another_address_is_refused(url: str) -> None:
