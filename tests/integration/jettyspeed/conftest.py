@@ -41,12 +41,12 @@ class Site:
     workers: list[RunningService]
     starter: ServiceStarter
 
-    def start_edge(self, index: int) -> None:
+    def start_edge(self, index: int, *, wait: bool = True) -> None:
         """Start the chunk-worker behind a link."""
         link = self.links[index]
         name = f"link-{index + 1}"
         told = {"EDGE_ID": name, "EDGE_REGION": f"region-{index + 1}", "EDGE_URL": link.url}
-        worker = self.starter("chunk-worker", told, gateway_url=self.services.base_url)
+        worker = self.starter("chunk-worker", told, gateway_url=self.services.base_url, wait=wait)
         link.target = worker.url
         self.workers[index : index + 1] = [worker]
 
@@ -227,7 +227,9 @@ async def running_site(
         running = Site(services, links, [], starter)
         try:
             for index in range(EDGES):
-                running.start_edge(index)
+                running.start_edge(index, wait=False)
+            for worker in running.workers:
+                worker.wait_until_ready()
             yield running
         finally:
             for link in links:
