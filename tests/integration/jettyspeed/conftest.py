@@ -304,8 +304,8 @@ async def direct_link(site: Site, account: Account, tmp_path: Path) -> AsyncIter
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def short_lived_link(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[Link]:
-    """The way to a gateway whose tokens are good for eight seconds; the account uses it."""
-    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "8"}) as url:
+    """The way to a gateway whose tokens are good for ten seconds; the account uses it."""
+    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "10"}) as url:
         link = await Link(url).open()
         account.use(link.url)
         yield link

@@ -82,7 +82,7 @@ async def test_tokens_are_renewed_before_they_expire(
     # Over links of this rate the last of these chunks, three at once, can't begin before the first tokens
     # must be renewed. Where all begin together, they all begin with the first tokens.
     account.environment["JETTYSPEED_MAX_THREADS"] = "3"
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(18 * CHUNK_BYTES)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     asked = [line for line in short_lived_link.requests if line.endswith("/tokens")]
     assert len(asked) >= 2
@@ -114,7 +114,7 @@ async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Acc
 
 
 async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = account.file(16 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.kill_edge(0)
