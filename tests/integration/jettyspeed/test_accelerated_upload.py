@@ -247,12 +247,12 @@ async def test_bytes_that_are_stored_already_are_not_sent(site: Site, account: A
 
 async def test_the_lines_tell_what_was_measured(site: Site, account: Account) -> None:
     site.set_rate(8e6)
-    file = account.file(15 * CHUNK_BYTES)
+    file = account.file(24 * CHUNK_BYTES)
     outcome = await account.run("upload", "--file", str(file), "--accelerate")
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert lines[0].strip() == "JettySpeed Enabled"
-    assert lines[1:3] == ["[✓] Split into 15 chunks", "[✓] Routing to 3 edge locations"]
+    assert lines[1:3] == ["[✓] Split into 24 chunks", "[✓] Routing to 3 edge locations"]
     assert re.fullmatch(r"\[✓\] Upload speed: [\d.]+ MB/s \([\d.]+x faster than standard\)", lines[3])
     assert re.fullmatch(r"\[✓\] Complete in [\d.]+ seconds", lines[4])
 
