@@ -12,6 +12,9 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --gen
 
 .DEFAULT_GOAL := help
 
+# Test modules are compiled once, and not by each process of each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -6,7 +6,8 @@
   `.kill(name)`, `.start(name)`.
 - `start_service` (test): one more service process with an environment of its own.
 - `empty_database` (test): the URL of a database without tables.
-- `own_infrastructure` (module): servers that this module alone uses and may kill.
+- `own_infrastructure` (module): servers that this module alone uses and may kill; empty at its begin.
+- `idle_servers` (session): where folders and tests borrow servers of their own: `.borrowed()`.
 - `eventually` (session): `await eventually(condition, timeout_seconds=10)`; also importable, with a sync
   twin, from tests.support.waiting.
 
@@ -29,7 +30,7 @@ from tests.support.logs import watched_logs
 
 if TYPE_CHECKING:
     from tests.support.distribution import ByFolder
-    from tests.support.infrastructure import Infrastructure, Services, ServiceStarter
+    from tests.support.infrastructure import IdleServers, Infrastructure, Services, ServiceStarter
 
 
 def pytest_configure() -> None:
@@ -47,13 +48,21 @@ def infrastructure() -> Iterator[Infrastructure]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def own_infrastructure() -> Iterator[Infrastructure]:
-    """Servers of this module's own, for tests that take them away."""
-    from tests.support.infrastructure import running_infrastructure
+@pytest.fixture(scope="session")
+def idle_servers() -> Iterator[IdleServers]:
+    """Servers beside the session's: `with idle_servers.borrowed() as …` for who needs some alone."""
+    from tests.support.infrastructure import IdleServers
 
-    with running_infrastructure() as running:
-        yield running
+    idle = IdleServers()
+    yield idle
+    idle.end()
+
+
+@pytest.fixture(scope="module")
+def own_infrastructure(idle_servers: IdleServers) -> Iterator[Infrastructure]:
+    """Servers that this module has alone, for tests that take them away."""
+    with idle_servers.borrowed() as borrowed:
+        yield borrowed
 
 
 @pytest.fixture(scope="session")

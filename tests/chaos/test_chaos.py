@@ -20,12 +20,12 @@ from tests.chaos.disturbances import DISTURBANCES, Disturbance
 from tests.chaos.load import CHUNK_BYTES, Load
 from tests.support.commands import jettythunder
 from tests.support.infrastructure import (
+    IdleServers,
     Infrastructure,
     RoleName,
     RunningService,
     Services,
     ServiceStarter,
-    running_infrastructure,
     start_services,
 )
 from tests.support.s3 import open_multiparts, opened_s3
@@ -60,9 +60,9 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def killable() -> Iterator[tuple[Infrastructure, Services]]:
+def killable(idle_servers: IdleServers) -> Iterator[tuple[Infrastructure, Services]]:
     """A stack of this test's own."""
-    with running_infrastructure() as infrastructure:
+    with idle_servers.borrowed() as infrastructure:
         yield infrastructure, start_services(infrastructure, workers=2, environment=ENVIRONMENT)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conformance.apis import credentials
-from tests.support.infrastructure import Services, running_infrastructure, start_services
+from tests.support.infrastructure import IdleServers, Services, start_services
 
 
 @pytest.fixture(scope="package")
-def services() -> Iterator[Services]:
+def services(idle_servers: IdleServers) -> Iterator[Services]:
     """The five services, which refuse nobody for calling too often."""
-    with running_infrastructure() as infrastructure:
+    with idle_servers.borrowed() as infrastructure:
         yield start_services(infrastructure, workers=1, environment={"RATE_LIMIT_MAX_REQUESTS": "1000000000"})
 
 

@@ -19,13 +19,20 @@ _LONGEST_WAIT_SECONDS = 0.2
 @schemathesis.hook("before_call")
 def keep_the_rules_that_no_schema_says(context: HookContext, case: Any, kwargs: dict[str, Any]) -> None:
     """Only for valid data; and no case waits for events that nobody sends."""
-    wait_seconds = (case.query or {}).get("wait_seconds")
-    if isinstance(wait_seconds, int | float) and _LONGEST_WAIT_SECONDS < wait_seconds <= 30:
+    if _is_long((case.query or {}).get("wait_seconds")):
         case.query["wait_seconds"] = _LONGEST_WAIT_SECONDS
     if _is_positive(case) and (keep := _RULES.get((case.method, case.operation.path))) is not None:
         keep(case)
         # Still valid: Schemathesis itself can't tell of bodies with bytes in them.
         case._record_starting_state()
+
+
+def _is_long(wait_seconds: Any) -> bool:
+    """Whether it is a valid time to wait, as a number or in digits, that takes longer than it needs to."""
+    try:
+        return _LONGEST_WAIT_SECONDS < float(wait_seconds) <= 30
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_positive(case: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.apis import APIS, run_schemathesis
 from tests.support.infrastructure import Services
 
-EXAMPLES = 10
+EXAMPLES = 5
 MANY_EXAMPLES = 500
 
 

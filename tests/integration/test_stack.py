@@ -22,7 +22,7 @@ from tests.support.waiting import eventually_sync
 
 from jettythunder_dev.layout import find_layout
 from jettythunder_dev.stack import is_ready
-from jettythunder_dev.supervisor import MARKER
+from jettythunder_dev.supervisor import MARKER, Supervisor
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ class Commands:
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return json.loads(finished.stdout)
 
+    def prepare(self) -> None:
+        """Make the data folder, in which the S3 server's packages are those of all stacks."""
+        shared_cache = find_layout(None, {}).cache
+        shared_cache.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(mode=0o711)
+        (self.data_dir / "cache").symlink_to(shared_cache)
+
     def pids(self) -> dict[str, int]:
         """The processes of the running programs."""
         return {program["name"]: program["pid"] for program in self.json("status")["programs"]}
@@ -73,22 +80,43 @@ def commands() -> Iterator[Commands]:
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Commands]:
-    """A data folder whose servers run, for tests that change nothing."""
+def shared() -> Iterator[Commands]:
     with fresh_data_folder() as made:
-        made.json("up", "--infra-only")
         yield made
+
+
+@pytest.fixture
+def started(shared: Commands) -> Commands:
+    """A data folder whose servers run. Those that a test leaves running there are the next one's too."""
+    if not shared.data_dir.exists():
+        shared.prepare()
+    if Supervisor(find_layout(shared.data_dir, {})).pid() is None:
+        shared.json("up", "--infra-only")
+    return shared
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A stack with its services, and what `up` said of it."""
+
+    commands: Commands
+    settings: dict[str, str]
+    summary: Any
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Whole]:
+    """All services with three workers, for tests that change nothing but what later ones do not look at."""
+    with fresh_data_folder() as made:
+        settings = {"EDGE_BUDGET_BYTES": "20000000"}
+        yield Whole(made, settings, made.json("up", "--workers", "3", **settings))
 
 
 @contextmanager
 def fresh_data_folder() -> Iterator[Commands]:
     with temporary_folder() as folder:
-        shared_cache = find_layout(None, {}).cache
-        shared_cache.mkdir(parents=True, exist_ok=True)
-        cache = folder / "stack" / "cache"
-        cache.parent.mkdir(mode=0o711)
-        cache.symlink_to(shared_cache)
         made = Commands((folder / "stack").resolve(), choose_first_port())
+        made.prepare()
         try:
             yield made
         finally:
@@ -106,9 +134,8 @@ def test_the_env_file_leads_a_shell_to_the_three_servers(started: Commands) -> N
     assert shell.stdout.split() == ["jettythunder", "amqp"], shell.stderr
 
 
-def test_up_leaves_every_service_ready_and_as_many_workers_as_asked_for(commands: Commands) -> None:
-    summary = commands.json("up", "--workers", "3")
-    assert set(summary["services"]) == {
+def test_up_leaves_every_service_ready_and_as_many_workers_as_asked_for(whole: Whole) -> None:
+    assert set(whole.summary["services"]) == {
         "storage-gateway",
         "provisioning",
         "usage-meter",
@@ -117,34 +144,32 @@ def test_up_leaves_every_service_ready_and_as_many_workers_as_asked_for(commands
         "chunk-worker-2",
         "chunk-worker-3",
     }
-    for url in summary["services"].values():
+    for url in whole.summary["services"].values():
         assert is_ready(url)
 
 
-def test_services_get_what_they_read_and_commands_find_them(commands: Commands) -> None:
-    summary = commands.json("up", EDGE_BUDGET_BYTES="20000000")
-    given = psutil.Process(commands.pids()["chunk-worker-2"]).environ()
+def test_services_get_what_they_read_and_commands_find_them(whole: Whole) -> None:
+    given = psutil.Process(whole.commands.pids()["chunk-worker-2"]).environ()
     assert (given["EDGE_ID"], given["EDGE_BUDGET_BYTES"]) == ("edge-2", "20000000")
     foreign = {"JETTYTHUNDER_MASTER_KEY", "JETTYTHUNDER_SIGNING_KEYS", "AGENTCACHE_WEBHOOK_SECRET"}
     assert foreign & given.keys() == set()
-    if summary["roles"]["rabbitmq"]["source"] == "native":
+    if whole.summary["roles"]["rabbitmq"]["source"] == "native":
         assert given["RABBITMQ_URL"].startswith("amqp://jettythunder-chunk-worker:")
-    variables = _shell_environment(commands.data_dir / "env")
-    assert variables["JETTYTHUNDER_USAGE_METER_URL"] == summary["services"]["usage-meter"]
+    variables = _shell_environment(whole.commands.data_dir / "env")
+    assert variables["JETTYTHUNDER_USAGE_METER_URL"] == whole.summary["services"]["usage-meter"]
 
 
-def test_a_service_that_refuses_its_settings_is_told_with_its_own_last_words(commands: Commands) -> None:
-    finished = commands.run("up", RATE_LIMIT_WINDOW_MS="0")
+def test_up_again_with_fewer_workers_touches_nothing_else(whole: Whole) -> None:
+    before = whole.commands.pids()
+    whole.commands.json("up", "--workers", "2", **whole.settings)
+    assert whole.commands.pids() == {name: pid for name, pid in before.items() if name != "chunk-worker-3"}
+
+
+def test_a_service_that_refuses_its_settings_is_told_with_its_own_last_words(whole: Whole) -> None:
+    finished = whole.commands.run("up", RATE_LIMIT_WINDOW_MS="0", **whole.settings)
     assert finished.returncode == 1
     assert "storage-gateway ended at its start" in finished.stderr
     assert "RATE_LIMIT_WINDOW_MS" in finished.stderr
-
-
-def test_up_again_with_fewer_workers_touches_nothing_else(commands: Commands) -> None:
-    commands.json("up", "--workers", "2")
-    before = commands.pids()
-    commands.json("up", "--workers", "1")
-    assert commands.pids() == {name: pid for name, pid in before.items() if name != "chunk-worker-2"}
 
 
 def test_up_on_a_running_stack_says_so_and_restarts_nothing(started: Commands) -> None:
@@ -171,44 +196,6 @@ def _shell_environment(env_file: Path) -> dict[str, str]:
     return environment
 
 
-def test_down_leaves_no_process_and_the_next_up_finds_the_data(commands: Commands) -> None:
-    commands.json("up", "--infra-only")
-    database_url = _shell_environment(commands.data_dir / "env")["DATABASE_URL"]
-    with psycopg.connect(database_url) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    assert commands.json("down")["kept"] == str(commands.data_dir)
-    assert commands.processes() == []
-    commands.json("up", "--infra-only")
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
-
-
-def test_purge_leaves_neither_process_nor_data(commands: Commands) -> None:
-    commands.json("up", "--infra-only")
-    assert commands.json("down", "--purge")["removed"] == str(commands.data_dir)
-    assert commands.processes() == []
-    assert not commands.data_dir.exists()
-
-
-def test_up_recovers_from_a_process_manager_that_was_killed(commands: Commands) -> None:
-    commands.json("up", "--infra-only")
-    manager = int((commands.data_dir / "run" / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    eventually_sync(lambda: not psutil.pid_exists(manager))
-    commands.json("up", "--infra-only")
-    assert {process.ppid() for process in commands.processes()} & {1, os.getpid()} <= {1}
-    assert all(pid is not None for pid in commands.pids().values())
-
-
-def test_down_ends_what_a_killed_process_manager_left_behind(commands: Commands) -> None:
-    commands.json("up", "--infra-only")
-    manager = int((commands.data_dir / "run" / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    eventually_sync(lambda: not psutil.pid_exists(manager))
-    commands.json("down")
-    assert commands.processes() == []
-
-
 def test_a_gateway_port_in_use_is_one_sentence_that_names_its_holder(commands: Commands) -> None:
     with socket.create_server(("127.0.0.1", commands.gateway_port)):
         finished = commands.run("up")
@@ -219,8 +206,8 @@ def test_a_gateway_port_in_use_is_one_sentence_that_names_its_holder(commands: C
     assert "Traceback" not in finished.stdout + finished.stderr
 
 
-def test_a_database_that_does_not_answer_is_warned_of_and_replaced(commands: Commands) -> None:
-    summary = commands.json("up", "--infra-only", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+def test_a_database_that_does_not_answer_is_warned_of_and_replaced(started: Commands) -> None:
+    summary = started.json("up", "--infra-only", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert summary["roles"]["postgres"]["source"] == "native"
     assert summary["warnings"][0].startswith("DATABASE_URL is set but nothing usable answers there")
 
@@ -262,3 +249,37 @@ def test_logs_of_an_unknown_program_name_those_there_are(started: Commands) -> N
     assert finished.returncode == 1
     assert "There is no log of `gateway`" in finished.stderr
     assert "rabbitmq" in finished.stderr
+
+
+def test_up_recovers_from_a_process_manager_that_was_killed(started: Commands) -> None:
+    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    started.json("up", "--infra-only")
+    assert {process.ppid() for process in started.processes()} & {1, os.getpid()} <= {1}
+    assert all(pid is not None for pid in started.pids().values())
+
+
+def test_down_leaves_no_process_and_the_next_up_finds_the_data(started: Commands) -> None:
+    database_url = _shell_environment(started.data_dir / "env")["DATABASE_URL"]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    assert started.json("down")["kept"] == str(started.data_dir)
+    assert started.processes() == []
+    started.json("up", "--infra-only")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_down_ends_what_a_killed_process_manager_left_behind(started: Commands) -> None:
+    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    started.json("down")
+    assert started.processes() == []
+
+
+def test_purge_leaves_neither_process_nor_data(started: Commands) -> None:
+    assert started.json("down", "--purge")["removed"] == str(started.data_dir)
+    assert started.processes() == []
+    assert not started.data_dir.exists()

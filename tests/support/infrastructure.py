@@ -50,6 +50,9 @@ EDGE = ServiceKind(
     port=3200,
 )
 
+# The queues and all that is in them go with the virtual host; the users have their rights in it again after.
+_RENEW_BROKER = 'rabbit_vhost:delete(<<"/">>, <<"tests">>), ok = rabbit_definitions:maybe_load_definitions().'
+
 # Far below the ports that systems give to outgoing connections.
 PORT_RANGE = range(20000, 30000, 40)
 
@@ -154,6 +157,34 @@ class Infrastructure:
         """A database without tables, by its URL; it is dropped afterwards."""
         return empty_database(self.database_url)
 
+    def end_services(self) -> None:
+        """SIGKILL the services that were started on these servers, and forget them."""
+        servers = {program.name for role in self.stack.roles.values() for program in role.programs()}
+        running = {info.name: info.pid for info in self.stack.supervisor.processes() if info.pid}
+        services = [psutil.Process(pid) for name, pid in running.items() if name not in servers]
+        for service in services:
+            with suppress(psutil.NoSuchProcess):
+                service.kill()
+        psutil.wait_procs(services, timeout=10)
+        self.stack.up()
+
+    def restore(self) -> None:
+        """Start every server that was stopped or killed, and wait until it answers."""
+        for role in self.stack.roles.values():
+            self.stack.start_role_programs(role)
+
+    def renew(self) -> None:
+        """Empty the database, the broker and the storage, and make in them what a new infrastructure has."""
+        for each in (self.stack.layout.s3 / "node" / "d1").iterdir():
+            shutil.rmtree(each)
+        self.rabbitmqctl("eval", _RENEW_BROKER)
+        with psycopg.connect(_beside(self.database_url, "postgres"), autocommit=True) as connection:
+            name = sql.Identifier(self.database_url.rpartition("/")[2])
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        self.stack.roles["postgres"].complete()
+        migrate(self.database_url)
+        declare(self.environment)
+
 
 @contextmanager
 def empty_database(database_url: str) -> Iterator[str]:
@@ -162,9 +193,14 @@ def empty_database(database_url: str) -> Iterator[str]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield f"{database_url.rpartition('/')[0]}/{name}"
+            yield _beside(database_url, name)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _beside(database_url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return f"{database_url.rpartition('/')[0]}/{name}"
 
 
 @contextmanager
@@ -220,6 +256,34 @@ def running_infrastructure(*, migrated: bool = True, declared: bool = True) -> I
         if declared:
             declare(infrastructure.environment)
         yield infrastructure
+
+
+class IdleServers:
+    """Servers that are borrowed by those who must have them alone, one after the other.
+
+    Starting them takes many seconds; those that come back are as good as new for the next borrower.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Infrastructure] = []
+        self._running = ExitStack()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Infrastructure]:
+        """Servers that nobody else uses, with nothing in them. The services started on them end with it."""
+        if self._idle:
+            infrastructure = self._idle.pop()
+            infrastructure.renew()
+        else:
+            infrastructure = self._running.enter_context(running_infrastructure())
+        yield infrastructure
+        infrastructure.end_services()
+        if not infrastructure.containers:
+            self._idle.append(infrastructure)
+
+    def end(self) -> None:
+        """End all of them."""
+        self._running.close()
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jettythunder.signatures import SigningKeys, new_signing_key
 from jettythunder_dev.clients import get
@@ -528,19 +529,28 @@ def declare(variables: Mapping[str, str]) -> None:
     """Declare the exchanges and queues of all installed services on the broker that these variables name.
 
     Raises:
-        StackError: with the last words of `jettythunder broker declare`.
+        StackError: with the reason.
     """
-    finished = subprocess.run(
-        [sys.executable, "-m", "jettythunder_cli.main", "broker", "declare"],
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode:
-        last_lines = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-15:])
-        raise StackError(f"The broker's exchanges and queues could not be declared:\n{last_lines}")
+    from jettythunder.broker.connection import declare_topology  # noqa: PLC0415 - aio_pika starts slowly
+    from jettythunder.broker.topology import consumer_queues  # noqa: PLC0415
+    from jettythunder.errors import BrokerUnavailable  # noqa: PLC0415
+    from jettythunder.settings import BrokerSettings  # noqa: PLC0415
+
+    given: dict[str, Any] = {
+        name: variables[name.upper()] for name in BrokerSettings.model_fields if variables.get(name.upper())
+    }
+
+    def run() -> None:
+        if delays := given.get("retry_delays_seconds"):
+            given["retry_delays_seconds"] = json.loads(delays)
+        asyncio.run(declare_topology(BrokerSettings(**given), consumer_queues()))
+
+    # In a thread, which has no event loop running, whoever calls.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        try:
+            thread.submit(run).result()
+        except (BrokerUnavailable, ValueError, SystemExit) as error:
+            raise StackError(f"The broker's exchanges and queues could not be declared: {error}") from error
 
 
 def is_ready(base_url: str) -> bool:

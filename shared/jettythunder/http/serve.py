@@ -6,6 +6,7 @@ INTERNAL_PORT is set, the same application listens there as well, with connectio
 
 import argparse
 import contextlib
+import gc
 import logging
 import resource
 import socket
@@ -32,9 +33,12 @@ def main() -> None:
     if limits.internal_port is not None:
         listens_on.append((limits.internal_host or given.host, limits.internal_port))
         internal[limits.internal_port] = Listener(limits)
-    server = uvicorn.Server(_config(given.application, limits, internal))
+    config = _config(given.application, limits, internal)
+    sockets = [_bound(host, port) for host, port in listens_on]
+    _load(config)
+    server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[_bound(host, port) for host, port in listens_on])
+        server.run(sockets=sockets)
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 
@@ -53,6 +57,14 @@ def _config(application: str, limits: ListenerSettings, internal: dict[int, List
         timeout_keep_alive=limits.http_keep_alive_seconds,
         timeout_graceful_shutdown=limits.http_graceful_seconds,
     )
+
+
+def _load(config: uvicorn.Config) -> None:
+    """Import the application. What it is made of is never garbage, and is not searched for any."""
+    gc.disable()
+    config.load()
+    gc.freeze()
+    gc.enable()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -17,10 +17,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import (
+    IdleServers,
     RunningService,
     Services,
     ServiceStarter,
-    running_infrastructure,
     start_services,
 )
 from tests.support.links import Link
@@ -41,12 +41,12 @@ class Site:
     workers: list[RunningService]
     starter: ServiceStarter
 
-    def start_edge(self, index: int) -> None:
+    def start_edge(self, index: int, *, wait: bool = True) -> None:
         """Start the chunk-worker behind a link."""
         link = self.links[index]
         name = f"link-{index + 1}"
         told = {"EDGE_ID": name, "EDGE_REGION": f"region-{index + 1}", "EDGE_URL": link.url}
-        worker = self.starter("chunk-worker", told, gateway_url=self.services.base_url)
+        worker = self.starter("chunk-worker", told, gateway_url=self.services.base_url, wait=wait)
         link.target = worker.url
         self.workers[index : index + 1] = [worker]
 
@@ -214,9 +214,11 @@ def hash_of(path: Path) -> str:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def running_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def running_site(
+    idle_servers: IdleServers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
     """Servers and services of this folder's own: its edges are no one else's."""
-    with running_infrastructure() as infrastructure:
+    with idle_servers.borrowed() as infrastructure:
         services = start_services(infrastructure, workers=1)
         # Its edge has no link before it, so it goes; the services' own order of things stays.
         services.stop("chunk-worker-1")
@@ -225,7 +227,9 @@ async def running_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         running = Site(services, links, [], starter)
         try:
             for index in range(EDGES):
-                running.start_edge(index)
+                running.start_edge(index, wait=False)
+            for worker in running.workers:
+                worker.wait_until_ready()
             yield running
         finally:
             for link in links:
@@ -300,8 +304,8 @@ async def direct_link(site: Site, account: Account, tmp_path: Path) -> AsyncIter
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def short_lived_link(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[Link]:
-    """The way to a gateway whose tokens are good for twelve seconds; the account uses it."""
-    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "12"}) as url:
+    """The way to a gateway whose tokens are good for ten seconds; the account uses it."""
+    async with gateway_of_its_own(site, tmp_path, {"EDGE_TOKEN_SECONDS": "10"}) as url:
         link = await Link(url).open()
         account.use(link.url)
         yield link

@@ -26,9 +26,9 @@ async def test_the_stored_bytes_are_the_files(site: Site, account: Account) -> N
 
 
 async def test_all_edges_carry_chunks(site: Site, account: Account) -> None:
-    result = await account.done("upload", "--file", str(account.file(12 * CHUNK_BYTES)), "--accelerate")
+    result = await account.done("upload", "--file", str(account.file(7 * CHUNK_BYTES)), "--accelerate")
     assert sorted(result["edges"]) == ["link-1", "link-2", "link-3"]
-    assert set(site.chunk_numbers) == set(range(1, 13))
+    assert set(site.chunk_numbers) == set(range(1, 8))
 
 
 async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, account: Account) -> None:
@@ -82,7 +82,7 @@ async def test_tokens_are_renewed_before_they_expire(
     # Over links of this rate the last of these chunks, three at once, can't begin before the first tokens
     # must be renewed. Where all begin together, they all begin with the first tokens.
     account.environment["JETTYSPEED_MAX_THREADS"] = "3"
-    file = account.file(22 * CHUNK_BYTES)
+    file = account.file(18 * CHUNK_BYTES)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     asked = [line for line in short_lived_link.requests if line.endswith("/tokens")]
     assert len(asked) >= 2
@@ -91,7 +91,7 @@ async def test_tokens_are_renewed_before_they_expire(
 
 
 async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(8 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -103,7 +103,7 @@ async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, acc
 
 
 async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await site.links[0].die()
@@ -127,7 +127,7 @@ async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account
 
 
 async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.links[1].stall()
@@ -147,7 +147,7 @@ async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, accou
 
 
 async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await asyncio.to_thread(site.services.kill, GATEWAY)
@@ -196,7 +196,7 @@ async def test_a_tier_without_jettyspeed_gets_the_standard_upload(site: Site, tm
 
 
 async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(8 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -208,7 +208,7 @@ async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Acc
 
 
 async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(8 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     received = (await account.reached(0.3))["received"]
     await command.kill()
@@ -223,7 +223,7 @@ async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site,
 
 
 async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(8 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     with file.open("r+b") as opened:

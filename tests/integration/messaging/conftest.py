@@ -16,7 +16,7 @@ import pytest_asyncio
 import svcs
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitRouter
-from tests.support.infrastructure import Infrastructure, running_infrastructure
+from tests.support.infrastructure import IdleServers, Infrastructure
 from tests.support.outbox import write
 from tests.support.waiting import eventually
 
@@ -161,10 +161,17 @@ async def opened_bench(infrastructure: Infrastructure, *, started: bool = True) 
 
 
 @pytest.fixture(scope="package")
-def servers() -> Iterator[Infrastructure]:
+def servers(idle_servers: IdleServers) -> Iterator[Infrastructure]:
     """Servers of this folder's own: its consumer must not share queues with the session's services."""
-    with running_infrastructure() as running:
-        yield running
+    with idle_servers.borrowed() as borrowed:
+        yield borrowed
+
+
+@pytest.fixture
+def own_infrastructure(servers: Infrastructure) -> Iterator[Infrastructure]:
+    """The folder's servers, for a test that takes them away; afterwards all are there again."""
+    yield servers
+    servers.restore()
 
 
 @pytest_asyncio.fixture

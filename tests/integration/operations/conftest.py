@@ -17,10 +17,10 @@ import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitRouter
 from tests.support.infrastructure import (
+    IdleServers,
     Infrastructure,
     RunningService,
     ServiceStarter,
-    running_infrastructure,
 )
 from tests.support.waiting import eventually
 
@@ -188,10 +188,10 @@ async def opened_bench(infrastructure: Infrastructure) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture(scope="package")
-def servers() -> Iterator[Infrastructure]:
+def servers(idle_servers: IdleServers) -> Iterator[Infrastructure]:
     """Servers of this package's own: its consumer must not share queues with the session's services."""
-    with running_infrastructure() as running:
-        yield running
+    with idle_servers.borrowed() as borrowed:
+        yield borrowed
 
 
 @pytest.fixture(scope="package")

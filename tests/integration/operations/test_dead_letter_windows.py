@@ -15,7 +15,7 @@ from jettythunder.broker import topology
 from jettythunder.broker.dead_letter_queue import open_dead_letters
 from operations.dead_letters import Selection
 
-MANY = 20_000
+MANY = 3_000
 WINDOW = 500
 OPERATOR = "tester"
 

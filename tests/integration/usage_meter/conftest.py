@@ -18,10 +18,10 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiohttp import web
 from tests.support.event_log import logged_events
 from tests.support.infrastructure import (
+    IdleServers,
     Infrastructure,
     RunningService,
     ServiceStarter,
-    running_infrastructure,
 )
 from tests.support.waiting import eventually
 
@@ -353,10 +353,10 @@ async def waits_for_a_lock(pool: Pool, query: str) -> None:
 
 
 @pytest.fixture(scope="package")
-def servers() -> Iterator[Infrastructure]:
+def servers(idle_servers: IdleServers) -> Iterator[Infrastructure]:
     """Servers of the usage-meter's own, so that no other one hears its events."""
-    with running_infrastructure() as running:
-        yield running
+    with idle_servers.borrowed() as borrowed:
+        yield borrowed
 
 
 @dataclass

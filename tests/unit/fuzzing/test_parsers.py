@@ -40,7 +40,7 @@ from storage_gateway.errors import MalformedForm, PreconditionFailed, RangeNotSa
 from storage_gateway.uploads.form import Form, Part
 from usage_meter.messages import USAGE_METER_EVENTS
 
-FEW = 2_000
+FEW = 1_000
 MANY = 1_000_000
 GOLDEN = Path(__file__).parents[2] / "contracts" / "golden"
 
