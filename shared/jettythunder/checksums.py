@@ -28,7 +28,7 @@ class Algorithm(StrEnum):
 
 
 _DIGEST_BYTES = {Algorithm.CRC64NVME: 8, Algorithm.CRC32C: 4, Algorithm.MD5: 16}
-_CRCS: dict[Algorithm, Callable[[bytes | bytearray, int], int]] = {
+_CRCS: dict[Algorithm, Callable[[bytes | bytearray | memoryview, int], int]] = {
     Algorithm.CRC64NVME: checksums.crc64nvme,
     Algorithm.CRC32C: checksums.crc32c,
 }
@@ -75,7 +75,7 @@ class Hasher:
         self._crc = 0
         self._md5 = hashlib.md5(usedforsecurity=False) if algorithm is Algorithm.MD5 else None
 
-    def update(self, block: bytes | bytearray) -> None:
+    def update(self, block: bytes | bytearray | memoryview) -> None:
         """Add bytes."""
         if self._md5 is not None:
             self._md5.update(block)

@@ -43,7 +43,7 @@ class Dispatch:
         chunk = self.gateway.spool.add(
             self.upload_id, 1, account_id=ACCOUNT_ID, most_bytes=CHUNK_BYTES, algorithm=Algorithm.MD5
         )
-        chunk.append(CONTENT)
+        chunk.append([memoryview(CONTENT)])
         return await self.dispatcher.store(
             chunk,
             account_id=ACCOUNT_ID,

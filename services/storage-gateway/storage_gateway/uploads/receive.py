@@ -9,7 +9,7 @@ before the object storage has it.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,7 +76,8 @@ class Receiving:
     size_bytes: int = 0
     sha256: "_Hash" = field(default_factory=hashlib.sha256)
     s3_upload_id: str | None = None
-    block: bytearray = field(default_factory=bytearray)
+    block: list[memoryview] = field(default_factory=list)
+    block_bytes: int = 0
     block_began_at: float = 0.0
     parts: list[StoredPart] = field(default_factory=list)
     storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
@@ -245,7 +246,7 @@ class FormUploads:
                         stores.create_task(self._store(upload, chunk, in_flight))
                         await in_flight.acquire()
                         chunk = self._next_chunk(upload, chunk, part.most_bytes())
-                    room = chunk.most_bytes - chunk.size_bytes - len(upload.block)
+                    room = chunk.most_bytes - chunk.size_bytes - upload.block_bytes
                     await self._append(upload, chunk, left[:room])
                     left = left[room:]
             if chunk is not None:
@@ -289,22 +290,24 @@ class FormUploads:
         self._leases.check(upload.upload_id)
         if size > upload.reserved_bytes:
             await self._grow(upload, size)
-        chunk_bytes = chunk.size_bytes + len(upload.block) + len(piece)
+        chunk_bytes = chunk.size_bytes + upload.block_bytes + len(piece)
         await self._spool.make_room(chunk, chunk_bytes)
         now = asyncio.get_running_loop().time()
         if not upload.block:
             upload.block_began_at = now
-        upload.block += piece
+        upload.block.append(piece)
+        upload.block_bytes += len(piece)
         upload.size_bytes = size
         is_old = now - upload.block_began_at > _OLD_SECONDS
-        if len(upload.block) >= BLOCK_BYTES or chunk_bytes == chunk.most_bytes or is_old:
+        if upload.block_bytes >= BLOCK_BYTES or chunk_bytes == chunk.most_bytes or is_old:
             await self._write(upload, chunk)
 
     async def _write(self, upload: Receiving, chunk: SpooledChunk) -> None:
-        block, upload.block = upload.block, bytearray()
+        block, size_bytes = upload.block, upload.block_bytes
+        upload.block, upload.block_bytes = [], 0
         if not block:
             return
-        if len(block) <= _INLINE_BYTES and chunk.keeps_in_memory(block):
+        if size_bytes <= _INLINE_BYTES and chunk.keeps_in_memory(size_bytes):
             _take_in(upload.sha256, chunk, block)
         else:
             await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
@@ -447,8 +450,9 @@ async def _all_pieces(first: memoryview | None, rest: AsyncIterator[memoryview])
         yield piece
 
 
-def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: bytearray) -> None:
-    sha256.update(block)
+def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: Sequence[memoryview]) -> None:
+    for piece in block:
+        sha256.update(piece)
     chunk.append(block)
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,6 +25,8 @@ from storage_gateway.errors import GatewayBusy, SpoolFull
 
 BLOCK_BYTES = 1 << 20
 _RETRY_AFTER_SECONDS = 2
+# What one call of writev takes on Linux (IOV_MAX).
+_MOST_PIECES = 1024
 
 _held = Gauge("jettythunder_spool_bytes", "Bytes of the spool's budget in use")
 
@@ -171,31 +173,34 @@ class SpooledChunk:
         """The checksum of what has arrived."""
         return self._hasher.checksum()
 
-    def keeps_in_memory(self, block: bytes | bytearray) -> bool:
-        """Whether the chunk, with this block, still needs no file."""
-        return self._file is None and not self._memory and len(block) < BLOCK_BYTES
+    def keeps_in_memory(self, size_bytes: int) -> bool:
+        """Whether the chunk, with so many bytes more, still needs no file."""
+        return self._file is None and not self._memory and size_bytes < BLOCK_BYTES
 
-    def append(self, block: bytes | bytearray) -> None:
-        """Add bytes. It writes to disk unless :meth:`keeps_in_memory`: call it in a thread then.
+    def append(self, block: Sequence[memoryview]) -> None:
+        """Add the bytes of these pieces. It writes to disk unless :meth:`keeps_in_memory`: call it in a
+        thread then.
 
         Raises:
             SpoolFull: the disk is full.
         """
-        self._hasher.update(block)
-        if self.keeps_in_memory(block):
-            self._memory = bytes(block)
+        size_bytes = sum(map(len, block))
+        for piece in block:
+            self._hasher.update(piece)
+        if self.keeps_in_memory(size_bytes):
+            self._memory = b"".join(block)
         else:
             try:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
-                    _write_all(self._file, self._memory)
+                    _write_all(self._file, [memoryview(self._memory)])
                     self._memory = b""
                 _write_all(self._file, block)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise SpoolFull from error
                 raise
-        self.size_bytes += len(block)
+        self.size_bytes += size_bytes
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The chunk's bytes; may be read several times, also at once.
@@ -230,11 +235,15 @@ class SpooledChunk:
             self._file.close()
 
 
-def _write_all(file: IO[bytes], block: bytes | bytearray) -> None:
-    # Where the disk is about to be full, some of a block is written without an error.
-    left = memoryview(block)
+def _write_all(file: IO[bytes], pieces: Sequence[memoryview]) -> None:
+    left = [piece for piece in pieces if piece]
     while left:
-        left = left[file.write(left) :]
+        # Where the disk is about to be full, some of it is written without an error.
+        written = os.writev(file.fileno(), left[:_MOST_PIECES])
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
 
 
 class Spool:
