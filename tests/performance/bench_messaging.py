@@ -206,7 +206,12 @@ async def _consume(pipe: Pipe) -> None:
         @subscriber(filter=of_type(AssetDownloadedV1))
         async def on_downloaded(event: Event[AssetDownloadedV1]) -> None:
             async with database.transaction() as connection:
-                await outbox.first_time(connection, consumer=USAGE_METER_EVENTS.name, event_id=event.id)
+                await outbox.first_time(
+                    connection,
+                    consumer=USAGE_METER_EVENTS.name,
+                    event_id=event.id,
+                    event_time=event.time,
+                )
             seen.append((event.id, time.time()))
 
         # Without a relay, so that the one that is measured is the only one.

@@ -91,7 +91,9 @@ class Bench:
         async with self.database.transaction() as connection:
             if self.handler is not None:
                 await self.handler(event)
-            if await outbox.first_time(connection, consumer=QUEUE.name, event_id=event.id):
+            if await outbox.first_time(
+                connection, consumer=QUEUE.name, event_id=event.id, event_time=event.time
+            ):
                 self.seen.append(event)
 
     async def commit(self, *payloads: AssetDeletedV1) -> list[UUID]:
