@@ -1,11 +1,10 @@
 -- name: take_new(consumer, event_ids, event_times)
 -- Notes events as processed and tells which of them are new. In order of id, so that two meters never wait for each
--- other. Those processed before the inbox was divided by months are noted without their time.
+-- other. One that comes with another time than before is known all the same.
 INSERT INTO inbox (consumer, event_id, event_time)
 SELECT :consumer, e.event_id, e.event_time
 FROM unnest(:event_ids::uuid[], :event_times::timestamptz[]) AS e (event_id, event_time)
-WHERE NOT EXISTS (
-    SELECT FROM inbox i WHERE i.event_id = e.event_id AND i.consumer = :consumer AND i.event_time = '-infinity')
+WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.event_id = e.event_id AND i.consumer = :consumer)
 ORDER BY e.event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id;
