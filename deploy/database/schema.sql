@@ -1100,6 +1100,8 @@ CREATE UNIQUE INDEX agentcache_assets_duplicates_idx ON public.agentcache_assets
 
 CREATE INDEX agentcache_assets_expiry_idx ON public.agentcache_assets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
+CREATE INDEX agentcache_assets_filename_idx ON public.agentcache_assets USING btree (account_id, filename COLLATE "C");
+
 CREATE INDEX agentcache_assets_hash_idx ON public.agentcache_assets USING btree (content_hash);
 
 CREATE INDEX agentcache_assets_pipeline_idx ON public.agentcache_assets USING btree (account_id, agentcache_pipeline_id, created_at DESC, id DESC) WHERE (agentcache_pipeline_id IS NOT NULL);

@@ -13,7 +13,7 @@ SELECT account_id, min(hour) AS hour FROM taken GROUP BY account_id;
 -- Computes the hourly rows of accounts from the ledger, from an hour on, for so many hours. A byte that came t seconds before an
 -- hour's end was stored for t seconds of it: bytes at the start x 3600 + the sum of change x seconds left.
 -- A row that was closed and changes gets the next revision, and is closed again later.
-WITH work AS (
+WITH work AS MATERIALIZED (
     SELECT w.account_id, w.from_hour, coalesce(before.storage_bytes, 0) AS opening_bytes
     FROM unnest(:account_ids::uuid[], :from_hours::timestamptz[]) AS w (account_id, from_hour)
     JOIN agentcache_accounts a ON a.id = w.account_id
