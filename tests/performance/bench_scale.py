@@ -3,8 +3,8 @@
 Run it with `make bench-scale` or `python -m tests.performance.bench_scale`. It fills a database of its own to
 each size, runs the statements of requests, relays, jobs and housekeeping on it, each in a transaction that is
 rolled back, and shows milliseconds and pages read by size. A statement that reads more than 1.5 times as many
-pages as at the size before is shown with its plan: it grows with accounts or with history. Pages do not depend
-on what else the machine does; times do.
+pages as at the size before is shown with its plan: it grows with accounts or with history. Pages do not
+depend on what else the machine does; times do.
 
 Accounts have 25 assets and 100 entries of the ledger each, and one account has a twentieth of all: it is the
 one that is asked about. Half of the ledger is of the last month. Size 100 has 200,000 accounts, 5 million

@@ -147,7 +147,7 @@ async def opened_bench(infrastructure: Infrastructure, *, started: bool = True) 
     try:
         async with (
             opened_messaging(infrastructure, [router]) as (database, messaging),
-            open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as operations,
+            open_operations(infrastructure.database_url, infrastructure.broker) as operations,
             await aio_pika.connect(infrastructure.rabbitmq_url) as connection,
         ):
             channel = await connection.channel(publisher_confirms=True)
