@@ -1104,6 +1104,8 @@ CREATE INDEX agentcache_assets_filename_idx ON public.agentcache_assets USING bt
 
 CREATE INDEX agentcache_assets_hash_idx ON public.agentcache_assets USING btree (content_hash);
 
+CREATE INDEX agentcache_assets_key_idx ON public.agentcache_assets USING btree (account_id, s3_key COLLATE "C");
+
 CREATE INDEX agentcache_assets_pipeline_idx ON public.agentcache_assets USING btree (account_id, agentcache_pipeline_id, created_at DESC, id DESC) WHERE (agentcache_pipeline_id IS NOT NULL);
 
 CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING btree (created_at) WHERE (NOT content_hash_verified);

@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,6 +49,17 @@ RUNS = 3
 # Open work, the same at every size.
 OPEN = 200
 
+_ROW_BYTES = """
+SELECT name, sum(pg_total_relation_size(part.relid)) / nullif(sum(greatest(c.reltuples, 0)), 0) AS bytes
+FROM unnest($1::text[]) AS name
+CROSS JOIN LATERAL (
+    SELECT relid FROM pg_partition_tree(name::regclass) WHERE isleaf
+    UNION SELECT oid FROM pg_class WHERE oid = name::regclass AND relkind = 'r'
+) AS part
+JOIN pg_class c ON c.oid = part.relid
+GROUP BY name ORDER BY name
+"""
+_TABLES = ("account_usage", "agentcache_assets", "inbox", "storage_usage", "uploads", "usage_ledger")
 _FILL = Path(__file__).with_name("fill.sql")
 
 
@@ -306,6 +317,17 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{meter}.scheduling:keep_usage", {}),
         Case(f"{meter}.reconciliation:bytes_by_source", {"account_id": small}, "a small account"),
         Case(f"{meter}.reconciliation:list_ledger_drift", {"account_id": small}, "a small account"),
+        Case(
+            f"{meter}.reconciliation:list_known_objects",
+            {
+                **mine,
+                "bucket": "bucket",
+                "after_key": one["s3_key"],
+                "until_key": account["s3_prefix"] + "z",
+                "page_size": 2000,
+            },
+            "a page",
+        ),
         Case(f"{meter}.reconciliation:list_lost_holds", {"account_id": small, "settle_seconds": 60.0}),
     ]
 
@@ -361,7 +383,20 @@ def has_grown(before: Cost, after: Cost) -> bool:
     return after.pages > before.pages * GROWTH and after.pages - before.pages >= LEAST_PAGES
 
 
-async def measure_size(url: str, size: int) -> dict[str, Cost]:
+@dataclass(frozen=True)
+class Measured:
+    """What a size costs: statements, and bytes a row with all its indexes, by table."""
+
+    costs: dict[str, Cost]
+    row_bytes: dict[str, float]
+
+
+async def _row_bytes(connection: asyncpg.Connection[Any]) -> dict[str, float]:
+    rows = await connection.fetch(_ROW_BYTES, _TABLES)
+    return {row["name"]: row["bytes"] for row in rows}
+
+
+async def measure_size(url: str, size: int) -> Measured:
     """Fill a database of its own to a size, measure, and drop it."""
     with empty_database(url) as filled:
         migrate(filled)
@@ -370,14 +405,15 @@ async def measure_size(url: str, size: int) -> dict[str, Cost]:
             began = time.monotonic()
             await fill(connection, size)
             print(f"size {size}: filled in {time.monotonic() - began:.0f} s", flush=True)
-            return await measure(connection)
+            return Measured(await measure(connection), await _row_bytes(connection))
         finally:
             await connection.close()
 
 
-def report(found: dict[int, dict[str, Cost]]) -> None:
-    """Print the table, and the plans of what grew."""
-    sizes = list(found)
+def report(measured: dict[int, Measured]) -> None:
+    """Print the tables, and the plans of what grew."""
+    sizes = list(measured)
+    found = {size: measured[size].costs for size in sizes}
     width = max(len(title) for title in found[sizes[0]])
     print(f"{'statement':{width}}" + "".join(f"  {f'{size}x ms':>10} {'pages':>8}" for size in sizes))
     grown = []
@@ -390,6 +426,8 @@ def report(found: dict[int, dict[str, Cost]]) -> None:
             grown.append((title, costs[-1].plan))
     for title, plan in grown:
         print(f"\n{title}\n{plan}")
+    print("\nbytes a row with its indexes: ", end="")
+    print(", ".join(f"{name} {size:.0f}" for name, size in measured[sizes[-1]].row_bytes.items()))
     print(f"\n{len(grown)} of {len(found[sizes[0]])} statements grow")
 
 
@@ -415,11 +453,7 @@ def main() -> None:
     with server(options.database_url) as url:
         found = {size: asyncio.run(measure_size(url, size)) for size in map(int, options.sizes.split(","))}
     if options.json:
-        print(
-            json.dumps(
-                {size: {title: vars(cost) for title, cost in costs.items()} for size, costs in found.items()}
-            )
-        )
+        print(json.dumps({size: asdict(measured) for size, measured in found.items()}))
     else:
         report(found)
 

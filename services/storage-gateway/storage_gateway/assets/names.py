@@ -47,14 +47,6 @@ def object_key(prefix: str, upload_id: UUID, filename: str) -> str:
     return f"{prefix}{upload_id}/{stem[: _MAX_KEY_NAME_LENGTH - len(extension)]}{extension}"
 
 
-def id_in_key(key: str) -> UUID | None:
-    """The id of the asset whose object has a key; None for what is no key of an object."""
-    try:
-        return UUID(key.split("/")[-2])
-    except (IndexError, ValueError):
-        return None
-
-
 def _split(name: str) -> tuple[str, str]:
     """A name's stem, and its extension with the dot; what is too long for an extension is of the stem."""
     stem, dot, extension = name.rpartition(".")

@@ -3,10 +3,10 @@
 SELECT * FROM agentcache_assets
 WHERE account_id = :account_id AND id = :asset_id AND (expires_at IS NULL OR expires_at > now());
 
--- name: fetch_asset_by_key(account_id, asset_id, s3_key)^
--- The live asset of the account whose object has this key, which names the asset's id.
+-- name: fetch_asset_by_key(account_id, s3_key)^
+-- The live asset of the account whose object has this key.
 SELECT * FROM agentcache_assets
-WHERE account_id = :account_id AND id = :asset_id AND s3_key = :s3_key AND (expires_at IS NULL OR expires_at > now());
+WHERE account_id = :account_id AND s3_key COLLATE "C" = :s3_key AND (expires_at IS NULL OR expires_at > now());
 
 -- name: fetch_asset_by_cache_key(account_id, cache_key)^
 -- The live asset that a cache key of the account names.

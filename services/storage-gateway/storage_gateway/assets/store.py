@@ -7,7 +7,6 @@ from uuid import UUID
 
 from jettythunder.database import Connection, Database, Queries, Runner
 from jettythunder.outbox import Rows
-from storage_gateway.assets import names
 from storage_gateway.assets.model import Asset, DeletedAsset
 
 
@@ -73,12 +72,7 @@ class AssetStore:
 
     async def fetch_by_key(self, *, account_id: UUID, s3_key: str) -> Asset | None:
         """A live asset by its object's key."""
-        asset_id = names.id_in_key(s3_key)
-        if asset_id is None:
-            return None
-        return await _fetch_asset_by_key(
-            self._database, account_id=account_id, asset_id=asset_id, s3_key=s3_key
-        )
+        return await _fetch_asset_by_key(self._database, account_id=account_id, s3_key=s3_key)
 
     async def fetch_by_cache_key(self, *, account_id: UUID, cache_key: str) -> Asset | None:
         """A live asset by a cache key."""

@@ -11,6 +11,8 @@ ALTER TABLE agentcache_assets ALTER COLUMN id SET DEFAULT new_id();
 -- Owner: storage-gateway. What requests and housekeeping look for.
 CREATE INDEX agentcache_assets_pipeline_idx ON agentcache_assets (account_id, agentcache_pipeline_id, created_at DESC, id DESC)
     WHERE agentcache_pipeline_id IS NOT NULL;
+-- In the order in which the object storage lists keys, so that the two can be compared page by page.
+CREATE INDEX agentcache_assets_key_idx ON agentcache_assets (account_id, s3_key COLLATE "C");
 CREATE INDEX agentcache_assets_filename_idx ON agentcache_assets (account_id, filename COLLATE "C");
 CREATE INDEX uploads_sessions_idx ON uploads (account_id, created_at DESC, id DESC) WHERE kind = 'session';
 CREATE INDEX rate_limits_window_idx ON rate_limits (window_start);
