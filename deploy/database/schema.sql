@@ -1114,6 +1114,8 @@ CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (
 
 CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
 
+CREATE INDEX object_deletions_key_idx ON public.object_deletions USING btree (s3_bucket, s3_key COLLATE "C");
+
 CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
 
 CREATE INDEX outbox_lane_idx ON public.outbox USING btree (lane, id);
@@ -1126,9 +1128,9 @@ CREATE INDEX uploads_closed_idx ON public.uploads USING btree (updated_at) WHERE
 
 CREATE INDEX uploads_leftover_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NOT NULL) AND (NOT public.upload_is_open(status)));
 
-CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
+CREATE INDEX uploads_open_account_idx ON public.uploads USING btree (account_id) WHERE public.upload_is_open(status);
 
-CREATE INDEX uploads_open_sessions_idx ON public.uploads USING btree (account_id) WHERE ((kind = 'session'::text) AND public.upload_is_open(status));
+CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
 
 CREATE INDEX uploads_sessions_idx ON public.uploads USING btree (account_id, created_at DESC, id DESC) WHERE (kind = 'session'::text);
 

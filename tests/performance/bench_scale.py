@@ -128,6 +128,13 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         account["id"],
     )
     assert entry is not None
+    # As far as a page of the object storage's listing goes.
+    thousandth: str = await connection.fetchval(
+        "SELECT s3_key FROM agentcache_assets WHERE account_id = $1 AND s3_key > $2"
+        " ORDER BY s3_key OFFSET 999 LIMIT 1",
+        account["id"],
+        one["s3_key"],
+    )
     now = datetime.now(UTC)
     ids = [row["event_id"] for row in known] + [new_id() for _ in range(50)]
     times = [row["event_time"] for row in known] + [now] * 50
@@ -323,7 +330,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
                 **mine,
                 "bucket": "bucket",
                 "after_key": one["s3_key"],
-                "until_key": account["s3_prefix"] + "z",
+                "until_key": thousandth,
                 "page_size": 2000,
             },
             "a page",

@@ -13,6 +13,9 @@ CREATE INDEX agentcache_assets_pipeline_idx ON agentcache_assets (account_id, ag
     WHERE agentcache_pipeline_id IS NOT NULL;
 -- In the order in which the object storage lists keys, so that the two can be compared page by page.
 CREATE INDEX agentcache_assets_key_idx ON agentcache_assets (account_id, s3_key COLLATE "C");
+CREATE INDEX object_deletions_key_idx ON object_deletions (s3_bucket, s3_key COLLATE "C");
+DROP INDEX uploads_open_sessions_idx;
+CREATE INDEX uploads_open_account_idx ON uploads (account_id) WHERE upload_is_open(status);
 CREATE INDEX agentcache_assets_filename_idx ON agentcache_assets (account_id, filename COLLATE "C");
 CREATE INDEX uploads_sessions_idx ON uploads (account_id, created_at DESC, id DESC) WHERE kind = 'session';
 CREATE INDEX rate_limits_window_idx ON rate_limits (window_start);
