@@ -190,7 +190,7 @@ BEGIN
     RETURN dropped;
 END $$;
 
-COMMENT ON FUNCTION public.keep_inbox_v1(p_keep_days integer) IS 'Owner: the shared package. Called by each service that has an inbox, now and then: makes the partitions of the months to come and drops those of events so many days old; how many it dropped. From then on older events are refused.';
+COMMENT ON FUNCTION public.keep_inbox_v1(p_keep_days integer) IS 'Called by each service that has an inbox, now and then: makes the partitions of the months to come and drops those of events so many days old; how many it dropped. From then on older events are refused.';
 
 CREATE FUNCTION public.keep_usage_v1() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER

@@ -101,7 +101,7 @@ BEGIN
     END IF;
     RETURN dropped;
 END $$;
-COMMENT ON FUNCTION keep_inbox_v1 IS 'Owner: the shared package. Called by each service that has an inbox, now and then: makes the partitions of the months to come and drops those of events so many days old; how many it dropped. From then on older events are refused.';
+COMMENT ON FUNCTION keep_inbox_v1 IS 'Called by each service that has an inbox, now and then: makes the partitions of the months to come and drops those of events so many days old; how many it dropped. From then on older events are refused.';
 REVOKE EXECUTE ON FUNCTION keep_inbox_v1 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION keep_inbox_v1 TO jettythunder_provisioning, jettythunder_storage_gateway,
     jettythunder_chunk_worker, jettythunder_usage_meter;
