@@ -703,7 +703,8 @@ CREATE TABLE public.agentcache_assets (
     content_hash_verified boolean DEFAULT false NOT NULL,
     serves_duplicates boolean DEFAULT false NOT NULL,
     CONSTRAINT agentcache_assets_serves_duplicates_check CHECK ((content_hash_verified OR (NOT serves_duplicates)))
-);
+)
+WITH (fillfactor='90');
 
 COMMENT ON TABLE public.agentcache_assets IS 'Immutable stored results. Owner: storage-gateway.';
 
