@@ -16,7 +16,7 @@ log = telemetry.logger(__name__)
 
 _SAMPLE_SIZE = 200
 _WINDOW = timedelta(hours=1)
-# What the log stores beside a body: properties, headers and the stream's own bytes (measured: 200 to 300).
+# What the log stores beside a body, properties and headers: an assumption, rather too much than too little.
 _OVERHEAD_BYTES = 300
 
 _hours = Gauge("jettythunder_event_log_hours", "Hours of events that the log keeps at the present rate")
