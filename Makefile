@@ -107,6 +107,10 @@ bench-jettyspeed: install ## Measure JettySpeed against other clients over shape
 bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late
 	$(BIN)/python -m tests.performance.bench_scale_out $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: install ## Measure what statements cost as the database grows (ARGS="--sizes 1,10,100" for the largest)
+	$(BIN)/python -m tests.performance.bench_scale $(ARGS)
+
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
 	@$(STACK) schema $(ARGS)

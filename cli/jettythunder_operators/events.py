@@ -109,6 +109,24 @@ def show(
 
 
 @app.command()
+def log(as_json: AsJson = False) -> None:
+    """Show how many hours of events the log keeps at the rate of the last hour."""
+    with operating() as operations:
+        found = operations.retention()
+    if as_json:
+        print_json(found.model_dump(mode="json"), indent=2)
+        return
+    kept = "without end" if found.kept_hours is None else f"{found.kept_hours:,.0f} hours"
+    bound = "" if found.bounded_by is None else f", bounded by {found.bounded_by}"
+    print_line(f"keeps {kept} at {found.events_per_hour:,.0f} events an hour{bound}")
+    print_line(f"its oldest event is {found.held_hours:,.1f} hours old")
+    if found.is_short:
+        print_line(
+            f"That is less than {found.warn_hours:g} hours: raise EVENT_LOG_MAX_BYTES.", style="yellow"
+        )
+
+
+@app.command()
 def trace(
     correlation_id: Annotated[str, typer.Argument(help="The correlation id, or the id of the first event.")],
     since: SearchSince = None,

@@ -42,6 +42,10 @@ BEGIN
     END IF;
 END $$;
 
+CREATE SCHEMA partitions;
+
+COMMENT ON SCHEMA partitions IS 'The parts of partitioned tables. Rights are those of the whole tables, so nobody has any here.';
+
 CREATE FUNCTION public.account_of_key_v2(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -57,6 +61,31 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION public.account_of_key_v2(p_api_key text) IS 'Owner: provisioning. Called by the storage-gateway, which may not read secrets otherwise.';
+
+CREATE FUNCTION public.add_months(p_table text, p_key text) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    starts_at TIMESTAMPTZ;
+    ends_at TIMESTAMPTZ;
+    month TEXT;
+BEGIN
+    SELECT greatest(date_trunc('month', now(), 'UTC'), max(p.ends_at)) INTO starts_at FROM partitions_of(p_table) p;
+    WHILE starts_at < now() + interval '2 months' LOOP
+        ends_at := (starts_at AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC';
+        month := p_table || to_char(starts_at AT TIME ZONE 'UTC', '_YYYY_MM');
+        EXECUTE format('CREATE TABLE partitions.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', month, p_table);
+        -- What came before its month was made.
+        EXECUTE format('WITH moved AS (DELETE FROM partitions.%1$I WHERE %2$I >= $1 AND %2$I < $2 RETURNING *) '
+                       'INSERT INTO partitions.%3$I SELECT * FROM moved', p_table || '_other', p_key, month)
+            USING starts_at, ends_at;
+        EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION partitions.%I FOR VALUES FROM (%L) TO (%L)',
+                       p_table, month, starts_at, ends_at);
+        starts_at := ends_at;
+    END LOOP;
+END $_$;
+
+COMMENT ON FUNCTION public.add_months(p_table text, p_key text) IS 'Makes the partitions of this month and the next two. The partition of all that fits no other is locked meanwhile; it is empty, or nearly so.';
 
 CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
     LANGUAGE plpgsql
@@ -128,6 +157,55 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION public.keep_inbox_v1(p_keep_days integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    oldest CONSTANT TIMESTAMPTZ := now() - make_interval(days => greatest(p_keep_days, 1));
+    gone RECORD;
+    dropped INTEGER := 0;
+    horizon TIMESTAMPTZ;
+BEGIN
+    -- Whoever waits for a lock on a table holds up those who come after.
+    PERFORM set_config('lock_timeout', '2s', true);
+    PERFORM pg_advisory_xact_lock(7305219, 60);
+    PERFORM add_months('inbox', 'event_time');
+    FOR gone IN SELECT * FROM partitions_of('inbox') p WHERE p.starts_at IS NOT NULL AND p.ends_at <= oldest LOOP
+        EXECUTE format('DROP TABLE partitions.%I', gone.name);
+        dropped := dropped + 1;
+        horizon := greatest(horizon, gone.ends_at);
+    END LOOP;
+    IF horizon IS NOT NULL THEN
+        DELETE FROM partitions.inbox_other WHERE event_time < horizon;
+        ALTER TABLE partitions.inbox_other DROP CONSTRAINT IF EXISTS inbox_horizon;
+        EXECUTE format('ALTER TABLE partitions.inbox_other ADD CONSTRAINT inbox_horizon CHECK (event_time >= %L)', horizon);
+    END IF;
+    IF to_regclass('partitions.inbox_before') IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM partitions.inbox_before WHERE processed_at >= oldest) THEN
+            DROP TABLE partitions.inbox_before;
+            dropped := dropped + 1;
+        END IF;
+    END IF;
+    RETURN dropped;
+END $$;
+
+COMMENT ON FUNCTION public.keep_inbox_v1(p_keep_days integer) IS 'Called by each service that has an inbox, now and then: makes the partitions of the months to come and drops those of events so many days old; how many it dropped. From then on older events are refused.';
+
+CREATE FUNCTION public.keep_usage_v1() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    -- Whoever waits for a lock on a table holds up those who come after.
+    PERFORM set_config('lock_timeout', '2s', true);
+    PERFORM pg_advisory_xact_lock(7305219, 61);
+    PERFORM add_months('usage_ledger', 'occurred_at');
+    PERFORM add_months('storage_usage', 'period_start');
+END $$;
+
+COMMENT ON FUNCTION public.keep_usage_v1() IS 'Owner: usage-meter, which calls it now and then: makes the partitions of the months to come.';
+
 CREATE FUNCTION public.lock_usage_v1(p_account_id uuid) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -136,6 +214,16 @@ CREATE FUNCTION public.lock_usage_v1(p_account_id uuid) RETURNS boolean
 $$;
 
 COMMENT ON FUNCTION public.lock_usage_v1(p_account_id uuid) IS 'Owner: usage-meter. Called by provisioning before it changes an account and its quotas.';
+
+CREATE FUNCTION public.new_id() RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
+    AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::BIGINT) FROM 3) FROM 1 FOR 6),
+        52, 1), 53, 1), 'hex')::UUID
+$$;
+
+COMMENT ON FUNCTION public.new_id() IS 'A UUIDv7: milliseconds since 1970 in 48 bits, the version, 74 random bits.';
 
 CREATE FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -150,6 +238,18 @@ CREATE FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p
 $$;
 
 COMMENT ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) IS 'Owner: chunk-worker. Called by edges, too, to be listed.';
+
+CREATE FUNCTION public.partitions_of(p_table text) RETURNS TABLE(name text, starts_at timestamp with time zone, ends_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT c.relname::TEXT, b[1]::TIMESTAMPTZ, b[2]::TIMESTAMPTZ
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                    $x$FROM \((?:'([^']*)'|MINVALUE)\) TO \('([^']*)'\)$x$) AS b
+    WHERE i.inhparent = ('public.' || quote_ident(p_table))::regclass AND b IS NOT NULL
+$_$;
+
+COMMENT ON FUNCTION public.partitions_of(p_table text) IS 'The partitions of a table, without the one for all that fits no other. The first, of what was there before the table was divided, has no start.';
 
 CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -243,7 +343,7 @@ BEGIN
     VALUES (p_reservation_id, 'bandwidth', p_account_id, p_bytes, p_expires_at);
     INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes, reserved_delta_bytes,
                               source_event_id, reservation_id, occurred_at)
-    VALUES (p_account_id, 'bandwidth', 'reserved', 0, p_bytes, gen_random_uuid()::TEXT, p_reservation_id, now());
+    VALUES (p_account_id, 'bandwidth', 'reserved', 0, p_bytes, new_id()::TEXT, p_reservation_id, now());
     RETURN NEXT;
 END $$;
 
@@ -271,7 +371,7 @@ BEGIN
     SET held_bytes = r.held_bytes + excluded.held_bytes, expires_at = excluded.expires_at;
     INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes, reserved_delta_bytes,
                               source_event_id, reservation_id, occurred_at)
-    VALUES (p_account_id, 'storage', 'reserved', 0, p_bytes, gen_random_uuid()::TEXT, p_reservation_id, now());
+    VALUES (p_account_id, 'storage', 'reserved', 0, p_bytes, new_id()::TEXT, p_reservation_id, now());
     RETURN NEXT;
 END $$;
 
@@ -396,6 +496,111 @@ CREATE FUNCTION public.usage_rates(p_month timestamp with time zone) RETURNS TAB
     FROM (SELECT date_trunc('month', p_month AT TIME ZONE 'UTC') AS month) AS m
 $$;
 
+CREATE TABLE public.inbox (
+    consumer text NOT NULL,
+    event_id uuid NOT NULL,
+    processed_at timestamp with time zone DEFAULT now() NOT NULL,
+    event_time timestamp with time zone NOT NULL
+)
+PARTITION BY RANGE (event_time);
+
+COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, by the month of their own time, kept for INBOX_KEEP_DAYS: the dedupe horizon is never shorter than the replay horizon.';
+
+CREATE TABLE partitions.inbox_other (
+    consumer text NOT NULL,
+    event_id uuid NOT NULL,
+    processed_at timestamp with time zone DEFAULT now() NOT NULL,
+    event_time timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.storage_usage (
+    id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    storage_bytes bigint DEFAULT 0 NOT NULL,
+    storage_byte_seconds numeric(38,6) DEFAULT 0 NOT NULL,
+    bandwidth_bytes bigint DEFAULT 0 NOT NULL,
+    request_count bigint DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    storage_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    bandwidth_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    total_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    revision integer DEFAULT 1 NOT NULL,
+    closed_at timestamp with time zone,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL
+)
+PARTITION BY RANGE (period_start);
+
+COMMENT ON TABLE public.storage_usage IS 'One row per account and hour (UTC) with activity, computed from usage_ledger: bytes stored at its end, bytes sent and requests in it. In hours without a row the bytes stored stay as they were. Owner: usage-meter.';
+
+COMMENT ON COLUMN public.storage_usage.storage_byte_seconds IS 'Bytes stored, each for the time it was stored within the hour; 3600 make a byte-hour.';
+
+COMMENT ON COLUMN public.storage_usage.revision IS 'Raised when a late event corrects an hour that was closed; storage_usage_history keeps what it said before.';
+
+CREATE TABLE partitions.storage_usage_other (
+    id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    storage_bytes bigint DEFAULT 0 NOT NULL,
+    storage_byte_seconds numeric(38,6) DEFAULT 0 NOT NULL,
+    bandwidth_bytes bigint DEFAULT 0 NOT NULL,
+    request_count bigint DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    storage_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    bandwidth_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    total_cost numeric(10,4) DEFAULT 0 NOT NULL,
+    revision integer DEFAULT 1 NOT NULL,
+    closed_at timestamp with time zone,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.usage_ledger (
+    id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    resource text NOT NULL,
+    kind text NOT NULL,
+    used_delta_bytes bigint NOT NULL,
+    reserved_delta_bytes bigint NOT NULL,
+    request_count smallint DEFAULT 0 NOT NULL,
+    source_event_id text NOT NULL,
+    reservation_id uuid,
+    asset_id uuid,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    reason text,
+    author text,
+    CONSTRAINT usage_ledger_check CHECK (((kind <> 'adjustment'::text) OR ((reason IS NOT NULL) AND (author IS NOT NULL)))),
+    CONSTRAINT usage_ledger_kind_check CHECK ((kind = ANY (ARRAY['reserved'::text, 'settled'::text, 'released'::text, 'removed'::text, 'adjustment'::text]))),
+    CONSTRAINT usage_ledger_resource_check CHECK ((resource = ANY (ARRAY['storage'::text, 'bandwidth'::text])))
+)
+PARTITION BY RANGE (occurred_at);
+
+COMMENT ON TABLE public.usage_ledger IS 'Append-only measured facts, one per source event, resource and time, by the month of that time. Owner: usage-meter.';
+
+COMMENT ON COLUMN public.usage_ledger.asset_id IS 'The asset whose bytes these are: its storage entries add up to its size while it lives, and to 0 after.';
+
+COMMENT ON COLUMN public.usage_ledger.occurred_at IS 'The event''s own time, never later than the booking; recorded_at is when it was booked.';
+
+CREATE TABLE partitions.usage_ledger_other (
+    id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    resource text NOT NULL,
+    kind text NOT NULL,
+    used_delta_bytes bigint NOT NULL,
+    reserved_delta_bytes bigint NOT NULL,
+    request_count smallint DEFAULT 0 NOT NULL,
+    source_event_id text NOT NULL,
+    reservation_id uuid,
+    asset_id uuid,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    reason text,
+    author text,
+    CONSTRAINT usage_ledger_check CHECK (((kind <> 'adjustment'::text) OR ((reason IS NOT NULL) AND (author IS NOT NULL)))),
+    CONSTRAINT usage_ledger_kind_check CHECK ((kind = ANY (ARRAY['reserved'::text, 'settled'::text, 'released'::text, 'removed'::text, 'adjustment'::text]))),
+    CONSTRAINT usage_ledger_resource_check CHECK ((resource = ANY (ARRAY['storage'::text, 'bandwidth'::text])))
+);
+
 CREATE TABLE public.account_usage (
     account_id uuid NOT NULL,
     storage_quota_bytes bigint NOT NULL,
@@ -424,7 +629,7 @@ COMMENT ON COLUMN public.account_usage.storage_level IS 'The highest threshold, 
 COMMENT ON COLUMN public.account_usage.storage_exceeded IS 'Whether quota.exceeded was said last, and not quota.restored.';
 
 CREATE TABLE public.agentcache_accounts (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    id uuid DEFAULT public.new_id() NOT NULL,
     agentcache_user_id uuid NOT NULL,
     agentcache_user_ref text NOT NULL,
     agentcache_email text NOT NULL,
@@ -479,7 +684,7 @@ COMMENT ON COLUMN public.agentcache_accounts.master_key_id IS 'The master key th
 COMMENT ON COLUMN public.agentcache_accounts.epoch IS 'Raised when the account is suspended and when its credentials are revoked: links and edge tokens of an earlier epoch are refused.';
 
 CREATE TABLE public.agentcache_assets (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    id uuid DEFAULT public.new_id() NOT NULL,
     account_id uuid NOT NULL,
     s3_key text NOT NULL,
     s3_bucket text NOT NULL,
@@ -498,7 +703,8 @@ CREATE TABLE public.agentcache_assets (
     content_hash_verified boolean DEFAULT false NOT NULL,
     serves_duplicates boolean DEFAULT false NOT NULL,
     CONSTRAINT agentcache_assets_serves_duplicates_check CHECK ((content_hash_verified OR (NOT serves_duplicates)))
-);
+)
+WITH (fillfactor='90');
 
 COMMENT ON TABLE public.agentcache_assets IS 'Immutable stored results. Owner: storage-gateway.';
 
@@ -529,14 +735,6 @@ CREATE TABLE public.edges (
 );
 
 COMMENT ON TABLE public.edges IS 'Chunk-workers with an HTTP ingest. Each says every five seconds that it is there; one that was silent for fifteen is gone. Owner: chunk-worker.';
-
-CREATE TABLE public.inbox (
-    consumer text NOT NULL,
-    event_id uuid NOT NULL,
-    processed_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-COMMENT ON TABLE public.inbox IS 'Events a consumer has processed, kept for INBOX_KEEP_DAYS: the dedupe horizon is never shorter than the replay horizon.';
 
 CREATE TABLE public.master_keys (
     id text NOT NULL,
@@ -647,29 +845,6 @@ COMMENT ON TABLE public.replays IS 'Replays of the event log to one consumer. ne
 
 COMMENT ON COLUMN public.replays.end_offset IS 'The end of the log when the replay was asked for: what came later reaches the consumer anyway.';
 
-CREATE TABLE public.storage_usage (
-    id bigint NOT NULL,
-    account_id uuid NOT NULL,
-    storage_bytes bigint DEFAULT 0 NOT NULL,
-    storage_byte_seconds numeric(38,6) DEFAULT 0 NOT NULL,
-    bandwidth_bytes bigint DEFAULT 0 NOT NULL,
-    request_count bigint DEFAULT 0 NOT NULL,
-    period_start timestamp with time zone NOT NULL,
-    period_end timestamp with time zone NOT NULL,
-    storage_cost numeric(10,4) DEFAULT 0 NOT NULL,
-    bandwidth_cost numeric(10,4) DEFAULT 0 NOT NULL,
-    total_cost numeric(10,4) DEFAULT 0 NOT NULL,
-    revision integer DEFAULT 1 NOT NULL,
-    closed_at timestamp with time zone,
-    recorded_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-COMMENT ON TABLE public.storage_usage IS 'One row per account and hour (UTC) with activity, computed from usage_ledger: bytes stored at its end, bytes sent and requests in it. In hours without a row the bytes stored stay as they were. Owner: usage-meter.';
-
-COMMENT ON COLUMN public.storage_usage.storage_byte_seconds IS 'Bytes stored, each for the time it was stored within the hour; 3600 make a byte-hour.';
-
-COMMENT ON COLUMN public.storage_usage.revision IS 'Raised when a late event corrects an hour that was closed; storage_usage_history keeps what it said before.';
-
 CREATE TABLE public.storage_usage_history (
     account_id uuid NOT NULL,
     period_start timestamp with time zone NOT NULL,
@@ -748,32 +923,6 @@ COMMENT ON TABLE public.uploads IS 'Attempts: created, receiving, completing, th
 
 COMMENT ON COLUMN public.uploads.s3_upload_id IS 'The multipart upload in S3 while it may hold parts: Lyve lists no active ones, so this is the only trace.';
 
-CREATE TABLE public.usage_ledger (
-    id bigint NOT NULL,
-    account_id uuid NOT NULL,
-    resource text NOT NULL,
-    kind text NOT NULL,
-    used_delta_bytes bigint NOT NULL,
-    reserved_delta_bytes bigint NOT NULL,
-    request_count smallint DEFAULT 0 NOT NULL,
-    source_event_id text NOT NULL,
-    reservation_id uuid,
-    asset_id uuid,
-    occurred_at timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
-    reason text,
-    author text,
-    CONSTRAINT usage_ledger_check CHECK (((kind <> 'adjustment'::text) OR ((reason IS NOT NULL) AND (author IS NOT NULL)))),
-    CONSTRAINT usage_ledger_kind_check CHECK ((kind = ANY (ARRAY['reserved'::text, 'settled'::text, 'released'::text, 'removed'::text, 'adjustment'::text]))),
-    CONSTRAINT usage_ledger_resource_check CHECK ((resource = ANY (ARRAY['storage'::text, 'bandwidth'::text])))
-);
-
-COMMENT ON TABLE public.usage_ledger IS 'Append-only measured facts, one per source event and resource. Owner: usage-meter.';
-
-COMMENT ON COLUMN public.usage_ledger.asset_id IS 'The asset whose bytes these are: its storage entries add up to its size while it lives, and to 0 after.';
-
-COMMENT ON COLUMN public.usage_ledger.occurred_at IS 'The event''s own time, never later than the booking; recorded_at is when it was booked.';
-
 ALTER TABLE public.usage_ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.usage_ledger_id_seq
     START WITH 1
@@ -825,6 +974,36 @@ ALTER TABLE public.usage_rollup_queue ALTER COLUMN id ADD GENERATED ALWAYS AS ID
     CACHE 1
 );
 
+ALTER TABLE ONLY public.inbox ATTACH PARTITION partitions.inbox_other DEFAULT;
+
+ALTER TABLE ONLY public.storage_usage ATTACH PARTITION partitions.storage_usage_other DEFAULT;
+
+ALTER TABLE ONLY public.usage_ledger ATTACH PARTITION partitions.usage_ledger_other DEFAULT;
+
+ALTER TABLE ONLY public.inbox
+    ADD CONSTRAINT inbox_pkey PRIMARY KEY (event_id, consumer, event_time);
+
+ALTER TABLE ONLY partitions.inbox_other
+    ADD CONSTRAINT inbox_other_pkey PRIMARY KEY (event_id, consumer, event_time);
+
+ALTER TABLE ONLY public.storage_usage
+    ADD CONSTRAINT storage_usage_pkey PRIMARY KEY (account_id, period_start);
+
+ALTER TABLE ONLY partitions.storage_usage_other
+    ADD CONSTRAINT storage_usage_other_pkey PRIMARY KEY (account_id, period_start);
+
+ALTER TABLE ONLY public.usage_ledger
+    ADD CONSTRAINT usage_ledger_pkey PRIMARY KEY (id, occurred_at);
+
+ALTER TABLE ONLY partitions.usage_ledger_other
+    ADD CONSTRAINT usage_ledger_other_pkey PRIMARY KEY (id, occurred_at);
+
+ALTER TABLE ONLY public.usage_ledger
+    ADD CONSTRAINT usage_ledger_source_event_id_resource_occurred_at_key UNIQUE (source_event_id, resource, occurred_at);
+
+ALTER TABLE ONLY partitions.usage_ledger_other
+    ADD CONSTRAINT usage_ledger_other_source_event_id_resource_occurred_at_key UNIQUE (source_event_id, resource, occurred_at);
+
 ALTER TABLE ONLY public.account_usage
     ADD CONSTRAINT account_usage_pkey PRIMARY KEY (account_id);
 
@@ -852,9 +1031,6 @@ ALTER TABLE ONLY public.asset_cache_keys
 ALTER TABLE ONLY public.edges
     ADD CONSTRAINT edges_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY public.inbox
-    ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
-
 ALTER TABLE ONLY public.master_keys
     ADD CONSTRAINT master_keys_pkey PRIMARY KEY (id);
 
@@ -876,14 +1052,8 @@ ALTER TABLE ONLY public.rate_limits
 ALTER TABLE ONLY public.replays
     ADD CONSTRAINT replays_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY public.storage_usage
-    ADD CONSTRAINT storage_usage_account_id_period_start_key UNIQUE (account_id, period_start);
-
 ALTER TABLE ONLY public.storage_usage_history
     ADD CONSTRAINT storage_usage_history_pkey PRIMARY KEY (account_id, period_start, revision);
-
-ALTER TABLE ONLY public.storage_usage
-    ADD CONSTRAINT storage_usage_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.tier_configs
     ADD CONSTRAINT tier_configs_pkey PRIMARY KEY (tier);
@@ -894,12 +1064,6 @@ ALTER TABLE ONLY public.upload_chunks
 ALTER TABLE ONLY public.uploads
     ADD CONSTRAINT uploads_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY public.usage_ledger
-    ADD CONSTRAINT usage_ledger_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.usage_ledger
-    ADD CONSTRAINT usage_ledger_source_event_id_resource_key UNIQUE (source_event_id, resource);
-
 ALTER TABLE ONLY public.usage_prices
     ADD CONSTRAINT usage_prices_pkey PRIMARY KEY (resource, effective_from);
 
@@ -909,7 +1073,25 @@ ALTER TABLE ONLY public.usage_reservations
 ALTER TABLE ONLY public.usage_rollup_queue
     ADD CONSTRAINT usage_rollup_queue_pkey PRIMARY KEY (id);
 
+CREATE INDEX storage_usage_open_idx ON ONLY public.storage_usage USING btree (period_end) WHERE (closed_at IS NULL);
+
+CREATE INDEX storage_usage_other_period_end_idx ON partitions.storage_usage_other USING btree (period_end) WHERE (closed_at IS NULL);
+
+CREATE INDEX usage_ledger_account_idx ON ONLY public.usage_ledger USING btree (account_id, occurred_at);
+
+CREATE INDEX usage_ledger_other_account_id_occurred_at_idx ON partitions.usage_ledger_other USING btree (account_id, occurred_at);
+
+CREATE INDEX usage_ledger_reconciled_idx ON ONLY public.usage_ledger USING btree (asset_id) WHERE ((kind = 'adjustment'::text) AND (asset_id IS NOT NULL));
+
+CREATE INDEX usage_ledger_other_asset_id_idx ON partitions.usage_ledger_other USING btree (asset_id) WHERE ((kind = 'adjustment'::text) AND (asset_id IS NOT NULL));
+
+CREATE INDEX account_usage_period_idx ON public.account_usage USING btree (period_end);
+
+CREATE INDEX account_usage_restored_idx ON public.account_usage USING btree (account_id) WHERE (bandwidth_exceeded AND (bandwidth_level = 0));
+
 CREATE INDEX agentcache_accounts_master_key_idx ON public.agentcache_accounts USING btree (master_key_id, created_at);
+
+CREATE INDEX agentcache_accounts_user_ref_idx ON public.agentcache_accounts USING btree (agentcache_user_ref);
 
 CREATE INDEX agentcache_assets_account_idx ON public.agentcache_assets USING btree (account_id, created_at DESC, id DESC);
 
@@ -919,23 +1101,27 @@ CREATE UNIQUE INDEX agentcache_assets_duplicates_idx ON public.agentcache_assets
 
 CREATE INDEX agentcache_assets_expiry_idx ON public.agentcache_assets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
+CREATE INDEX agentcache_assets_filename_idx ON public.agentcache_assets USING btree (account_id, filename COLLATE "C");
+
 CREATE INDEX agentcache_assets_hash_idx ON public.agentcache_assets USING btree (content_hash);
+
+CREATE INDEX agentcache_assets_key_idx ON public.agentcache_assets USING btree (account_id, s3_key COLLATE "C");
+
+CREATE INDEX agentcache_assets_pipeline_idx ON public.agentcache_assets USING btree (account_id, agentcache_pipeline_id, created_at DESC, id DESC) WHERE (agentcache_pipeline_id IS NOT NULL);
 
 CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING btree (created_at) WHERE (NOT content_hash_verified);
 
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
 
-CREATE INDEX inbox_processed_idx ON public.inbox USING brin (processed_at);
-
 CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
+
+CREATE INDEX object_deletions_key_idx ON public.object_deletions USING btree (s3_bucket, s3_key COLLATE "C");
 
 CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
 
 CREATE INDEX outbox_lane_idx ON public.outbox USING btree (lane, id);
 
-CREATE INDEX storage_usage_account_idx ON public.storage_usage USING btree (account_id);
-
-CREATE INDEX storage_usage_open_idx ON public.storage_usage USING btree (period_end) WHERE (closed_at IS NULL);
+CREATE INDEX rate_limits_window_idx ON public.rate_limits USING btree (window_start);
 
 CREATE INDEX uploads_account_idx ON public.uploads USING btree (account_id, created_at);
 
@@ -943,13 +1129,11 @@ CREATE INDEX uploads_closed_idx ON public.uploads USING btree (updated_at) WHERE
 
 CREATE INDEX uploads_leftover_idx ON public.uploads USING btree (updated_at) WHERE ((s3_upload_id IS NOT NULL) AND (NOT public.upload_is_open(status)));
 
+CREATE INDEX uploads_open_account_idx ON public.uploads USING btree (account_id) WHERE public.upload_is_open(status);
+
 CREATE INDEX uploads_open_idx ON public.uploads USING btree (expires_at) WHERE public.upload_is_open(status);
 
-CREATE INDEX uploads_open_sessions_idx ON public.uploads USING btree (account_id) WHERE ((kind = 'session'::text) AND public.upload_is_open(status));
-
-CREATE INDEX usage_ledger_account_idx ON public.usage_ledger USING btree (account_id, occurred_at);
-
-CREATE INDEX usage_ledger_reconciled_idx ON public.usage_ledger USING btree (asset_id) WHERE ((kind = 'adjustment'::text) AND (asset_id IS NOT NULL));
+CREATE INDEX uploads_sessions_idx ON public.uploads USING btree (account_id, created_at DESC, id DESC) WHERE (kind = 'session'::text);
 
 CREATE INDEX usage_reservations_account_idx ON public.usage_reservations USING btree (account_id);
 
@@ -958,6 +1142,20 @@ CREATE INDEX usage_reservations_expiry_idx ON public.usage_reservations USING bt
 CREATE INDEX usage_rollup_queue_account_idx ON public.usage_rollup_queue USING btree (account_id, hour);
 
 CREATE INDEX usage_rollup_queue_hour_idx ON public.usage_rollup_queue USING btree (hour);
+
+ALTER INDEX public.inbox_pkey ATTACH PARTITION partitions.inbox_other_pkey;
+
+ALTER INDEX public.storage_usage_open_idx ATTACH PARTITION partitions.storage_usage_other_period_end_idx;
+
+ALTER INDEX public.storage_usage_pkey ATTACH PARTITION partitions.storage_usage_other_pkey;
+
+ALTER INDEX public.usage_ledger_account_idx ATTACH PARTITION partitions.usage_ledger_other_account_id_occurred_at_idx;
+
+ALTER INDEX public.usage_ledger_reconciled_idx ATTACH PARTITION partitions.usage_ledger_other_asset_id_idx;
+
+ALTER INDEX public.usage_ledger_pkey ATTACH PARTITION partitions.usage_ledger_other_pkey;
+
+ALTER INDEX public.usage_ledger_source_event_id_resource_occurred_at_key ATTACH PARTITION partitions.usage_ledger_other_source_event_id_resource_occurred_at_key;
 
 CREATE TRIGGER account_usage_show_usage AFTER UPDATE ON public.account_usage FOR EACH ROW WHEN (((old.storage_used_bytes <> new.storage_used_bytes) OR (old.bandwidth_used_bytes <> new.bandwidth_used_bytes) OR (old.storage_quota_bytes <> new.storage_quota_bytes) OR (old.bandwidth_quota_bytes <> new.bandwidth_quota_bytes))) EXECUTE FUNCTION public.show_usage();
 
@@ -986,7 +1184,7 @@ ALTER TABLE ONLY public.asset_cache_keys
 ALTER TABLE ONLY public.replays
     ADD CONSTRAINT replays_audit_id_fkey FOREIGN KEY (audit_id) REFERENCES public.ops_audit(id);
 
-ALTER TABLE ONLY public.storage_usage
+ALTER TABLE public.storage_usage
     ADD CONSTRAINT storage_usage_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.agentcache_accounts(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.upload_chunks
@@ -1001,6 +1199,8 @@ ALTER TABLE ONLY public.usage_reservations
 REVOKE ALL ON FUNCTION public.account_of_key_v2(p_api_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.account_of_key_v2(p_api_key text) TO jettythunder_storage_gateway;
 
+REVOKE ALL ON FUNCTION public.add_months(p_table text, p_key text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_edge;
@@ -1011,12 +1211,23 @@ GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers intege
 REVOKE ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.keep_bandwidth_v1(p_reservation_ids uuid[], p_expires_at timestamp with time zone) TO jettythunder_storage_gateway;
 
+REVOKE ALL ON FUNCTION public.keep_inbox_v1(p_keep_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_inbox_v1(p_keep_days integer) TO jettythunder_provisioning;
+GRANT ALL ON FUNCTION public.keep_inbox_v1(p_keep_days integer) TO jettythunder_storage_gateway;
+GRANT ALL ON FUNCTION public.keep_inbox_v1(p_keep_days integer) TO jettythunder_chunk_worker;
+GRANT ALL ON FUNCTION public.keep_inbox_v1(p_keep_days integer) TO jettythunder_usage_meter;
+
+REVOKE ALL ON FUNCTION public.keep_usage_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.keep_usage_v1() TO jettythunder_usage_meter;
+
 REVOKE ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lock_usage_v1(p_account_id uuid) TO jettythunder_provisioning;
 
 REVOKE ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.note_edge_v1(p_edge_id text, p_region text, p_url text, p_in_flight_bytes bigint, p_capacity_bytes bigint, p_started_at timestamp with time zone) TO jettythunder_edge;
+
+REVOKE ALL ON FUNCTION public.partitions_of(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_storage_gateway;
@@ -1045,6 +1256,16 @@ GRANT ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bi
 REVOKE ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_edge;
+
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_provisioning;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_chunk_worker;
+GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_usage_meter;
+GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.storage_usage TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT ON TABLE public.usage_ledger TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage TO jettythunder_usage_meter;
 
@@ -1149,12 +1370,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.asset_cache_keys TO jettythund
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.edges TO jettythunder_chunk_worker;
 GRANT SELECT ON TABLE public.edges TO jettythunder_storage_gateway;
 
-GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_provisioning;
-GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_storage_gateway;
-GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_chunk_worker;
-GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO jettythunder_usage_meter;
-GRANT SELECT ON TABLE public.inbox TO jettythunder_operations;
-
 GRANT SELECT,INSERT ON TABLE public.master_keys TO jettythunder_provisioning;
 
 GRANT UPDATE(fingerprint) ON TABLE public.master_keys TO jettythunder_provisioning;
@@ -1180,8 +1395,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rate_limits TO jettythunder_st
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.replays TO jettythunder_operations;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE public.storage_usage TO jettythunder_usage_meter;
-
 GRANT SELECT,INSERT ON TABLE public.storage_usage_history TO jettythunder_usage_meter;
 
 GRANT SELECT ON TABLE public.tier_configs TO jettythunder_provisioning;
@@ -1194,15 +1407,13 @@ GRANT SELECT ON TABLE public.upload_chunks TO jettythunder_storage_gateway;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.uploads TO jettythunder_storage_gateway;
 GRANT SELECT ON TABLE public.uploads TO jettythunder_usage_meter;
 
-GRANT SELECT,INSERT ON TABLE public.usage_ledger TO jettythunder_usage_meter;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE public.usage_prices TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0056');
+INSERT INTO public.alembic_version (version_num) VALUES ('0062');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

@@ -7,6 +7,7 @@ This is the only module that knows asyncpg. What PostgreSQL answers is translate
 * :class:`DatabaseTimedOut`: the server works, and this statement took longer than it may.
 * :class:`DatabaseConflict`: another transaction was in the way.
 * :class:`InvalidField`: the statement was given a value that PostgreSQL can't store.
+* :class:`EventTooOld`: the row belongs to a month whose partition was dropped.
 
 Anything else is a mistake in the code and passes through.
 """
@@ -32,6 +33,7 @@ from jettythunder.errors import (
     DatabaseConflict,
     DatabaseTimedOut,
     DatabaseUnavailable,
+    EventTooOld,
     InvalidField,
 )
 from jettythunder.slots import Turns
@@ -48,6 +50,9 @@ _READ_ONLY = "25006"
 _CANCELED = "57014"
 _CONFLICTS = ("40001", "40P01", "23503", "23505", "23P01", "55P03")
 _INVALID_VALUE_CLASS = "22"
+_CHECK_VIOLATION = "23514"
+# What the constraints end with that refuse rows of months whose partition was dropped.
+_HORIZON = "_horizon"
 _UNFIT = "A value can't be stored: it is out of range, or of a form that the database does not take."
 
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
@@ -431,6 +436,8 @@ def _translation(database: Database, error: asyncpg.PostgresError) -> Exception:
         return DatabaseUnavailable()
     if state in _CONFLICTS:
         return DatabaseConflict()
+    if state == _CHECK_VIOLATION and str(error.constraint_name).endswith(_HORIZON):
+        return EventTooOld()
     if state.startswith(_INVALID_VALUE_CLASS):
         return InvalidField(_UNFIT)
     return error

@@ -187,6 +187,12 @@ class MalformedEvent(JettyThunderError):
     code, status, retryable = "malformed_event", 422, False
 
 
+class EventTooOld(JettyThunderError):
+    """The event is older than INBOX_KEEP_DAYS, so whether it was processed before is not known any more."""
+
+    code, status, retryable = "event_too_old", 422, False
+
+
 class UnknownEventType(JettyThunderError):
     """This version of the service does not know the message's type. A newer one may."""
 

@@ -46,6 +46,11 @@ class BrokerSettings(EnvironmentSettings):
     event_log_max_bytes: int = Field(
         default=20_000_000_000, description="How large the event log becomes before the oldest events go"
     )
+    event_log_warn_hours: float = Field(
+        default=72,
+        ge=0,
+        description="A metric warns while the event log keeps fewer hours than this at the present rate",
+    )
     inbox_keep_days: int = Field(
         default=90,
         ge=1,
@@ -66,6 +71,12 @@ class BrokerSettings(EnvironmentSettings):
                 "a replay of the oldest events would have their effects again. Keep the inbox longer."
             )
         return self
+
+    @property
+    def event_log_max_hours(self) -> float | None:
+        """How long the event log keeps events; None where its age is written in an unknown way."""
+        days = _days(self.event_log_max_age)
+        return None if days is None else days * 24
 
     @property
     def retry_delays_ms(self) -> tuple[int, ...]:

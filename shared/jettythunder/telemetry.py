@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
-from uuid import uuid4
 
 import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 
+from jettythunder.ids import new_id
 from jettythunder.redaction import redacted
 from jettythunder.settings import ProcessSettings
 
@@ -114,7 +114,7 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 @contextlib.contextmanager
 def correlated(correlation: str | None, causation: str | None = None) -> Iterator[str]:
     """Everything logged or published inside carries this correlation id; a new one where none is given."""
-    current = correlation or uuid4().hex
+    current = correlation or new_id().hex
     tokens = correlation_id.set(current), causation_id.set(causation)
     try:
         yield current

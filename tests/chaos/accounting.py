@@ -11,7 +11,7 @@ import asyncpg
 
 from jettythunder.broker import topology
 from jettythunder.broker.event_log import open_event_log
-from jettythunder.settings import StorageSettings
+from jettythunder.settings import BrokerSettings, StorageSettings
 from jettythunder.storage import Storage
 from operations.assembly import open_operations
 from operations.replays.replay import is_bound
@@ -63,7 +63,7 @@ async def count_messages(
             for queue in topology.event_queues():
                 if logged.event is not None and is_bound(queue, logged):
                     published[queue.name].add(logged.event.id)
-    async with open_operations(database_url, rabbitmq_url) as operations:
+    async with open_operations(database_url, BrokerSettings(rabbitmq_url=rabbitmq_url)) as operations:
         dead = {
             queue.name: [letter.message_id async for letter in operations.dead_letters.letters(queue.name)]
             for queue in topology.event_queues()

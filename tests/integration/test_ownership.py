@@ -49,7 +49,7 @@ OWNERS = {
 APPEND_ONLY = ("usage_ledger", "storage_usage_history")
 
 SHARED_RIGHTS = {
-    "inbox": {"SELECT", "INSERT", "DELETE"},
+    "inbox": {"SELECT", "INSERT"},
     "outbox": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "outbox_quarantine": {"INSERT"},
 }
@@ -71,6 +71,8 @@ CALLERS = {
     "chunk_of_upload_v1": {CHUNK_WORKER, EDGE},
     "forget_chunks_v1": {STORAGE_GATEWAY},
     "keep_bandwidth_v1": {STORAGE_GATEWAY},
+    "keep_inbox_v1": MESSAGING,
+    "keep_usage_v1": {USAGE_METER},
     "lock_usage_v1": {PROVISIONING},
     "note_edge_v1": {CHUNK_WORKER, EDGE},
     "quota_of_v1": {STORAGE_GATEWAY, USAGE_METER},

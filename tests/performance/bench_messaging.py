@@ -46,7 +46,7 @@ from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import Database, Queries
 from jettythunder.outbox.relay import Relay
-from jettythunder.settings import ServiceSettings, load
+from jettythunder.settings import BrokerSettings, ServiceSettings, load
 from jettythunder_dev.environment import read_environment
 from jettythunder_migrations import migrate
 from operations.assembly import open_operations
@@ -206,7 +206,12 @@ async def _consume(pipe: Pipe) -> None:
         @subscriber(filter=of_type(AssetDownloadedV1))
         async def on_downloaded(event: Event[AssetDownloadedV1]) -> None:
             async with database.transaction() as connection:
-                await outbox.first_time(connection, consumer=USAGE_METER_EVENTS.name, event_id=event.id)
+                await outbox.first_time(
+                    connection,
+                    consumer=USAGE_METER_EVENTS.name,
+                    event_id=event.id,
+                    event_time=event.time,
+                )
             seen.append((event.id, time.time()))
 
         # Without a relay, so that the one that is measured is the only one.
@@ -301,7 +306,7 @@ async def measure_flow(settings: ServiceSettings, pipe: Pipe, *, rate: float, se
 async def measure_replay(settings: ServiceSettings) -> float:
     """Events a second from the log to a consumer's queue, each confirmed by it."""
     url = settings.rabbitmq_url.get_secret_value()
-    async with open_operations(str(settings.database_url), url) as operations:
+    async with open_operations(str(settings.database_url), BrokerSettings(rabbitmq_url=url)) as operations:
         replays = operations.replays
         begun = await replays.begin(USAGE_METER_EVENTS.name, EventFilter(), who="bench", rate=None)
         began = time.perf_counter()

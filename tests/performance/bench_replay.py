@@ -213,7 +213,7 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
         async with (
             receiver.listening() as webhook_url,
             asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=4) as pool,
-            open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as operations,
+            open_operations(infrastructure.database_url, infrastructure.broker) as operations,
         ):
             services = await asyncio.to_thread(
                 start_services,

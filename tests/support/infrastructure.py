@@ -23,10 +23,12 @@ from typing import Any, Literal
 import psutil
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 from tests.support.containers import Containers, containers_are_possible, running_containers
 from tests.support.logs import watched_logs
 from tests.support.waiting import eventually_sync
 
+from jettythunder.settings import BrokerSettings
 from jettythunder_dev.layout import REPOSITORY, find_layout
 from jettythunder_dev.ports import PortAllocator
 from jettythunder_dev.services import (
@@ -110,6 +112,11 @@ class Infrastructure:
     @property
     def rabbitmq_url(self) -> str:
         return self.environment["RABBITMQ_URL"]
+
+    @property
+    def broker(self) -> BrokerSettings:
+        """How services read the broker's settings."""
+        return BrokerSettings(rabbitmq_url=SecretStr(self.rabbitmq_url))
 
     @property
     def s3(self) -> S3Access:

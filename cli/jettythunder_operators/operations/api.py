@@ -17,7 +17,7 @@ from jettythunder_operators.operations.interface import Place
 from operations.audit import AuditEntry
 from operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
 from operations.errors import ReplayInterrupted
-from operations.events import EventPage, LoggedEventView, ShownEvent, TraceNode
+from operations.events import EventPage, LoggedEventView, LogRetention, ShownEvent, TraceNode
 from operations.replays import Replay, ReplayCount, ReplayStatus
 
 _PAGE_SIZE = 1000
@@ -99,6 +99,10 @@ class ApiOperations:
             error = ReplayInterrupted()
             raise ApiError(error.detail, code=error.code, status=error.status, retryable=error.retryable)
         return replay
+
+    def retention(self) -> LogRetention:
+        """How many hours the event log keeps."""
+        return LogRetention.model_validate(self._get("/event-log"))
 
     def replays(self, limit: int) -> list[Replay]:
         """The last replays, newest first."""

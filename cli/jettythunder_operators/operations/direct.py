@@ -9,27 +9,26 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import Field, PostgresDsn, SecretStr
+from pydantic import Field, PostgresDsn
 
 from jettythunder.broker.event_log import EventFilter
-from jettythunder.settings import EnvironmentSettings
+from jettythunder.settings import BrokerSettings
 from jettythunder_operators.operating import as_api_errors, read_settings
 from jettythunder_operators.operations.interface import Place
 from operations.assembly import Operations as UseCases
 from operations.assembly import open_operations
 from operations.audit import AuditEntry
 from operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
-from operations.events import LoggedEventView, ShownEvent, TraceNode
+from operations.events import LoggedEventView, LogRetention, ShownEvent, TraceNode
 from operations.replays import HeldReplay, Replay, ReplayCount
 
 Given = TypeVar("Given")
 
 
-class Servers(EnvironmentSettings):
+class Servers(BrokerSettings):
     """The servers that operations need."""
 
     database_url: PostgresDsn = Field(description="PostgreSQL, postgresql://user:password@host:port/name")
-    rabbitmq_url: SecretStr = Field(description="RabbitMQ, amqp://user:password@host:port/vhost")
 
 
 class DirectOperations:
@@ -43,6 +42,7 @@ class DirectOperations:
 
     def __init__(self, use_cases: UseCases, runner: asyncio.Runner, *, who: str) -> None:
         self._events = use_cases.events
+        self._retention = use_cases.retention
         self._replays = use_cases.replays
         self._dead_letters = use_cases.dead_letters
         self._audit = use_cases.audit
@@ -70,6 +70,10 @@ class DirectOperations:
     def trace(self, correlation_id: str, *, since: datetime | None) -> list[TraceNode]:
         """The causal tree of a request."""
         return self._run(self._events.trace(correlation_id, since=since))
+
+    def retention(self) -> LogRetention:
+        """How many hours the event log keeps."""
+        return self._run(self._retention.measure())
 
     def count_replay(self, to: str, wanted: EventFilter) -> ReplayCount:
         """What a replay would do."""
@@ -139,7 +143,7 @@ def direct_operations(*, who: str) -> Iterator[DirectOperations]:
         ApiError: the database can't be reached.
     """
     servers = read_settings(Servers)
-    opened = open_operations(str(servers.database_url), servers.rabbitmq_url.get_secret_value())
+    opened = open_operations(str(servers.database_url), servers)
     with asyncio.Runner() as runner:
         with as_api_errors():
             use_cases = runner.run(opened.__aenter__())

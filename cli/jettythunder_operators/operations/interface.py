@@ -11,7 +11,7 @@ from uuid import UUID
 from jettythunder.broker.event_log import EventFilter
 from operations.audit import AuditEntry
 from operations.dead_letters import DeadLetter, DeadLetterGroup, Selection
-from operations.events import LoggedEventView, ShownEvent, TraceNode
+from operations.events import LoggedEventView, LogRetention, ShownEvent, TraceNode
 from operations.replays import Replay, ReplayCount
 
 # Where in the log to begin: first, last, next, or an offset; None for the first that may be wanted.
@@ -38,6 +38,10 @@ class Operations(Protocol):
 
     def trace(self, correlation_id: str, *, since: datetime | None) -> list[TraceNode]:
         """The causal tree of a request."""
+        ...
+
+    def retention(self) -> LogRetention:
+        """How many hours the event log keeps."""
         ...
 
     def count_replay(self, to: str, wanted: EventFilter) -> ReplayCount:

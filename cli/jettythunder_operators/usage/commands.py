@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import typer
 
+from jettythunder.ids import new_id
 from jettythunder_cli.frame.options import AsJson
 from jettythunder_cli.frame.output import errors, print_done, print_json, print_line
 from jettythunder_cli.frame.table import Table, figures, ids, words
@@ -374,7 +375,7 @@ def adjust(
 ) -> None:
     """Correct an account's usage by an entry in its ledger. A negative number follows `--`."""
     wanted = {
-        "id": identity or str(uuid4()),
+        "id": identity or str(new_id()),
         "account": account,
         "resource": resource.value,
         "bytes": size_bytes,

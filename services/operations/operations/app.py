@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 
 from jettythunder import http, telemetry
 from jettythunder.broker.connection import BrokerLink, declare_topology
-from jettythunder.lifecycle import open_database, wait_for
+from jettythunder.lifecycle import Periodic, open_database, wait_for
 from operations import audit, dead_letters, events, replays
 from operations.assembly import assemble
 from operations.audit.routes import router as audit_routes
@@ -18,6 +18,7 @@ from operations.replays.routes import router as replay_routes
 from operations.settings import Settings
 
 _NAME = "operations"
+_WATCH_SECONDS = 300.0
 
 
 def create_app() -> FastAPI:
@@ -50,11 +51,15 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     await wait_for("the broker (RABBITMQ_URL)", lambda: declare_topology(settings, ()))
     link = BrokerLink(url, name=f"{_NAME} publisher")
     registry.register_value(BrokerLink, link, ping=BrokerLink.ping, on_registry_close=link.close)
-    operations = assemble(database, link, url)
+    operations = assemble(database, link, settings)
     registry.register_value(events.Events, operations.events)
+    registry.register_value(events.Retention, operations.retention)
     registry.register_value(replays.Replays, operations.replays)
     registry.register_value(dead_letters.DeadLetters, operations.dead_letters)
     registry.register_value(audit.Audit, operations.audit)
     running = replays.RunningReplays(operations.replays)
     registry.register_value(replays.RunningReplays, running, on_registry_close=running.close)
+    watching = Periodic("event-log", operations.retention.watch, interval_seconds=_WATCH_SECONDS)
+    registry.register_value(Periodic, watching, on_registry_close=watching.close)
+    watching.start()
     yield None

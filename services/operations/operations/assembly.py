@@ -19,11 +19,12 @@ from jettythunder.broker.publisher import Publisher, Unroutable
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.database import Database
 from jettythunder.errors import BrokerUnavailable
+from jettythunder.settings import BrokerSettings
 from operations.audit import Audit
 from operations.audit.store import AuditStore
 from operations.consumers import Consumers
 from operations.dead_letters import DeadLetters
-from operations.events import Events
+from operations.events import Events, Retention
 from operations.events.store import InboxStore
 from operations.replays import Replays
 from operations.replays.store import ReplayStore
@@ -36,6 +37,7 @@ class Operations:
     """Everything that operators can do."""
 
     events: Events
+    retention: Retention
     replays: Replays
     dead_letters: DeadLetters
     audit: Audit
@@ -111,19 +113,21 @@ class BrokerDeadLetters:
             ) from error
 
 
-def assemble(database: Database, link: BrokerLink, rabbitmq_url: str) -> Operations:
+def assemble(database: Database, link: BrokerLink, broker: BrokerSettings) -> Operations:
     """The use-cases on open servers.
 
     Args:
         database: its role reads inboxes, and writes audit and replays.
         link: for publishing.
-        rabbitmq_url: the same broker, for reading.
+        broker: the same broker, for reading, and the event log's bounds.
     """
+    rabbitmq_url = broker.rabbitmq_url.get_secret_value()
     consumers = Consumers(topology.consumer_queues())
     publisher, log, inboxes = Publisher(link), BrokerLog(rabbitmq_url), InboxStore(database)
     audit = Audit(AuditStore(database))
     return Operations(
         events=Events(log, inboxes),
+        retention=Retention(log, broker),
         replays=Replays(
             consumers=consumers,
             log=log,
@@ -140,7 +144,7 @@ def assemble(database: Database, link: BrokerLink, rabbitmq_url: str) -> Operati
 
 
 @contextlib.asynccontextmanager
-async def open_operations(database_url: str, rabbitmq_url: str) -> AsyncIterator[Operations]:
+async def open_operations(database_url: str, broker: BrokerSettings) -> AsyncIterator[Operations]:
     """Connect to the servers, and disconnect at the end. The broker is connected to when it is needed.
 
     Raises:
@@ -149,9 +153,9 @@ async def open_operations(database_url: str, rabbitmq_url: str) -> AsyncIterator
     """
     database = Database(database_url, name="operations", role=ROLE, size=3)
     await database.open()
-    link = BrokerLink(rabbitmq_url, name="operations publisher")
+    link = BrokerLink(broker.rabbitmq_url.get_secret_value(), name="operations publisher")
     try:
-        yield assemble(database, link, rabbitmq_url)
+        yield assemble(database, link, broker)
     finally:
         await link.close()
         await database.close()

@@ -11,7 +11,7 @@ from jettythunder import http, telemetry
 from jettythunder.broker.service import Messaging, open_messaging
 from jettythunder.broker.topology import retry_queue
 from jettythunder.database import Database
-from jettythunder.lifecycle import open_database, role_of, wait_for
+from jettythunder.lifecycle import Periodic, open_database, role_of, wait_for
 from jettythunder.storage import Storage, open_storage
 from usage_meter.accounts.store import AccountStore
 from usage_meter.ledger import routes as ledger_routes
@@ -40,12 +40,14 @@ from usage_meter.rollups.close import Closing
 from usage_meter.rollups.roll_up import Rollups
 from usage_meter.rollups.store import RollupStore
 from usage_meter.scheduling.metering import Metering, periodic
+from usage_meter.scheduling.partitions import Partitions
 from usage_meter.settings import Settings
 from usage_meter.webhooks.handlers import ROUTERS
 from usage_meter.webhooks.send import Webhooks
 
 _REPORT_CONNECTIONS = 3
 _REPORT_ACQUIRE_SECONDS = 30.0
+_KEEP_USAGE_SECONDS = 3600.0
 
 
 def create_app() -> FastAPI:
@@ -159,6 +161,7 @@ def _open_metering(
     metering = Metering(
         consumer,
         [
+            Periodic("keep-usage", Partitions(database).run, interval_seconds=_KEEP_USAGE_SECONDS),
             periodic("roll-up", rollups.roll_up_recent, interval_seconds=settings.usage_rollup_seconds),
             periodic(
                 "roll-up-late", rollups.roll_up_all, interval_seconds=settings.usage_late_rollup_seconds

@@ -24,8 +24,7 @@ log = telemetry.logger(__name__)
 
 Item = TypeVar("Item")
 
-_FORGET_SECONDS = 300.0
-_FORGOTTEN_AT_ONCE = 5_000
+_KEEP_INBOX_SECONDS = 3600.0
 
 _BROKER = "the broker (RABBITMQ_URL)"
 
@@ -44,11 +43,9 @@ class Messaging:
     ) -> None:
         service = messages.service
         self._database = database
-        self._consumers = [queue.name for queue in messages.queues]
+        self._has_consumers = bool(messages.queues)
         self._keep_days = settings.inbox_keep_days
-        self._forgetting = Periodic(
-            "forget-inbox", self._forget_inbox, interval_seconds=_FORGET_SECONDS, at_start=False
-        )
+        self._keeping = Periodic("keep-inbox", self._keep_inbox, interval_seconds=_KEEP_INBOX_SECONDS)
         self._url = settings.rabbitmq_url.get_secret_value()
         self._retry_delays_ms = settings.retry_delays_ms
         self._link = BrokerLink(self._url, name=f"{service} publisher")
@@ -102,8 +99,8 @@ class Messaging:
         # A broker that restarts takes connections before the event log's stream takes messages.
         await wait_for(_BROKER, self.ping)
         self._relay.start()
-        if self._consumers:
-            self._forgetting.start()
+        if self._has_consumers:
+            self._keeping.start()
 
     async def ping(self) -> None:
         """Raises BrokerUnavailable unless the broker takes and gives messages now."""
@@ -114,20 +111,16 @@ class Messaging:
     async def close(self) -> None:
         """Let handlers finish, publish what they committed, and disconnect."""
         log.info("shutting down: what is in flight is finished first")
-        await self._forgetting.close()
+        await self._keeping.close()
         await self._broker.stop()
         await self._relay.close()
         await self._relay_link.close()
         await self._link.close()
 
-    async def _forget_inbox(self) -> float | None:
-        forgotten = await inbox.forget(
-            self._database,
-            consumers=self._consumers,
-            keep_days=self._keep_days,
-            batch_size=_FORGOTTEN_AT_ONCE,
-        )
-        return 0 if forgotten == _FORGOTTEN_AT_ONCE else None
+    async def _keep_inbox(self) -> None:
+        dropped = await inbox.keep(self._database, keep_days=self._keep_days)
+        if dropped:
+            log.info("processed events forgotten", partitions=dropped, keep_days=self._keep_days)
 
     async def _start_handlers(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import (
     AwareDatetime,
@@ -14,6 +14,8 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+from jettythunder.ids import new_id
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -44,7 +46,7 @@ class Event(BaseModel, Generic[AnyPayload]):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     specversion: str = Field(default="1.0", pattern=r"^1\.0$")
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=new_id)
     source: str = Field(min_length=1)
     type: str = Field(min_length=1)
     subject: str | None = None

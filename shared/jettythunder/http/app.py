@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
@@ -25,6 +24,7 @@ from jettythunder.http.methods import Methods
 from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
+from jettythunder.ids import new_id
 from jettythunder.memory import keep_freed_memory
 from jettythunder.settings import ProcessSettings, load
 
@@ -97,7 +97,7 @@ def create_app(
         CorrelationIdMiddleware,
         header_name="X-Correlation-ID",
         update_request_header=False,
-        generator=lambda: uuid4().hex,
+        generator=lambda: new_id().hex,
         validator=_is_plain,
     )
     app.add_middleware(Callers)

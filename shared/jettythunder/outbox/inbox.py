@@ -1,6 +1,6 @@
 """Processing once in effect."""
 
-from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -10,17 +10,23 @@ from jettythunder.database import Connection, Queries, Runner
 _queries = Queries("jettythunder.outbox")
 _insert_inbox = _queries.maybe("insert_inbox", bool)
 _is_in_inbox = _queries.one("is_in_inbox", bool)
-_forget_inbox = _queries.one("forget_inbox", int)
+_keep_inbox = _queries.one("keep_inbox", int)
 _duplicates = Counter("jettythunder_duplicates_total", "Events seen before and passed over", ["consumer"])
 
 
-async def first_time(connection: Connection, *, consumer: str, event_id: UUID) -> bool:
+async def first_time(connection: Connection, *, consumer: str, event_id: UUID, event_time: datetime) -> bool:
     """Whether this consumer has not processed the event yet.
 
     Call it first in the transaction that processes the event: the two are committed together, so an event
     has its effect once however often it is delivered or replayed.
+
+    Args:
+        event_time: the event's own time, which says in which month's partition it is noted.
+
+    Raises:
+        EventTooOld: what was processed of the event's month has been forgotten.
     """
-    if await _insert_inbox(connection, consumer=consumer, event_id=event_id):
+    if await _insert_inbox(connection, consumer=consumer, event_id=event_id, event_time=event_time):
         return True
     count_repeated(consumer)
     return False
@@ -39,17 +45,25 @@ async def seen(on: Runner, *, consumer: str, event_id: UUID) -> bool:
     return True
 
 
-async def note(on: Runner, *, consumer: str, event_id: UUID) -> None:
-    """Note an event as processed, after its effect."""
-    await _insert_inbox(on, consumer=consumer, event_id=event_id)
+async def note(on: Runner, *, consumer: str, event_id: UUID, event_time: datetime) -> None:
+    """Note an event as processed, after its effect.
 
-
-async def forget(on: Runner, *, consumers: Sequence[str], keep_days: int, batch_size: int) -> int:
-    """Remove a page of what consumers processed so many days ago; how many events it had.
-
-    What the event log still holds must be kept, or a replay would have its effect again.
+    Raises:
+        EventTooOld: what was processed of the event's month has been forgotten.
     """
-    return await _forget_inbox(on, consumers=consumers, keep_days=keep_days, batch_size=batch_size)
+    await _insert_inbox(on, consumer=consumer, event_id=event_id, event_time=event_time)
+
+
+async def keep(on: Runner, *, keep_days: int) -> int:
+    """Make the partitions of months to come, and drop those whose events are all older than ``keep_days``.
+
+    What the event log still holds must be kept, or a replay would have its effect again. Older events are
+    refused from then on.
+
+    Returns:
+        How many partitions were dropped.
+    """
+    return await _keep_inbox(on, keep_days=keep_days)
 
 
 def count_repeated(consumer: str) -> None:

@@ -37,21 +37,18 @@ FROM (SELECT 1) AS always
 LEFT JOIN (SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) AS oldest ON true
 LEFT JOIN (SELECT id FROM outbox ORDER BY id DESC LIMIT 1) AS newest ON true;
 
--- name: insert_inbox(consumer, event_id)$
+-- name: insert_inbox(consumer, event_id, event_time)$
 -- Notes that a consumer processes an event; no row comes back for one it has processed before.
-INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING RETURNING true;
+INSERT INTO inbox (consumer, event_id, event_time)
+SELECT :consumer, :event_id, :event_time
+WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = :consumer AND event_id = :event_id)
+ON CONFLICT DO NOTHING
+RETURNING true;
 
 -- name: is_in_inbox(consumer, event_id)$
 -- Whether a consumer has processed an event.
 SELECT EXISTS (SELECT FROM inbox WHERE consumer = :consumer AND event_id = :event_id);
 
--- name: forget_inbox(consumers, keep_days, batch_size)$
--- Removes what consumers processed long ago; how many events they were.
-WITH gone AS (
-    DELETE FROM inbox WHERE (consumer, event_id) IN (
-        SELECT consumer, event_id FROM inbox
-        WHERE processed_at < now() - make_interval(days => :keep_days) AND consumer = ANY (:consumers::text[])
-        LIMIT :batch_size)
-    RETURNING event_id
-)
-SELECT count(*) FROM gone;
+-- name: keep_inbox(keep_days)$
+-- Makes the inbox's partitions of the months to come, and drops those of events that are older than is kept; how many.
+SELECT keep_inbox_v1(:keep_days);

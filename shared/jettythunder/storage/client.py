@@ -266,12 +266,18 @@ class Storage:
     async def list_sizes(self, prefix: str, *, page_size: int = 1000) -> dict[str, int]:
         """The objects under a prefix, key to size in bytes, asked for by pages."""
         found: dict[str, int] = {}
+        async for page in self.list_pages(prefix, page_size=page_size):
+            found.update(page)
+        return found
+
+    async def list_pages(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[dict[str, int]]:
+        """The objects under a prefix, key to size in bytes, page by page in the order of the keys' bytes."""
         token: dict[str, str] = {}
         while True:
             page = await self._call(self._client.list_objects_v2, Prefix=prefix, MaxKeys=page_size, **token)
-            found.update({item["Key"]: item["Size"] for item in page.get("Contents", ())})
+            yield {item["Key"]: item["Size"] for item in page.get("Contents", ())}
             if not page.get("IsTruncated"):
-                return found
+                return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def list_folders(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:

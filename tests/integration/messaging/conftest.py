@@ -91,7 +91,9 @@ class Bench:
         async with self.database.transaction() as connection:
             if self.handler is not None:
                 await self.handler(event)
-            if await outbox.first_time(connection, consumer=QUEUE.name, event_id=event.id):
+            if await outbox.first_time(
+                connection, consumer=QUEUE.name, event_id=event.id, event_time=event.time
+            ):
                 self.seen.append(event)
 
     async def commit(self, *payloads: AssetDeletedV1) -> list[UUID]:
@@ -145,7 +147,7 @@ async def opened_bench(infrastructure: Infrastructure, *, started: bool = True) 
     try:
         async with (
             opened_messaging(infrastructure, [router]) as (database, messaging),
-            open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as operations,
+            open_operations(infrastructure.database_url, infrastructure.broker) as operations,
             await aio_pika.connect(infrastructure.rabbitmq_url) as connection,
         ):
             channel = await connection.channel(publisher_confirms=True)

@@ -34,6 +34,7 @@ from jettythunder.contracts.assets import AssetDeletedV1
 from jettythunder.contracts.envelope import Event
 from jettythunder.database import Database
 from jettythunder.errors import AccountNotFound
+from jettythunder.settings import BrokerSettings
 from operations.assembly import Operations, open_operations
 from operations.dead_letters import DeadLetter
 from usage_meter.messages import USAGE_METER_EVENTS
@@ -86,7 +87,9 @@ class Bench:
         async with self.database.transaction() as connection:
             if self.handler is not None:
                 await self.handler(event)
-            if await outbox.first_time(connection, consumer=QUEUE.name, event_id=event.id):
+            if await outbox.first_time(
+                connection, consumer=QUEUE.name, event_id=event.id, event_time=event.time
+            ):
                 self.seen.append(event)
 
     async def publish_events(self, *payloads: AssetDeletedV1) -> list[UUID]:
@@ -170,7 +173,7 @@ async def opened_bench(infrastructure: Infrastructure) -> AsyncIterator[Bench]:
     sql = await asyncpg.connect(infrastructure.database_url)
     try:
         async with (
-            open_operations(infrastructure.database_url, url) as operations,
+            open_operations(infrastructure.database_url, BrokerSettings(rabbitmq_url=url)) as operations,
             await aio_pika.connect(url) as connection,
         ):
             channel = await connection.channel(publisher_confirms=True)

@@ -74,6 +74,36 @@ async def test_a_late_event_corrects_its_hour_and_the_later_ones(tenant: Tenant)
     )
 
 
+async def test_a_late_event_corrects_the_hours_of_many_months(tenant: Tenant) -> None:
+    months = [LAST_MONTH - timedelta(days=40 * ago) for ago in (3, 2, 1, 0)]
+    for at in months:
+        await tenant.store(1_000, at=at)
+    await rows_are(
+        tenant, *({"period_start": at, "storage_bytes": 1_000 * n} for n, at in enumerate(months, 1))
+    )
+    earliest = months[0] - timedelta(days=40)
+    await tenant.store(500, at=earliest)
+    await rows_are(
+        tenant,
+        {"period_start": earliest, "storage_bytes": 500},
+        *({"period_start": at, "storage_bytes": 500 + 1_000 * n} for n, at in enumerate(months, 1)),
+    )
+
+
+async def test_entries_and_hours_are_in_the_partitions_of_their_months(tenant: Tenant) -> None:
+    now = datetime.now(UTC)
+    await tenant.store(1_000, at=now)
+    await rows_are(tenant, {"storage_bytes": 1_000})
+    names = await tenant.pool.fetch(
+        "SELECT tableoid::regclass::text AS name FROM usage_ledger WHERE account_id = $1"
+        " UNION SELECT tableoid::regclass::text FROM storage_usage WHERE account_id = $1",
+        tenant.id,
+    )
+    assert {row["name"] for row in names} == {
+        f"partitions.{table}_{now:%Y_%m}" for table in ("usage_ledger", "storage_usage")
+    }
+
+
 async def test_what_a_closed_hour_said_is_kept_and_the_correction_published(
     tenant: Tenant, wire: Wire
 ) -> None:

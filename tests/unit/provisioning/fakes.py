@@ -30,7 +30,7 @@ TIERS = {
 
 def delivery() -> Delivery:
     """A message that was not seen before."""
-    return Delivery(consumer="tests", event_id=uuid4())
+    return Delivery(consumer="tests", event_id=uuid4(), event_time=datetime.now(UTC))
 
 
 def made_account(user_ref: str, *, tier: str) -> Account:

@@ -17,6 +17,7 @@ from usage_meter.reconciliation.model import (
     Orphan,
     Sources,
     compare,
+    compare_objects,
     compare_ownerless,
 )
 
@@ -51,8 +52,7 @@ def look(
     figures = {"ledger_bytes": ledger, "counter_bytes": ledger, "hours_bytes": ledger, **sources}
     return compare(
         ACCOUNT,
-        listing=listing,
-        known=known,
+        objects=compare_objects(ACCOUNT.s3_prefix, listing=listing, known=known),
         ledger_drift=[],
         lost_holds=lost_holds,
         sources=replace(NOTHING, **figures),  # type: ignore[arg-type]
@@ -146,7 +146,9 @@ def test_only_what_two_looks_see_is_left() -> None:
 def test_all_that_lies_in_a_gone_account_s_folder_is_an_orphan() -> None:
     deleting = KnownObject("accounts/a/2", KnownAs.DELETION, None, 0)
     listing = {"accounts/a/": 0, "accounts/a/1": 10, "accounts/a/2": 20}
-    findings = compare_ownerless(ACCOUNT.id, listing=listing, known=[deleting], ledger_bytes=30)
+    findings = compare_ownerless(
+        ACCOUNT.id, objects=compare_objects("", listing=listing, known=[deleting]), ledger_bytes=30
+    )
     assert findings.orphans == (Orphan("accounts/a/", 0), Orphan("accounts/a/1", 10))
     assert (findings.drift_bytes, findings.agentcache_user_id) == (10, None)
 

@@ -13,10 +13,12 @@ from operations.access import Limit
 from operations.errors import EventNotFound
 from operations.events.find import Events
 from operations.events.model import EventPage, ShownEvent, TraceNode
+from operations.events.retention import LogRetention, Retention
 
 router = APIRouter(route_class=OperatorRoute)
 
 AnyEvents = Annotated[Events, Depends(provided(Events))]
+AnyRetention = Annotated[Retention, Depends(provided(Retention))]
 # Stream offsets are 64-bit numbers.
 Place = Literal["first", "last", "next"] | Annotated[int, Field(ge=0, lt=2**63)]
 Since = Annotated[
@@ -52,6 +54,12 @@ async def find(
         until=until,
     )
     return await events.page(wanted, start=start, limit=limit, wait_seconds=wait_seconds)
+
+
+@router.get("/event-log")
+async def measure(retention: AnyRetention) -> LogRetention:
+    """How many hours of events the log keeps at the rate of the last hour, by age and by bytes."""
+    return await retention.measure()
 
 
 @router.get("/events/{event_id}")

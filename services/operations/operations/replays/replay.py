@@ -10,13 +10,14 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from jettythunder import telemetry
 from jettythunder.broker import topology
 from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.errors import JettyThunderError
+from jettythunder.ids import new_id
 from operations.audit import Audit
 from operations.consumers import Consumers
 from operations.errors import ReplayNotFound, ReplayNotResumable, ReplayTakenOver
@@ -178,7 +179,7 @@ class Replays:
         )
         try:
             return await self._kept.insert(
-                replay_id=uuid4(),
+                replay_id=new_id(),
                 audit_id=audit_id,
                 consumer=queue.name,
                 wanted=wanted,

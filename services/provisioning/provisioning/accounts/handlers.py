@@ -122,4 +122,4 @@ async def on_resume(event: Event[ResumeAccountV1], suspend: Suspend) -> AccountR
 
 
 def _delivery(queue: ConsumerQueue, event: Event[AnyPayload]) -> Delivery:
-    return Delivery(consumer=queue.name, event_id=event.id)
+    return Delivery(consumer=queue.name, event_id=event.id, event_time=event.time)

@@ -19,6 +19,7 @@ class Delivery:
 
     consumer: str
     event_id: UUID
+    event_time: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,9 @@
 """Making accounts."""
 
-from uuid import uuid4
-
 from jettythunder.contracts.accounts import AccountProvisionedV1, AccountReply
 from jettythunder.contracts.envelope import Payload
 from jettythunder.folders import folder_of
+from jettythunder.ids import new_id
 from provisioning.accounts.credentials import MasterKeys
 from provisioning.accounts.folder import Folders
 from provisioning.accounts.model import Account, Delivery, User, check_email
@@ -47,7 +46,7 @@ class ProvisionAccount:
 
     async def _insert(self, changes: Changes, *, user: User, email: str, tier: str) -> Payload | None:
         limits = await changes.tier(tier)
-        account_id = uuid4()
+        account_id = new_id()
         inserted = await changes.insert(
             account_id=account_id,
             user=user,

@@ -41,8 +41,12 @@ class Changes:
         self._on = on
 
     async def first_time(self, delivery: Delivery) -> bool:
-        """Whether this message has not been processed yet; it counts as processed from here on."""
-        return await inbox.first_time(self._on, consumer=delivery.consumer, event_id=delivery.event_id)
+        """Whether this message has not been processed yet; it counts as processed from here on.
+
+        Raises:
+            EventTooOld: it may have been processed before.
+        """
+        return await inbox.first_time(self._on, **vars(delivery))
 
     async def publish(self, event: Payload) -> None:
         """Have an event published if, and only if, the changes are committed."""

@@ -10,7 +10,7 @@ SELECT allowed, remaining, reset_seconds FROM take_request(:subject, :request_li
 -- Removes counters that nobody has counted with for long: their limits are whole again.
 DELETE FROM rate_limits WHERE subject IN (
     SELECT subject FROM rate_limits
-    WHERE window_start < clock_timestamp() - make_interval(secs => :older_than_seconds)
+    WHERE window_start < now() - make_interval(secs => :older_than_seconds)
     LIMIT :batch_size
     FOR UPDATE SKIP LOCKED
 );

@@ -21,4 +21,9 @@ async def on_object_missing(
     event: Event[AssetObjectMissingV1], lost: Annotated[LostObjects, Context("lost_objects")]
 ) -> None:
     """Reconciliation found no object for an asset: delete the asset, unless its object is there after all."""
-    await lost.check(event.id, account_id=event.data.account_id, asset_id=event.data.asset_id)
+    await lost.check(
+        event.id,
+        event_time=event.time,
+        account_id=event.data.account_id,
+        asset_id=event.data.asset_id,
+    )

@@ -3,11 +3,12 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from jettythunder import outbox
 from jettythunder.contracts.assets import AssetDownloadedV1
 from jettythunder.errors import LinkExpired
+from jettythunder.ids import new_id
 from jettythunder.signatures import STREAM_LINK, SigningKeys
 from jettythunder.storage import Storage
 from storage_gateway.assets import names
@@ -80,7 +81,7 @@ class Links:
             content_type=asset.content_type,
             seconds=seconds,
         )
-        reservation_id = uuid4()
+        reservation_id = new_id()
         downloaded = AssetDownloadedV1(
             account_id=asset.account_id,
             asset_id=asset.id,

@@ -4,6 +4,7 @@ Such an asset can't be read, is billed for, and keeps its bytes from being store
 them would be taken for a duplicate. So it is deleted, and its storage credited.
 """
 
+from datetime import datetime
 from uuid import UUID
 
 from jettythunder import telemetry
@@ -27,13 +28,14 @@ class LostObjects:
         self._storage = storage
         self._deleter = deleter
 
-    async def check(self, event_id: UUID, *, account_id: UUID, asset_id: UUID) -> None:
+    async def check(self, event_id: UUID, *, event_time: datetime, account_id: UUID, asset_id: UUID) -> None:
         """Delete the asset and credit its storage, if the object storage says again that it has no object.
 
         An object of another size is left alone, with its asset: its bytes may be worth something to somebody.
 
         Raises:
             StorageUnavailable: the object storage does not say.
+            EventTooOld: the event may have been processed before.
         """
         if await inbox.seen(self._database, consumer=STORAGE_GATEWAY_EVENTS.name, event_id=event_id):
             return
@@ -41,7 +43,7 @@ class LostObjects:
         is_lost = asset is not None and await self._is_lost(asset)
         async with self._database.transaction() as connection:
             is_first = await inbox.first_time(
-                connection, consumer=STORAGE_GATEWAY_EVENTS.name, event_id=event_id
+                connection, consumer=STORAGE_GATEWAY_EVENTS.name, event_id=event_id, event_time=event_time
             )
             if is_first and is_lost:
                 await self._deleter.delete_in(

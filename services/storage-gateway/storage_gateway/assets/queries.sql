@@ -6,7 +6,7 @@ WHERE account_id = :account_id AND id = :asset_id AND (expires_at IS NULL OR exp
 -- name: fetch_asset_by_key(account_id, s3_key)^
 -- The live asset of the account whose object has this key.
 SELECT * FROM agentcache_assets
-WHERE account_id = :account_id AND s3_key = :s3_key AND (expires_at IS NULL OR expires_at > now());
+WHERE account_id = :account_id AND s3_key COLLATE "C" = :s3_key AND (expires_at IS NULL OR expires_at > now());
 
 -- name: fetch_asset_by_cache_key(account_id, cache_key)^
 -- The live asset that a cache key of the account names.
@@ -18,11 +18,11 @@ WHERE k.account_id = :account_id AND k.cache_key = :cache_key AND (a.expires_at 
 SELECT a.* FROM agentcache_assets a
 WHERE a.account_id = :account_id
   AND (a.expires_at IS NULL OR a.expires_at > now())
-  AND (:prefix::text IS NULL OR starts_with(a.filename, :prefix))
+  AND (:prefix::text IS NULL OR starts_with(a.filename COLLATE "C", :prefix))
   AND (:pipeline_id::uuid IS NULL OR a.agentcache_pipeline_id = :pipeline_id)
-  AND (:cache_key::text IS NULL OR EXISTS (
-        SELECT 1 FROM asset_cache_keys k
-        WHERE k.account_id = :account_id AND k.cache_key = :cache_key AND k.asset_id = a.id))
+  AND (:cache_key::text IS NULL OR a.id = (
+        SELECT k.asset_id FROM asset_cache_keys k
+        WHERE k.account_id = :account_id AND k.cache_key = :cache_key))
   AND (:before_created_at::timestamptz IS NULL OR (a.created_at, a.id) < (:before_created_at, :before_id::uuid))
 ORDER BY a.created_at DESC, a.id DESC
 LIMIT :page_size;

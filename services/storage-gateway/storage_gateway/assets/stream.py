@@ -7,7 +7,7 @@ quota, and what was really sent is counted, also when the reader disconnects.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
@@ -16,6 +16,7 @@ from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetStreamedV1
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError, StorageUnavailable
+from jettythunder.ids import new_id
 from jettythunder.lifecycle import Periodic
 from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, Storage
@@ -152,7 +153,7 @@ class Streams:
             BandwidthQuotaExceeded: the period has no room for the range.
             StorageUnavailable: the object storage does not give the bytes.
         """
-        reservation_id = uuid4()
+        reservation_id = new_id()
         self._slots.take(asset.account_id, link)
         try:
             await self._bandwidth.hold(asset, reservation_id, wanted.length_bytes)

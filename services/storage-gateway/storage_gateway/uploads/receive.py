@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from jettythunder import telemetry
 from jettythunder.checksums import Algorithm
 from jettythunder.errors import JettyThunderError, UploadNotOpen, UploadTimedOut
+from jettythunder.ids import new_id
 from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 from jettythunder.storage.probing import Probe
@@ -152,7 +153,7 @@ class FormUploads:
         Raises:
             JettyThunderError: of the error table; nothing is stored then and nothing stays reserved.
         """
-        upload_id = uuid4()
+        upload_id = new_id()
         if not self._slots.take(tenant.account_id):
             raise TooManyUploads(retry_after_seconds=_RETRY_AFTER_SECONDS)
         try:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from jettythunder import edge_tokens
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import InvalidField, JettyThunderError, UploadNotFound, UploadNotOpen
+from jettythunder.ids import new_id
 from jettythunder.signatures import SigningKeys
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 from jettythunder.storage.probing import Probe
@@ -158,7 +159,7 @@ class Sessions:
         return None if asset is None else Result(asset, True, asset.id, options.cache_key)
 
     async def _open(self, tenant: Tenant, wanted: NewSession) -> UUID:
-        upload_id = uuid4()
+        upload_id = new_id()
         filename = names.safe_filename(wanted.filename)
         content_type = names.content_type_of(wanted.content_type, filename)
         s3_key = names.object_key(tenant.s3_prefix, upload_id, filename)

@@ -38,9 +38,8 @@ class AccountStore:
         """Accounts in the order of their ids, those after one."""
         return await _list_accounts(on, after=after, page_size=page_size)
 
-    async def every(self, on: Runner) -> AsyncIterator[Account]:
-        """All accounts in the order of their ids, read a page at a time."""
-        after: UUID | None = None
+    async def every(self, on: Runner, *, after: UUID | None = None) -> AsyncIterator[Account]:
+        """All accounts in the order of their ids, those after one, read a page at a time."""
         while page := await self.page(on, after=after, page_size=_PAGE_SIZE):
             for account in page:
                 yield account

@@ -24,6 +24,8 @@ class Adjustments:
         """
         async with self._database.transaction() as connection:
             accounts = await self._ledger.lock(connection, [adjustment.account_id])
+            # The ledger's keys tell repetitions of one time, and an adjustment has that of its booking.
+            await self._store.lock_adjustment(connection, adjustment_id=adjustment.id)
             before = await self._store.fetch_entry(
                 connection, source_event_id=str(adjustment.id), resource=adjustment.resource
             )

@@ -50,10 +50,14 @@ class Ledger:
 
         Raises:
             AccountNotFound: one is about an account that is not there.
+            EventTooOld: one may have been booked before.
         """
         async with self._database.transaction() as connection:
             new_ids = await self._store.take_new(
-                connection, consumer=USAGE_METER_EVENTS.name, event_ids=[fact.event_id for fact in facts]
+                connection,
+                consumer=USAGE_METER_EVENTS.name,
+                event_ids=[fact.event_id for fact in facts],
+                event_times=[fact.occurred_at for fact in facts],
             )
             new = list(first_of_each(facts, new_ids))
             if new:

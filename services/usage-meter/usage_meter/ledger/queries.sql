@@ -1,7 +1,11 @@
--- name: take_new(consumer, event_ids)
--- Notes events as processed and tells which of them are new. In order of id, so that two meters never wait for each other.
-INSERT INTO inbox (consumer, event_id)
-SELECT :consumer, event_id FROM unnest(:event_ids::uuid[]) AS event_id ORDER BY event_id
+-- name: take_new(consumer, event_ids, event_times)
+-- Notes events as processed and tells which of them are new. In order of id, so that two meters never wait for each
+-- other. One that comes with another time than before is known all the same.
+INSERT INTO inbox (consumer, event_id, event_time)
+SELECT :consumer, e.event_id, e.event_time
+FROM unnest(:event_ids::uuid[], :event_times::timestamptz[]) AS e (event_id, event_time)
+WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.event_id = e.event_id AND i.consumer = :consumer)
+ORDER BY e.event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id;
 
@@ -19,9 +23,10 @@ SELECT roll_periods(:account_ids::uuid[]) AS account_id;
 
 -- name: find_due_periods(batch_size)
 -- Accounts whose period is over, and those whose new one was begun by a reservation that could not say so.
-SELECT account_id FROM account_usage
-WHERE period_end <= now() OR (bandwidth_exceeded AND bandwidth_used_bytes < bandwidth_quota_bytes)
-ORDER BY account_id
+(SELECT account_id FROM account_usage WHERE period_end <= now() ORDER BY period_end LIMIT :batch_size)
+UNION
+(SELECT account_id FROM account_usage
+ WHERE bandwidth_exceeded AND bandwidth_level = 0 AND bandwidth_used_bytes < bandwidth_quota_bytes LIMIT :batch_size)
 LIMIT :batch_size;
 
 -- name: take_holds(ids, resources, account_ids)
@@ -95,12 +100,14 @@ WHERE u.account_id = r.account_id;
 SELECT r.id, r.resource, r.account_id
 FROM usage_reservations r
 LEFT JOIN uploads u ON u.id = r.id AND r.resource = 'storage'
-WHERE r.resource = 'bandwidth' AND r.expires_at <= least(now(), :booked_until::timestamptz)
-   OR r.resource = 'storage' AND r.expires_at <= now() - interval '1 hour' AND (
+WHERE r.expires_at <= now() AND (
+    r.resource = 'bandwidth' AND r.expires_at <= :booked_until::timestamptz
+    OR r.resource = 'storage' AND r.expires_at <= now() - interval '1 hour' AND (
         u.id IS NULL OR u.status IN ('aborted', 'expired')
         OR u.status = 'completed' AND EXISTS (
             SELECT FROM usage_ledger l
-            WHERE l.account_id = r.account_id AND l.reservation_id = r.id AND l.kind = 'settled'))
+            WHERE l.account_id = r.account_id AND l.reservation_id = r.id AND l.kind = 'settled'
+              AND l.occurred_at >= r.created_at - interval '1 day')))
 ORDER BY r.expires_at
 LIMIT :batch_size;
 
@@ -110,6 +117,10 @@ DELETE FROM usage_reservations r
 USING unnest(:ids::uuid[], :resources::text[]) AS k (id, resource)
 WHERE r.id = k.id AND r.resource = k.resource AND r.expires_at <= now()
 RETURNING r.id, r.resource, r.account_id, r.held_bytes;
+
+-- name: lock_adjustment(adjustment_id)!
+-- Locks an adjustment's id until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(:adjustment_id, 0));
 
 -- name: fetch_entry(source_event_id, resource)^
 -- The ledger's entry for an event.

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from jettythunder.errors import AccountNotFound
 from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, OperatorRoute, provided, raises
+from jettythunder.ids import new_id
 from jettythunder.inputs import JSON_NUMBER, Moment
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.model import Adjustment, Resource
@@ -26,7 +27,7 @@ _FIRST_HOUR = datetime(2020, 1, 1, tzinfo=UTC)
 class AdjustmentRequest(BaseModel):
     """A correction. Sending the same ``id`` again changes nothing."""
 
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=new_id)
     account: str = Field(description="The account's id, or its user's")
     resource: Resource
     bytes: Annotated[

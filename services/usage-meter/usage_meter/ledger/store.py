@@ -68,6 +68,7 @@ _queries = Queries("usage_meter.ledger")
 _take_new = _queries.all("take_new", UUID)
 _lock_accounts = _queries.all("lock_accounts", LockedAccount)
 _roll_periods = _queries.run("roll_periods")
+_lock_adjustment = _queries.run("lock_adjustment")
 _find_due_periods = _queries.all("find_due_periods", UUID)
 _take_holds = _queries.all("take_holds", Hold)
 _find_reconciled = _queries.all("find_reconciled", Reconciled)
@@ -84,9 +85,15 @@ _oldest_in_outbox = _queries.maybe("oldest_in_outbox", datetime)
 class LedgerStore:
     """Reads and writes the ledger."""
 
-    async def take_new(self, on: Runner, *, consumer: str, event_ids: Sequence[UUID]) -> list[UUID]:
-        """Note events as processed; which of them are new."""
-        return await _take_new(on, consumer=consumer, event_ids=event_ids)
+    async def take_new(
+        self, on: Runner, *, consumer: str, event_ids: Sequence[UUID], event_times: Sequence[datetime]
+    ) -> list[UUID]:
+        """Note events as processed; which of them are new.
+
+        Raises:
+            EventTooOld: one may have been processed before.
+        """
+        return await _take_new(on, consumer=consumer, event_ids=event_ids, event_times=event_times)
 
     async def lock_accounts(self, on: Runner, *, account_ids: Sequence[UUID]) -> list[LockedAccount]:
         """Lock accounts' counters in the order of their ids."""
@@ -170,6 +177,10 @@ class LedgerStore:
             levels=[r.level_percent for r in noted],
             exceeded=[r.exceeded for r in noted],
         )
+
+    async def lock_adjustment(self, on: Runner, *, adjustment_id: UUID) -> None:
+        """Let one transaction at a time decide whether an adjustment was made before."""
+        await _lock_adjustment(on, adjustment_id=str(adjustment_id))
 
     async def fetch_entry(
         self, on: Runner, *, source_event_id: str, resource: Resource

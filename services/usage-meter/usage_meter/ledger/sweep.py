@@ -1,12 +1,12 @@
 """Sweeping: reservations that no event will settle any more are released."""
 
 from datetime import datetime
-from uuid import uuid4
 
 from prometheus_client import Counter
 
 from jettythunder import telemetry
 from jettythunder.database import Connection, Database
+from jettythunder.ids import new_id
 from usage_meter.ledger.backlog import Backlog
 from usage_meter.ledger.book import Ledger
 from usage_meter.ledger.model import expired_release
@@ -43,7 +43,7 @@ class Sweep:
             return False
         accounts = await self._ledger.lock(on, {key.account_id for key in keys})
         holds = await self._store.take_expired_holds(on, keys=keys)
-        entries = [expired_release(hold, now=accounts[0].now, source_id=uuid4()) for hold in holds]
+        entries = [expired_release(hold, now=accounts[0].now, source_id=new_id()) for hold in holds]
         await self._ledger.book(on, entries, accounts)
         for hold in holds:
             _swept.labels(hold.resource).inc()

@@ -6,11 +6,11 @@ are set to what the ledger adds up to, and hours are computed again.
 """
 
 from dataclasses import replace
-from uuid import uuid4
 
 from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.database import Database
+from jettythunder.ids import new_id
 from usage_meter.ledger.adjust import Adjustments
 from usage_meter.ledger.backlog import Backlog
 from usage_meter.ledger.book import Ledger
@@ -124,7 +124,7 @@ class Mending:
     async def _adjust(self, findings: Findings, drift: LedgerDrift, hold: LostHold | None) -> None:
         await self._adjustments.adjust(
             Adjustment(
-                id=uuid4(),
+                id=new_id(),
                 account_id=findings.account_id,
                 resource=Resource.STORAGE,
                 used_delta_bytes=drift.asset_bytes - drift.ledger_bytes,
@@ -143,5 +143,5 @@ class Mending:
         async with self._database.transaction() as connection:
             accounts = await self._ledger.lock(connection, [findings.account_id])
             holds = await self._ledger_store.take_holds(connection, keys=keys)
-            entries = [reconciled_release(hold, now=accounts[0].now, source_id=uuid4()) for hold in holds]
+            entries = [reconciled_release(hold, now=accounts[0].now, source_id=new_id()) for hold in holds]
             await self._ledger.book(connection, entries, accounts)

@@ -37,6 +37,15 @@ class KnownObject:
 
 
 @dataclass(frozen=True)
+class KnownPage:
+    """The objects that are known after a key and up to another."""
+
+    after_key: str
+    until_key: str
+    known: Sequence[KnownObject]
+
+
+@dataclass(frozen=True)
 class Sources:
     """An account's bytes by its counters, its ledger's sums, its open holds and its last hourly row.
 
@@ -167,37 +176,64 @@ class Findings:
         )
 
 
-def compare(
-    account: Account,
-    *,
-    listing: Mapping[str, int],
-    known: Sequence[KnownObject],
-    ledger_drift: Sequence[LedgerDrift],
-    lost_holds: Sequence[LostHold],
-    sources: Sources,
-) -> Findings:
-    """What bucket, assets, ledger, counters and hours disagree on."""
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What bucket and database say of the objects within a range of keys."""
+
+    bucket_bytes: int = 0
+    assets_bytes: int = 0
+    orphans: tuple[Orphan, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    def __add__(self, other: "Objects") -> "Objects":
+        return Objects(
+            bucket_bytes=self.bucket_bytes + other.bucket_bytes,
+            assets_bytes=self.assets_bytes + other.assets_bytes,
+            orphans=self.orphans + other.orphans,
+            missing=self.missing + other.missing,
+        )
+
+
+def compare_objects(folder: str, *, listing: Mapping[str, int], known: Sequence[KnownObject]) -> Objects:
+    """Set the bucket's objects within a range of keys beside those that are known there."""
+    # The object that is named like the folder is the folder.
+    objects = {key: size for key, size in listing.items() if key != folder}
     assets = [(each, each.asset_id) for each in known if each.asset_id is not None]
     known_keys = {each.s3_key for each in known}
-    # The object that is named like the folder is the folder.
-    objects = {key: size for key, size in listing.items() if key != account.s3_prefix}
-    figures = vars(sources)
-    differences = {f"{a} - {b}": figures[a] - figures[b] for a, b in _COUNTERS}
-    hours_bytes = sources.ledger_bytes if sources.hours_bytes is None else sources.hours_bytes
-    return Findings(
-        account_id=account.id,
-        agentcache_user_id=account.agentcache_user_id,
+    return Objects(
         bucket_bytes=sum(objects.values()),
         assets_bytes=sum(asset.size_bytes for asset, _ in assets),
-        ledger_bytes=sources.ledger_bytes,
-        counter_bytes=sources.counter_bytes,
-        adjusted_bytes=sources.adjusted_bytes,
         orphans=tuple(Orphan(key, size) for key, size in sorted(objects.items()) if key not in known_keys),
         missing=tuple(
             Missing(asset_id, asset.s3_key, asset.size_bytes, objects.get(asset.s3_key))
             for asset, asset_id in assets
             if objects.get(asset.s3_key) != asset.size_bytes
         ),
+    )
+
+
+def compare(
+    account: Account,
+    *,
+    objects: Objects,
+    ledger_drift: Sequence[LedgerDrift],
+    lost_holds: Sequence[LostHold],
+    sources: Sources,
+) -> Findings:
+    """What bucket, assets, ledger, counters and hours disagree on."""
+    figures = vars(sources)
+    differences = {f"{a} - {b}": figures[a] - figures[b] for a, b in _COUNTERS}
+    hours_bytes = sources.ledger_bytes if sources.hours_bytes is None else sources.hours_bytes
+    return Findings(
+        account_id=account.id,
+        agentcache_user_id=account.agentcache_user_id,
+        bucket_bytes=objects.bucket_bytes,
+        assets_bytes=objects.assets_bytes,
+        ledger_bytes=sources.ledger_bytes,
+        counter_bytes=sources.counter_bytes,
+        adjusted_bytes=sources.adjusted_bytes,
+        orphans=objects.orphans,
+        missing=objects.missing,
         ledger_drift=tuple(ledger_drift),
         lost_holds=tuple(lost_holds),
         counter_drift={name: size for name, size in differences.items() if size},
@@ -205,18 +241,15 @@ def compare(
     )
 
 
-def compare_ownerless(
-    account_id: UUID, *, listing: Mapping[str, int], known: Sequence[KnownObject], ledger_bytes: int
-) -> Findings:
+def compare_ownerless(account_id: UUID, *, objects: Objects, ledger_bytes: int) -> Findings:
     """What lies in the folder of an account that is gone, but for what is being deleted already."""
-    deleting = {each.s3_key for each in known}
     return Findings(
         account_id=account_id,
         agentcache_user_id=None,
-        bucket_bytes=sum(listing.values()),
+        bucket_bytes=objects.bucket_bytes,
         assets_bytes=0,
         ledger_bytes=ledger_bytes,
         counter_bytes=0,
         adjusted_bytes=0,
-        orphans=tuple(Orphan(key, size) for key, size in sorted(listing.items()) if key not in deleting),
+        orphans=objects.orphans,
     )

@@ -29,16 +29,26 @@ CROSS JOIN LATERAL (
 ) AS h
 WHERE u.account_id = :account_id;
 
--- name: list_known_objects(account_id, bucket, prefix)
--- The objects that an account's assets, open uploads and requested deletions account for.
-SELECT a.s3_key, 'asset' AS kind, a.id AS asset_id, a.size_bytes
-FROM agentcache_assets a WHERE a.account_id = :account_id
-UNION ALL
-SELECT u.s3_key, 'upload', NULL, 0
-FROM uploads u WHERE u.account_id = :account_id AND upload_is_open(u.status)
-UNION ALL
-SELECT d.s3_key, 'deletion', NULL, 0
-FROM object_deletions d WHERE d.s3_bucket = :bucket AND starts_with(d.s3_key, :prefix);
+-- name: list_known_objects(account_id, bucket, after_key, until_key, page_size)
+-- A page of the objects that an account's assets, open uploads and requested deletions account for, after a key and
+-- up to another, in the order of their bytes.
+SELECT s3_key, kind, asset_id, size_bytes FROM (
+    (SELECT a.s3_key, 'asset' AS kind, a.id AS asset_id, a.size_bytes
+     FROM agentcache_assets a
+     WHERE a.account_id = :account_id AND a.s3_key COLLATE "C" > :after_key AND a.s3_key COLLATE "C" <= :until_key
+     ORDER BY a.s3_key COLLATE "C" LIMIT :page_size)
+    UNION ALL
+    (SELECT u.s3_key, 'upload', NULL, 0
+     FROM uploads u
+     WHERE u.account_id = :account_id AND upload_is_open(u.status)
+       AND u.s3_key COLLATE "C" > :after_key AND u.s3_key COLLATE "C" <= :until_key)
+    UNION ALL
+    (SELECT d.s3_key, 'deletion', NULL, 0
+     FROM object_deletions d
+     WHERE d.s3_bucket = :bucket AND d.s3_key COLLATE "C" > :after_key AND d.s3_key COLLATE "C" <= :until_key)
+) AS known
+ORDER BY s3_key COLLATE "C"
+LIMIT :page_size;
 
 -- name: list_ledger_drift(account_id)
 -- Assets whose entries in the ledger don't add up to their size, or to 0 where they are gone.

@@ -53,9 +53,17 @@ class Reconciliation:
         self._mending = mending
         self._settle_seconds = settle_seconds
         self._lock = WorkLock(database, "reconcile")
+        # How far the scheduled run has come, and what it has found until there.
+        self._watched: UUID | None = None
+        self._watched_drift_bytes = 0
 
-    async def run(self, *, account: str | None = None, fix: bool = False) -> AsyncIterator[Findings]:
+    async def run(
+        self, *, account: str | None = None, fix: bool = False, after: UUID | None = None
+    ) -> AsyncIterator[Findings]:
         """Look at one account or all; with ``fix``, mend what a second look sees too.
+
+        Args:
+            after: of all accounts, only those after this one.
 
         Raises:
             ReconciliationRunning: another one runs now.
@@ -66,7 +74,7 @@ class Reconciliation:
                 raise ReconciliationRunning
             found: list[tuple[Account, Findings]] = []
             ownerless: list[Findings] = []
-            async for each in self._named(account):
+            async for each in self._named(account, after):
                 findings = await self._looking.at_account(each)
                 if findings.is_clean or not fix:
                     yield findings
@@ -90,14 +98,20 @@ class Reconciliation:
     async def watch(self) -> float:
         """The scheduled run: changes nothing, measures the drift and logs where there is any.
 
+        One that failed is continued by the next, from the account that it failed at.
+
         Returns:
             For how many seconds it worked.
         """
         began = time.monotonic()
-        drift_bytes = 0
+        ownerless_bytes = 0
         try:
-            async for findings in self.run():
-                drift_bytes += findings.drift_bytes
+            async for findings in self.run(after=self._watched):
+                if findings.agentcache_user_id is None:
+                    ownerless_bytes += findings.drift_bytes
+                else:
+                    self._watched = findings.account_id
+                    self._watched_drift_bytes += findings.drift_bytes
                 if not findings.is_clean:
                     log.warning(
                         "usage drifts: see `jettythunder usage reconcile`",
@@ -107,14 +121,15 @@ class Reconciliation:
         except ReconciliationRunning:
             log.info("drift not measured: another reconciliation runs")
         else:
-            _drift.set(drift_bytes)
+            _drift.set(self._watched_drift_bytes + ownerless_bytes)
+            self._watched, self._watched_drift_bytes = None, 0
         return time.monotonic() - began
 
-    async def _named(self, name: str | None) -> AsyncIterator[Account]:
+    async def _named(self, name: str | None, after: UUID | None) -> AsyncIterator[Account]:
         if name is not None:
             yield await self._accounts.find(self._database, name=name)
             return
-        async for account in self._accounts.every(self._database):
+        async for account in self._accounts.every(self._database, after=after):
             yield account
 
     async def _ownerless(self) -> AsyncIterator[Findings]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, StrictBool, TypeAdapter
+from pydantic import BaseModel, Field, StrictBool, TypeAdapter
 
 from jettythunder.errors import AccountNotFound, InsufficientScope, StorageUnavailable
 from jettythunder.http import OPERATOR_SECURITY, CurrentOperator, ReadingRoute, provided, raises
@@ -24,7 +24,8 @@ AnyReconciliation = Annotated[Reconciliation, Depends(provided(Reconciliation))]
 class ReconcileRequest(BaseModel):
     """Which account, all by default, and whether to mend what is found."""
 
-    account: str | None = None
+    # PostgreSQL stores no NUL.
+    account: str | None = Field(default=None, pattern=r"^[^\x00]*$")
     fix: StrictBool = False
 
 

@@ -1,11 +1,12 @@
 """What the database knows of stored bytes, from each side."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from jettythunder.database import Queries, Runner
-from usage_meter.accounts.model import Account
-from usage_meter.reconciliation.model import KnownObject, LedgerDrift, LostHold, Sources
+from usage_meter.reconciliation.model import KnownObject, KnownPage, LedgerDrift, LostHold, Sources
+
+_PAGE_SIZE = 2_000
 
 _queries = Queries("usage_meter.reconciliation")
 _bytes_by_source = _queries.one("bytes_by_source", Sources)
@@ -25,9 +26,30 @@ class ReconciliationStore:
         """An account's counters, its ledger's sums, its open holds and its last hourly row."""
         return await _bytes_by_source(on, account_id=account_id)
 
-    async def known_objects(self, on: Runner, *, account: Account, bucket: str) -> list[KnownObject]:
-        """The objects that assets, open uploads and requested deletions account for."""
-        return await _list_known_objects(on, account_id=account.id, bucket=bucket, prefix=account.s3_prefix)
+    async def known_objects(
+        self, on: Runner, *, account_id: UUID, bucket: str, after_key: str, until_key: str
+    ) -> AsyncIterator[KnownPage]:
+        """The objects that assets, open uploads and requested deletions account for, page by page.
+
+        Those after a key and up to another. The pages have all keys between them, in their bytes' order.
+        """
+        while True:
+            rows = await _list_known_objects(
+                on,
+                account_id=account_id,
+                bucket=bucket,
+                after_key=after_key,
+                until_key=until_key,
+                page_size=_PAGE_SIZE,
+            )
+            if len(rows) < _PAGE_SIZE:
+                yield KnownPage(after_key, until_key, rows)
+                return
+            # A key may be known for several reasons, which belong on one page.
+            whole = [row for row in rows if row.s3_key != rows[-1].s3_key]
+            page = KnownPage(after_key, whole[-1].s3_key, whole)
+            yield page
+            after_key = page.until_key
 
     async def ledger_drift(self, on: Runner, *, account_id: UUID) -> list[LedgerDrift]:
         """Assets whose ledger entries don't add up to their size."""

@@ -11,12 +11,14 @@ WHERE u.account_id = ANY (:account_ids::uuid[])
 ORDER BY u.account_id;
 
 -- name: list_entries(account_id, before, page_size)
--- A page of an account's ledger, the newest first.
+-- A page of an account's ledger, the newest first, after the entry with an id.
 SELECT id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count, source_event_id,
     reservation_id, asset_id, occurred_at, recorded_at, reason, author
 FROM usage_ledger
-WHERE account_id = :account_id AND id < coalesce(:before::bigint, 9223372036854775807)
-ORDER BY id DESC
+WHERE account_id = :account_id AND (occurred_at, id) < (
+    SELECT coalesce(max(occurred_at), 'infinity'), coalesce(:before::bigint, 9223372036854775807)
+    FROM usage_ledger WHERE id = :before)
+ORDER BY occurred_at DESC, id DESC
 LIMIT :page_size;
 
 -- name: list_reported(account_id, after, page_size)

@@ -8,6 +8,8 @@ from usage_meter.rollups.store import ClosedHour, RollupStore
 from usage_meter.scheduling.lock import WorkLock
 
 _HOURS_AT_ONCE = 500
+# Hours of a backfill reach the broker at a steady pace instead of all at once.
+_BATCHES_A_RUN = 10
 
 
 class Closing:
@@ -23,19 +25,23 @@ class Closing:
         self._lock = WorkLock(database, "close-hours")
 
     async def run(self) -> float:
-        """Close some of the hours that are over; for how many seconds it worked.
+        """Close the hours that are over, up to some thousands a run; for how many seconds it worked."""
+        batches = 0
 
-        One batch a run: hours of a backfill reach the broker at a steady pace instead of all at once.
-        """
-        return await self._lock.run(self._close_some)
+        async def close_some(on: Connection) -> bool:
+            nonlocal batches
+            batches += 1
+            return await self._close_batch(on) and batches < _BATCHES_A_RUN
 
-    async def _close_some(self, on: Connection) -> bool:
+        return await self._lock.run(close_some)
+
+    async def _close_batch(self, on: Connection) -> bool:
         closed = await self._store.close_hours(
             on, grace_seconds=self._after_seconds, batch_size=_HOURS_AT_ONCE
         )
         if closed:
             await outbox.write(on, *map(_recorded, closed), source=SOURCE)
-        return False
+        return len(closed) == _HOURS_AT_ONCE
 
 
 def _recorded(hour: ClosedHour) -> UsageRecordedV1:

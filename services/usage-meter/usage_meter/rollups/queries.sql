@@ -2,17 +2,18 @@
 -- Takes the queued hours of some accounts; where several of an account's are queued, the earliest tells from when to recompute.
 WITH taken AS (
     DELETE FROM usage_rollup_queue
-    WHERE hour >= :oldest_hour::timestamptz AND account_id IN (
-        SELECT DISTINCT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz LIMIT :account_limit)
+    WHERE hour >= :oldest_hour::timestamptz AND account_id = ANY (ARRAY(
+        SELECT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz
+        ORDER BY hour LIMIT :account_limit))
     RETURNING account_id, hour
 )
 SELECT account_id, min(hour) AS hour FROM taken GROUP BY account_id;
 
--- name: recompute_hours(account_ids, from_hours)!
--- Computes the hourly rows of accounts from the ledger, from an hour on. A byte that came t seconds before an
+-- name: recompute_hours(account_ids, from_hours, hour_limit)!
+-- Computes the hourly rows of accounts from the ledger, from an hour on, for so many hours. A byte that came t seconds before an
 -- hour's end was stored for t seconds of it: bytes at the start x 3600 + the sum of change x seconds left.
 -- A row that was closed and changes gets the next revision, and is closed again later.
-WITH work AS (
+WITH work AS MATERIALIZED (
     SELECT w.account_id, w.from_hour, coalesce(before.storage_bytes, 0) AS opening_bytes
     FROM unnest(:account_ids::uuid[], :from_hours::timestamptz[]) AS w (account_id, from_hour)
     JOIN agentcache_accounts a ON a.id = w.account_id
@@ -30,6 +31,7 @@ WITH work AS (
         sum(l.request_count) AS request_count
     FROM work w
     JOIN usage_ledger l ON l.account_id = w.account_id AND l.occurred_at >= w.from_hour
+        AND l.occurred_at < w.from_hour + make_interval(hours => :hour_limit)
     CROSS JOIN LATERAL (SELECT date_trunc('hour', l.occurred_at, 'UTC') AS hour) AS h
     WHERE l.used_delta_bytes <> 0 OR l.request_count <> 0
     GROUP BY w.account_id, w.opening_bytes, h.hour
@@ -68,12 +70,24 @@ WHERE (s.storage_bytes, s.storage_byte_seconds, s.bandwidth_bytes, s.request_cou
     IS DISTINCT FROM (excluded.storage_bytes, excluded.storage_byte_seconds, excluded.bandwidth_bytes,
                       excluded.request_count, excluded.storage_cost, excluded.bandwidth_cost);
 
+-- name: queue_later_hours(account_ids, from_hours, hour_limit)!
+-- Queues the first hour of each account whose row is still to be computed after those hours.
+INSERT INTO usage_rollup_queue (account_id, hour)
+SELECT w.account_id, date_trunc('hour', later.occurred_at, 'UTC')
+FROM unnest(:account_ids::uuid[], :from_hours::timestamptz[]) AS w (account_id, from_hour)
+CROSS JOIN LATERAL (
+    SELECT l.occurred_at FROM usage_ledger l
+    WHERE l.account_id = w.account_id AND l.occurred_at >= w.from_hour + make_interval(hours => :hour_limit)
+      AND (l.used_delta_bytes <> 0 OR l.request_count <> 0)
+    ORDER BY l.occurred_at LIMIT 1
+) AS later;
+
 -- name: close_hours(grace_seconds, batch_size)
 -- Closes hours that ended a while ago and whose ledger is rolled up.
 UPDATE storage_usage
 SET closed_at = now()
-WHERE id IN (
-    SELECT s.id FROM storage_usage s
+WHERE (account_id, period_start) IN (
+    SELECT s.account_id, s.period_start FROM storage_usage s
     WHERE s.closed_at IS NULL AND s.period_end <= now() - make_interval(secs => :grace_seconds)
       AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = s.account_id AND q.hour <= s.period_start)
     ORDER BY s.period_end

@@ -2,20 +2,26 @@
 
 Guarantees given here: a row is a function of the ledger alone, so computing it again changes nothing; an
 event that comes late corrects its hour and every hour after it. One transaction computes rows at a time:
-each begins with what the row before it says.
+each begins with what the row before it says. A transaction computes a month of an account at most and queues
+what comes after; where that takes longer than a statement may, the next one takes less.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Gauge
 
+from jettythunder import telemetry
 from jettythunder.database import Connection, Database
+from jettythunder.errors import DatabaseTimedOut
+from usage_meter.rollups.model import Portion
 from usage_meter.rollups.store import RollupStore
 from usage_meter.scheduling.lock import WorkLock
 
-_ACCOUNTS_AT_ONCE = 100
 _RECENT = timedelta(hours=2)
 _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+
+log = telemetry.logger(__name__)
 
 _backlog = Gauge("jettythunder_meter_rollup_backlog", "Hours whose row is behind the ledger")
 
@@ -27,6 +33,7 @@ class Rollups:
         self._database = database
         self._store = store
         self._lock = WorkLock(database, "roll-up")
+        self._portion = Portion()
 
     async def roll_up_recent(self) -> float:
         """Compute the rows of the hours around now: few rows, so it is done often.
@@ -48,11 +55,19 @@ class Rollups:
 
     async def _roll_up(self, oldest_hour: datetime) -> float:
         async def roll_up_some(on: Connection) -> bool:
+            portion = self._portion
+            began = time.monotonic()
             hours = await self._store.take_queued_hours(
-                on, oldest_hour=oldest_hour, account_limit=_ACCOUNTS_AT_ONCE
+                on, oldest_hour=oldest_hour, account_limit=portion.accounts
             )
             if hours:
-                await self._store.recompute_hours(on, hours=hours)
+                await self._store.recompute_hours(on, hours=hours, hour_limit=portion.hours)
+                self._portion = portion.after(time.monotonic() - began)
             return bool(hours)
 
-        return await self._lock.run(roll_up_some)
+        try:
+            return await self._lock.run(roll_up_some)
+        except DatabaseTimedOut:
+            self._portion = self._portion.smaller()
+            log.warning("hours took too long to compute: less at once", **vars(self._portion))
+            raise

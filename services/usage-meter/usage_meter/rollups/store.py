@@ -32,6 +32,7 @@ class ClosedHour:
 _queries = Queries("usage_meter.rollups")
 _take_queued_hours = _queries.all("take_queued_hours", QueuedHour)
 _recompute_hours = _queries.run("recompute_hours")
+_queue_later_hours = _queries.run("queue_later_hours")
 _close_hours = _queries.all("close_hours", ClosedHour)
 _rollup_backlog = _queries.one("rollup_backlog", int)
 _queue_hours_since = _queries.run("queue_hours_since")
@@ -47,13 +48,15 @@ class RollupStore:
         """Take queued hours of some accounts; from which hour on to compute each."""
         return await _take_queued_hours(on, oldest_hour=oldest_hour, account_limit=account_limit)
 
-    async def recompute_hours(self, on: Runner, *, hours: Sequence[QueuedHour]) -> None:
-        """Compute accounts' rows from the ledger, from an hour on."""
-        await _recompute_hours(
-            on,
-            account_ids=[each.account_id for each in hours],
-            from_hours=[each.hour for each in hours],
-        )
+    async def recompute_hours(self, on: Runner, *, hours: Sequence[QueuedHour], hour_limit: int) -> None:
+        """Compute accounts' rows from the ledger, from an hour on for so many hours, and queue later ones."""
+        given = {
+            "account_ids": [each.account_id for each in hours],
+            "from_hours": [each.hour for each in hours],
+            "hour_limit": hour_limit,
+        }
+        await _recompute_hours(on, **given)
+        await _queue_later_hours(on, **given)
 
     async def close_hours(self, on: Runner, *, grace_seconds: float, batch_size: int) -> list[ClosedHour]:
         """Close hours that are over; their figures."""

@@ -65,7 +65,7 @@ class Webhooks:
             return
         body = await self._body(event)
         await self._post(self._url, body, headers=signed_headers(self._keys, str(event.id), body))
-        await inbox.note(self._database, consumer=_CONSUMER, event_id=event.id)
+        await inbox.note(self._database, consumer=_CONSUMER, event_id=event.id, event_time=event.time)
 
     async def _body(self, event: AnyAnnouncement) -> bytes:
         envelope = event.model_dump(mode="json", exclude_none=True)

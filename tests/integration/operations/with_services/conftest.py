@@ -31,7 +31,7 @@ async def database(infrastructure: Infrastructure) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture
 async def operations(infrastructure: Infrastructure) -> AsyncIterator[Operations]:
     """The use-cases, directly on the servers."""
-    async with open_operations(infrastructure.database_url, infrastructure.rabbitmq_url) as opened:
+    async with open_operations(infrastructure.database_url, infrastructure.broker) as opened:
         yield opened
 
 
