@@ -32,7 +32,9 @@ async def test_all_edges_carry_chunks(site: Site, account: Account) -> None:
 
 
 async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    # So few at once that the last of them are still to come when most are there.
+    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
+    file = account.file(15 * CHUNK_BYTES)
     acknowledged: set[int] = set()
     for share in (0.5, 0.8):
         command = await account.start("upload", "--file", str(file), "--accelerate", "--resume", "--json")
@@ -42,7 +44,7 @@ async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, acco
         # Chunks that were wholly on their way may still arrive; the links end that.
         await site.reset()
         acknowledged = {chunk["number"] for chunk in (await account.reached(share))["received"]}
-        assert len(acknowledged) >= share * 12
+        assert len(acknowledged) >= share * 15
 
     site.set_rate(None)
     result = await account.done("upload", "--file", str(file), "--resume")
