@@ -60,9 +60,9 @@ def require_free(port: int, variable: str) -> None:
 class PortAllocator:
     """The ports of one stack by name.
 
-    `remembered` are those of the last start, kept where still free; `held` are those that the running stack
-    itself listens on, kept as they are. A chosen port is claimed until `close`, so that stacks which start at
-    the same moment choose different ones.
+    `remembered` are those of the last start, kept where still free; `held` are those of the running stack,
+    kept as they are where something listens on them. A chosen port is claimed until `close`, so that stacks
+    which start at the same moment choose different ones.
     """
 
     def __init__(self, *, remembered: Mapping[str, int], held: Mapping[str, int]) -> None:
@@ -73,8 +73,10 @@ class PortAllocator:
 
     def choose(self, name: str, preferred: int) -> int:
         """The port for the name: held, remembered, preferred, or the next free one above."""
-        if name in self._held:
-            return self.fix(name, self._held[name])
+        held = self._held.get(name)
+        # What listened on it may have ended since; then it is chosen like any other, so that it is claimed.
+        if held is not None and not is_free(held):
+            return self.fix(name, held)
         candidates = [preferred + step for step in range(SEARCHED_PORTS)]
         if name in self._remembered:
             candidates.insert(0, self._remembered[name])

@@ -93,7 +93,7 @@ async def test_tokens_are_renewed_before_they_expire(
 
 
 async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -105,7 +105,7 @@ async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, acc
 
 
 async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = account.file(16 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await site.links[0].die()
@@ -129,7 +129,7 @@ async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account
 
 
 async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = account.file(16 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.links[1].stall()
@@ -140,7 +140,7 @@ async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: A
 
 
 async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     site.links[0].hang_ups_left = 2
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert site.links[0].hang_ups_left == 0
@@ -149,7 +149,7 @@ async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, accou
 
 
 async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = account.file(16 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await asyncio.to_thread(site.services.kill, GATEWAY)
@@ -175,7 +175,7 @@ async def test_rabbitmq_may_restart_in_between(site: Site, account: Account) -> 
 
 
 async def test_a_chunk_that_is_spoilt_on_the_way_is_sent_again(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     site.links[2].flips_left = 1
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert site.links[2].flips_left == 0
@@ -198,7 +198,7 @@ async def test_a_tier_without_jettyspeed_gets_the_standard_upload(site: Site, tm
 
 
 async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -210,7 +210,7 @@ async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Acc
 
 
 async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     received = (await account.reached(0.3))["received"]
     await command.kill()
@@ -225,7 +225,7 @@ async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site,
 
 
 async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: Account) -> None:
-    file = account.file(8 * CHUNK_BYTES)
+    file = account.file(12 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     with file.open("r+b") as opened:

@@ -37,3 +37,11 @@ def test_a_port_that_the_running_stack_holds_is_its_own(taken: int) -> None:
 def test_the_error_names_the_holder_and_the_variable(taken: int) -> None:
     with pytest.raises(StackError, match=rf"Port {taken} is in use by .*pid {os.getpid()}.*GATEWAY_PORT="):
         require_free(taken, "GATEWAY_PORT")
+
+
+def test_a_port_whose_program_has_ended_is_claimed_anew(taken: int) -> None:
+    free = PortAllocator(remembered={}, held={}).choose("gateway", taken + 300)
+    known = {"gateway": free}
+    ours, other = PortAllocator(remembered=known, held=known), PortAllocator(remembered={}, held={})
+    assert ours.choose("gateway", taken) == free
+    assert other.choose("gateway", free) != free
