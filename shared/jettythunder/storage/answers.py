@@ -7,7 +7,7 @@ from jettythunder.errors import ChecksumMismatch, StorageUnavailable
 
 _ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 
-# S3 has two codes for a checksum that is another one than the body's, and Content-MD5 a third.
+# What S3 servers answer where a checksum is not that of the body.
 _DIFFERENT_BYTES = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch")
 
 # Of other 4xx answers the same request would only get the same again.

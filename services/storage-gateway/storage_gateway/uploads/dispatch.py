@@ -120,8 +120,9 @@ class ChunkDispatcher:
             chunk = await self._store.fetch_chunk(upload_id=command.upload_id, number=command.number)
         except DatabaseUnavailable:
             return None
-        is_same = chunk is not None and chunk.checksum == command.checksum
-        return StoredPart(command.number, chunk.etag) if chunk and is_same else None
+        if chunk is None or chunk.checksum != command.checksum:
+            return None
+        return StoredPart(command.number, chunk.etag)
 
     def _source_url(self, upload_id: UUID, number: int) -> str:
         expires_at = int(time.time() + self._timeout_seconds) + 60
