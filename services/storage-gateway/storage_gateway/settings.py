@@ -45,7 +45,7 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
         description="Where chunks wait for workers; by default the system's folder for temporary files",
     )
     spool_budget_bytes: int = Field(
-        default=1_000_000_000,
+        default=2_000_000_000,
         ge=20_000_000,
         description="Bytes of chunks that arrive or wait for workers at most; two chunks at least",
     )
@@ -198,5 +198,8 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
 
     @property
     def most_chunk_bytes(self) -> int:
-        """The most that a chunk of a form holds: many find room in the spool."""
-        return max(self.chunk_size_bytes, min(5 * self.chunk_size_bytes, self.spool_budget_bytes // 20))
+        """The most that a chunk of a form holds: an account's share of the spool has room for all that one
+        upload may have on their way."""
+        share_bytes = int(self.spool_budget_bytes * self.spool_account_share)
+        fitting_bytes = share_bytes // self.chunks_in_flight_per_upload
+        return max(self.chunk_size_bytes, min(5 * self.chunk_size_bytes, fitting_bytes))

@@ -7,6 +7,7 @@ httptools.
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from jettythunder.http import sending
 from jettythunder.settings import ListenerSettings
 
 # A kernel takes megabytes for a reader that takes nothing; this much waits for the network at most. How much
@@ -155,6 +157,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_waiting_for_head()
         self.listener.note_busy(self)
         super().on_headers_complete()
+        if self.transport.get_extra_info("sslcontext") is None:
+            sender = sending.FileSender(
+                self.cycle,
+                stall_seconds=self.listener.limits.http_send_stall_seconds,
+                cut=functools.partial(self.cut, "reader"),
+            )
+            self.scope["extensions"] = {sending.EXTENSION: sender}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)

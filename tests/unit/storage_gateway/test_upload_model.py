@@ -87,9 +87,10 @@ def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps:
     ("file_bytes", "received_bytes", "chunk_bytes"),
     [
         (1, 0, 10),
-        (400, 0, 10),
-        (1_000, 0, 25),
-        (1_000, 990, 25),
+        (80, 0, 10),
+        (240, 0, 30),
+        (240, 120, 15),
+        (240, 230, 10),
         (9_999_999, 0, 50),
         (None, 0, 10),
         (None, 40, 10),
@@ -97,7 +98,7 @@ def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps:
         (None, 9_999_999, 50),
     ],
 )
-def test_the_chunks_of_a_form_grow_with_its_file(
+def test_the_chunks_of_a_form_follow_what_is_left_of_its_file(
     file_bytes: int | None, received_bytes: int, chunk_bytes: int
 ) -> None:
     assert ChunkSizes(10, 50).of(file_bytes, received_bytes=received_bytes) == chunk_bytes

@@ -251,10 +251,10 @@ class ChunkSizes:
     most_bytes: int
 
     def of(self, file_bytes: int | None, *, received_bytes: int) -> int:
-        """The size of the next chunk: a fortieth of the file, or of ten times what has come where its length
-        is unknown."""
-        expected_bytes = 10 * received_bytes if file_bytes is None else file_bytes
-        return min(max(expected_bytes // 40, self.least_bytes), self.most_bytes)
+        """The size of the next chunk: an eighth of what is left of the file, or a quarter of what has come
+        where its length is unknown."""
+        wanted_bytes = received_bytes // 4 if file_bytes is None else (file_bytes - received_bytes) // 8
+        return min(max(wanted_bytes, self.least_bytes), self.most_bytes)
 
 
 def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:

@@ -77,9 +77,11 @@ class Receiving:
     size_bytes: int = 0
     sha256: "_Hash" = field(default_factory=hashlib.sha256)
     s3_upload_id: str | None = None
+    chunk_bytes: int = 0
     block: list[memoryview] = field(default_factory=list)
     block_bytes: int = 0
     block_began_at: float = 0.0
+    writing: asyncio.Task[None] | None = None
     parts: list[StoredPart] = field(default_factory=list)
     storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
     small: SpooledChunk | None = None
@@ -242,16 +244,19 @@ class FormUploads:
                 left = piece
                 while left:
                     assert chunk is not None  # noqa: S101 - it was admitted with the first bytes
-                    if chunk.size_bytes == chunk.most_bytes:
+                    if upload.chunk_bytes == chunk.most_bytes:
                         await self._begin_multipart(upload)
+                        await _written(upload)
                         stores.create_task(self._store(upload, chunk, in_flight))
                         await in_flight.acquire()
                         chunk = self._next_chunk(upload, chunk, part.most_bytes())
-                    room = chunk.most_bytes - chunk.size_bytes - upload.block_bytes
+                        upload.chunk_bytes = 0
+                    room = chunk.most_bytes - upload.chunk_bytes
                     await self._append(upload, chunk, left[:room])
                     left = left[room:]
             if chunk is not None:
                 await self._write(upload, chunk)
+                await _written(upload)
             if chunk is not None and upload.s3_upload_id is not None:
                 stores.create_task(self._store(upload, chunk, in_flight))
             else:
@@ -291,27 +296,29 @@ class FormUploads:
         self._leases.check(upload.upload_id)
         if size > upload.reserved_bytes:
             await self._grow(upload, size)
-        chunk_bytes = chunk.size_bytes + upload.block_bytes + len(piece)
-        await self._spool.make_room(chunk, chunk_bytes)
+        await self._spool.make_room(chunk, upload.chunk_bytes + len(piece))
         now = asyncio.get_running_loop().time()
         if not upload.block:
             upload.block_began_at = now
         upload.block.append(piece)
         upload.block_bytes += len(piece)
+        upload.chunk_bytes += len(piece)
         upload.size_bytes = size
         is_old = now - upload.block_began_at > _OLD_SECONDS
-        if upload.block_bytes >= BLOCK_BYTES or chunk_bytes == chunk.most_bytes or is_old:
+        if upload.block_bytes >= BLOCK_BYTES or upload.chunk_bytes == chunk.most_bytes or is_old:
             await self._write(upload, chunk)
 
     async def _write(self, upload: Receiving, chunk: SpooledChunk) -> None:
+        """Write the block once the one before it is written; a large one while the next arrives."""
         block, size_bytes = upload.block, upload.block_bytes
         upload.block, upload.block_bytes = [], 0
         if not block:
             return
+        await _written(upload)
         if size_bytes <= _INLINE_BYTES and chunk.keeps_in_memory(size_bytes):
             _take_in(upload.sha256, chunk, block)
         else:
-            await asyncio.to_thread(_take_in, upload.sha256, chunk, block)
+            upload.writing = asyncio.create_task(_take_in_aside(upload.sha256, chunk, block))
 
     async def _grow(self, upload: Receiving, size: int) -> None:
         """Reserve the next step: a chunk's worth where there is room, else just what has arrived."""
@@ -455,6 +462,23 @@ def _take_in(sha256: "_Hash", chunk: SpooledChunk, block: Sequence[memoryview]) 
     for piece in block:
         sha256.update(piece)
     chunk.append(block)
+
+
+async def _take_in_aside(sha256: "_Hash", chunk: SpooledChunk, block: Sequence[memoryview]) -> None:
+    with chunk.in_use():
+        await asyncio.to_thread(_take_in, sha256, chunk, block)
+
+
+async def _written(upload: Receiving) -> None:
+    """Wait until the block under way is written. It goes on where this is cancelled, since its thread does.
+
+    Raises:
+        SpoolFull: the disk is full.
+    """
+    if upload.writing is not None:
+        await asyncio.wait([upload.writing])
+        upload.writing.result()
+        upload.writing = None
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -11,7 +11,8 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,9 +22,12 @@ from prometheus_client import Gauge
 
 from jettythunder.checksums import Algorithm, Checksum, Hasher
 from jettythunder.errors import ChunkGone
+from jettythunder.http.sending import SendFile
 from storage_gateway.errors import GatewayBusy, SpoolFull
 
 BLOCK_BYTES = 1 << 20
+# After so many bytes it is looked whether the chunk is still wanted.
+_SENT_AT_ONCE_BYTES = 8 << 20
 _RETRY_AFTER_SECONDS = 2
 # What one call of writev takes on Linux (IOV_MAX).
 _MOST_PIECES = 1024
@@ -165,7 +169,7 @@ class SpooledChunk:
         self._hasher = Hasher(algorithm)
         self._memory = b""
         self._file: IO[bytes] | None = None
-        self._readers = 0
+        self._users = 0
         self._dropped = False
 
     @property
@@ -179,7 +183,7 @@ class SpooledChunk:
 
     def append(self, block: Sequence[memoryview]) -> None:
         """Add the bytes of these pieces. It writes to disk unless :meth:`keeps_in_memory`: call it in a
-        thread then.
+        thread then, with the chunk :meth:`in_use`.
 
         Raises:
             SpoolFull: the disk is full.
@@ -211,27 +215,48 @@ class SpooledChunk:
         if self._file is None:
             yield self._memory
             return
-        self._readers += 1
+        with self.in_use():
+            for offset in range(0, self.size_bytes, BLOCK_BYTES):
+                self._check_held()
+                yield await asyncio.to_thread(os.pread, self._file.fileno(), BLOCK_BYTES, offset)
+
+    async def send(self, send_file: SendFile) -> bool:
+        """Have the kernel send the chunk's file; False where it has none.
+
+        Raises:
+            ChunkGone: the chunk was dropped meanwhile.
+        """
+        if self._file is None:
+            return False
+        with self.in_use():
+            for offset in range(0, self.size_bytes, _SENT_AT_ONCE_BYTES):
+                self._check_held()
+                count = min(_SENT_AT_ONCE_BYTES, self.size_bytes - offset)
+                await send_file(self._file.fileno(), offset, count)
+        return True
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the file open though the chunk be dropped: a descriptor that is closed while a thread uses it
+        could be another file's by then."""
+        self._users += 1
         try:
-            offset = 0
-            while offset < self.size_bytes:
-                if self._dropped:
-                    raise ChunkGone
-                block = await asyncio.to_thread(os.pread, self._file.fileno(), BLOCK_BYTES, offset)
-                offset += len(block)
-                yield block
+            yield
         finally:
-            self._readers -= 1
-            self._close_if_unread()
+            self._users -= 1
+            self._close_if_unused()
 
     def drop(self) -> None:
-        """Drop the bytes, once all who read them have finished."""
+        """Drop the bytes, once nobody uses them any more."""
         self._dropped = True
-        self._close_if_unread()
+        self._close_if_unused()
 
-    def _close_if_unread(self) -> None:
-        # A file descriptor closed under a reader could be another file's by the time it is read.
-        if self._dropped and self._readers == 0 and self._file is not None:
+    def _check_held(self) -> None:
+        if self._dropped:
+            raise ChunkGone
+
+    def _close_if_unused(self) -> None:
+        if self._dropped and self._users == 0 and self._file is not None:
             self._file.close()
 
 
