@@ -219,9 +219,8 @@ async def running_site(
 ) -> AsyncIterator[Site]:
     """Servers and services of this folder's own: its edges are no one else's."""
     with idle_servers.borrowed() as infrastructure:
-        services = start_services(infrastructure, workers=1)
-        # Its edge has no link before it, so it goes; the services' own order of things stays.
-        services.stop("chunk-worker-1")
+        # Its chunk-workers are the edges behind the links.
+        services = start_services(infrastructure, kinds=("storage-gateway", "provisioning", "usage-meter"))
         starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
         links = [await Link(rate=LINK_BYTES_PER_SECOND).open() for _ in range(EDGES)]
         running = Site(services, links, [], starter)
