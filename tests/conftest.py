@@ -2,8 +2,9 @@
 
 - `infrastructure` (session): PostgreSQL with the schema, RabbitMQ, S3. `.database_url`, `.rabbitmq_url`,
   `.s3`, `.environment`; see tests.support.infrastructure for stopping, killing and starting a server.
-- `services` (session): the four services with two chunk-workers on it. `.base_url`, `.urls`, `.environment`,
-  `.kill(name)`, `.start(name)`.
+- `services` (session): the five services with two chunk-workers on it. `.base_url`, `.urls`, `.environment`,
+  `.kill(name)`, `.start(name)`. What needs fewer, or others, starts its own by
+  `start_services(infrastructure, kinds=…)` of tests.support.infrastructure.
 - `start_service` (test): one more service process with an environment of its own.
 - `empty_database` (test): the URL of a database without tables.
 - `own_infrastructure` (module): servers that this module alone uses and may kill; empty at its begin.
@@ -11,7 +12,8 @@
 - `eventually` (session): `await eventually(condition, timeout_seconds=10)`; also importable, with a sync
   twin, from tests.support.waiting.
 
-With `-n` each process has servers of its own, and tests of one folder run in the same process.
+With `-n` each process has servers of its own, and tests of one folder run in the same process; so do all
+folders that use `services` (tests.support.distribution).
 
 A failed test's report shows what the servers and services wrote to their logs while it ran.
 """

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 from tests.support.gateway import MEGABYTE, World, opened_world
-from tests.support.infrastructure import Infrastructure, start_services
+from tests.support.infrastructure import Infrastructure, Kind, start_services
 from tests.support.waiting import eventually
 
 
 @pytest_asyncio.fixture(scope="module")
 async def own_world(own_infrastructure: Infrastructure) -> AsyncIterator[World]:
-    async with opened_world(own_infrastructure, start_services(own_infrastructure)) as opened:
+    kinds: tuple[Kind, ...] = ("storage-gateway", "provisioning", "usage-meter", "chunk-worker")
+    async with opened_world(own_infrastructure, start_services(own_infrastructure, kinds=kinds)) as opened:
         yield opened
 
 

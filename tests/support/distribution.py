@@ -5,13 +5,21 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+# Whose tests use the session's services, which are started in one process so.
+ON_THE_SESSIONS_SERVICES = (
+    "tests/integration/storage_gateway",
+    "tests/e2e",
+    "tests/hostile",
+    "tests/integration/operations/with_services",
+)
+
 # By how long they take, so that in the end no process works on while the others are done; the rest is short.
 LONG_FOLDERS = (
+    *ON_THE_SESSIONS_SERVICES,
     "tests/integration/jettyspeed",
     "tests/integration",
     "tests/chaos",
-    "tests/integration/storage_gateway",
-    "tests/e2e",
+    "tests/conformance",
     "tests/integration/messaging",
     "tests/integration/edges",
     "tests/integration/usage_meter",
@@ -20,10 +28,14 @@ LONG_FOLDERS = (
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """A folder's tests run in one process, the folders in the order of their tests."""
+    """A folder's tests run in one process, the folders in the order of their tests.
+
+    The folders on the session's services count as one.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return folder_of(nodeid)
+        folder = folder_of(nodeid)
+        return "services" if folder in ON_THE_SESSIONS_SERVICES else folder
 
 
 def folder_of(nodeid: str) -> str:

@@ -1,7 +1,7 @@
 """Real servers for tests, and the services on top of them.
 
 `running_infrastructure()` gives PostgreSQL, RabbitMQ and S3 in a temporary folder on free ports; `Services`
-the four services against it. Both are what the session's fixtures of the same names hold. A test that kills
+the services against it. Both are what the session's fixtures of the same names hold. A test that kills
 servers takes an infrastructure of its own, so that no other test is affected.
 """
 
@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ from jettythunder_dev.stack import Stack, StackOptions, declare, is_ready
 from jettythunder_migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
+Kind = Literal["storage-gateway", "provisioning", "usage-meter", "operations", "chunk-worker"]
 START_SECONDS = 60
 
 # The chunk-worker's code as an edge and nothing else, which `make up` starts none of.
@@ -246,7 +247,7 @@ def running_infrastructure(*, migrated: bool = True, declared: bool = True) -> I
         stack = Stack(
             StackOptions(
                 data_dir=folder / "stack",
-                infra_only=True,
+                kinds=(),
                 first_port=first_port,
                 environment=containers.variables,
                 cache_dir=find_layout(None, {}).cache,
@@ -295,7 +296,7 @@ class IdleServers:
 
 @dataclass
 class Services:
-    """The four services, running against an infrastructure, with as many chunk-workers as asked for.
+    """Services that run against an infrastructure, of the kinds and with as many chunk-workers as asked for.
 
     `urls` leads to each by its name: storage-gateway, provisioning, usage-meter, chunk-worker-1 …
     A service that was killed stays away until `start`.
@@ -344,17 +345,23 @@ class Services:
 
 
 def start_services(
-    infrastructure: Infrastructure, *, workers: int = 2, environment: Mapping[str, str] | None = None
+    infrastructure: Infrastructure,
+    *,
+    kinds: Collection[Kind] | None = None,
+    workers: int = 2,
+    environment: Mapping[str, str] | None = None,
 ) -> Services:
-    """Start the four services and wait until they are ready. They end with the infrastructure.
+    """Start services and wait until they are ready. They end with the infrastructure.
 
-    `environment` adds to the services' variables, such as limits that a test can reach.
+    `kinds` are those that a test needs, the gateway among them; all five by default. `environment` adds to
+    the services' variables, such as limits that a test can reach.
     """
     options = infrastructure.stack.options
     told = {**options.environment, **(environment or {})}
     stack = Stack(
         StackOptions(
             data_dir=options.data_dir,
+            kinds=kinds,
             workers=workers,
             first_port=infrastructure.first_port,
             environment=told,

@@ -55,7 +55,7 @@ def up(
     Servers that DATABASE_URL, RABBITMQ_URL and LYVE_ENDPOINT point to are used where they answer, else
     Docker, else native ones. The gateway listens on GATEWAY_PORT, 3000 by default.
     """
-    options = StackOptions(data_dir=data_dir, workers=workers, infra_only=infra_only)
+    options = StackOptions(data_dir=data_dir, workers=workers, kinds=() if infra_only else None)
     if as_json:
         silent = SilentReporter()
         summary = Stack(options, silent).up()

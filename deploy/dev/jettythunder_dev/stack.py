@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -83,6 +83,7 @@ SIGNING_KEYS, VERIFYING_KEYS = "JETTYTHUNDER_SIGNING_KEYS", "JETTYTHUNDER_VERIFY
 class StackOptions:
     """What is wanted of a stack.
 
+    `kinds` are the services to start, the gateway among them: all by default, and none for the servers alone.
     `environment` is the user's, `os.environ` by default. `gateway_port` and `workers` default to GATEWAY_PORT
     and to what ran before. With `first_port` all ports are taken from there upwards, the gateway's too.
     `autorestart=False` does not start a program again that has ended, for tests that kill.
@@ -90,7 +91,7 @@ class StackOptions:
 
     data_dir: Path | None = None
     workers: int | None = None
-    infra_only: bool = False
+    kinds: Collection[str] | None = None
     gateway_port: int | None = None
     first_port: int | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -319,11 +320,12 @@ class Stack:
     def _choose_services(
         self, state: StackState, allocator: PortAllocator, *, running: bool
     ) -> list[Service]:
-        if self.options.infra_only:
-            return []
         workers = self.options.workers or state.workers or DEFAULT_WORKERS
+        wanted = self.options.kinds
         services = []
         for kind in service_kinds():
+            if wanted is not None and kind.name not in wanted:
+                continue
             if kind.name == GATEWAY:
                 port = self._choose_gateway_port(state, allocator, running=running)
                 services.append(Service(kind, port))

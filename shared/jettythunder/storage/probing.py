@@ -77,15 +77,23 @@ async def probe(storage: Storage, prefix: str) -> Capabilities:
     # An endpoint that does not take this either says nothing about checksums.
     await storage.put(key, _CONTENT, content_type=_CONTENT_TYPE)
     try:
-        verified = [algorithm for algorithm in Algorithm if await _verifies(storage, key, algorithm)]
+        verified = await _first_verified(storage, key)
         etag_is_md5 = await _gives_md5(storage, key)
     finally:
         await storage.delete(key)
-    if not verified:
+    if verified is None:
         log.warning("the object storage compares no checksum with what it receives")
-    found = Capabilities(verified[0] if verified else Algorithm.MD5, etag_is_md5)
+    found = Capabilities(verified or Algorithm.MD5, etag_is_md5)
     log.info("object storage probed", checksum=found.algorithm, etag_is_md5=found.etag_is_md5)
     return found
+
+
+async def _first_verified(storage: Storage, key: str) -> Algorithm | None:
+    """The first of our order that the endpoint verifies; those after it are not tried."""
+    for algorithm in Algorithm:
+        if await _verifies(storage, key, algorithm):
+            return algorithm
+    return None
 
 
 async def _verifies(storage: Storage, key: str, algorithm: Algorithm) -> bool:

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import pytest
+import pytest_asyncio
 from aiohttp import web
 from pydantic import TypeAdapter
 from tests.support.event_log import logged_events
-from tests.support.infrastructure import Infrastructure
+from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 from tests.support.uploads import Upload, Uploads, crc_of, opened_uploads
 from tests.support.waiting import eventually
 
@@ -134,3 +136,20 @@ async def opened_gateway(infrastructure: Infrastructure) -> AsyncIterator[Gatewa
     finally:
         await rpc.close()
         await runner.cleanup()
+
+
+@pytest_asyncio.fixture(scope="package")
+async def gateway(infrastructure: Infrastructure) -> AsyncIterator[Gateway]:
+    """A gateway on the session's servers."""
+    async with opened_gateway(infrastructure) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def worker(
+    gateway: Gateway, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """The worker that stores the chunks of that gateway and reads its objects back."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("worker"))
+    yield starter("chunk-worker")
+    starter.end()

@@ -1,36 +1,20 @@
 """Chunks through the command queue: stored and recorded, or refused with a reason."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, ServiceStarter
 from tests.support.uploads import crc_of, md5_of, random_chunk
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1, UploadChunkV1
 
-from .conftest import Gateway, opened_gateway
+from .conftest import Gateway
 
-
-@pytest.fixture(scope="module", autouse=True)
-def worker(
-    gateway: Gateway, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("worker"))
-    starter("chunk-worker")
-    yield
-    starter.end()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def gateway(infrastructure: Infrastructure) -> AsyncIterator[Gateway]:
-    async with opened_gateway(infrastructure) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("worker")
 
 
 async def test_a_chunk_is_answered_with_what_the_storage_acknowledged(gateway: Gateway) -> None:

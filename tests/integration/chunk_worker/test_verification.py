@@ -2,36 +2,21 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
 
 import psutil
 import pytest
-import pytest_asyncio
-from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
+from tests.support.infrastructure import RunningService
 from tests.support.uploads import random_chunk
 
 from jettythunder.contracts.assets import AssetVerified, VerifyAssetV1
 
-from .conftest import Gateway, opened_gateway
+from .conftest import Gateway
 
 MIB = 1 << 20
 ASSET = UUID(int=1)
 
-
-@pytest_asyncio.fixture(scope="module")
-async def gateway(infrastructure: Infrastructure) -> AsyncIterator[Gateway]:
-    async with opened_gateway(infrastructure) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module", autouse=True)
-def worker(
-    gateway: Gateway, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningService]:
-    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("worker"))
-    yield starter("chunk-worker")
-    starter.end()
+pytestmark = pytest.mark.usefixtures("worker")
 
 
 def command(gateway: Gateway, key: str, *, size_bytes: int = 0) -> VerifyAssetV1:

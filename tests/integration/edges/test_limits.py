@@ -5,7 +5,7 @@ import contextlib
 
 import aiohttp
 import psutil
-from tests.support.infrastructure import ServiceStarter
+from tests.support.infrastructure import RunningService, ServiceStarter
 from tests.support.uploads import Uploads, random_chunk
 from tests.support.waiting import eventually
 
@@ -43,9 +43,8 @@ async def test_a_silent_client_is_given_up(
 
 
 async def test_a_large_chunk_is_not_held_in_memory(
-    client: Client, start_service: ServiceStarter, uploads: Uploads
+    client: Client, edge: RunningService, uploads: Uploads
 ) -> None:
-    edge = start_service("chunk-worker", {"EDGE_ID": "lean"})
     process = psutil.Process(edge.pid)
     await client.put(edge, await uploads.begin("session"), random_chunk())
     before_bytes = process.memory_info().rss

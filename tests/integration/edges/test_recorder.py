@@ -2,28 +2,41 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
 from tests.support.agentcache import AgentCache, running_agentcache
-from tests.support.infrastructure import ServiceStarter
+from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 from tests.support.uploads import Uploads, random_chunk
 from tests.support.waiting import eventually
 
 from .conftest import Client
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module")
 async def agentcache() -> AsyncIterator[AgentCache]:
     async with running_agentcache() as running:
         yield running
 
 
-async def test_a_stored_chunk_is_recorded_in_agentcache(
-    client: Client, start_service: ServiceStarter, uploads: Uploads, agentcache: AgentCache
-) -> None:
+@pytest.fixture(scope="module")
+def edge(
+    agentcache: AgentCache,
+    uploads: Uploads,
+    infrastructure: Infrastructure,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningService]:
+    """An edge that records its chunks in AgentCache."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("telling"))
     told = {"EDGE_ID": "telling", "AGENTCACHE_API_URL": agentcache.url, "AGENTCACHE_API_KEY": "ac_test"}
-    edge = start_service("chunk-worker", told)
+    yield starter("chunk-worker", told)
+    starter.end()
+
+
+async def test_a_stored_chunk_is_recorded_in_agentcache(
+    client: Client, edge: RunningService, uploads: Uploads, agentcache: AgentCache
+) -> None:
     upload = await uploads.begin("session")
     await client.put(edge, upload, random_chunk(), number=8)
     await eventually(lambda: agentcache.records)
@@ -34,13 +47,12 @@ async def test_a_stored_chunk_is_recorded_in_agentcache(
 
 
 async def test_a_chunk_does_not_wait_for_agentcache(
-    client: Client, start_service: ServiceStarter, uploads: Uploads, agentcache: AgentCache
+    client: Client, edge: RunningService, uploads: Uploads, agentcache: AgentCache
 ) -> None:
     agentcache.hanging = asyncio.Event()
-    edge = start_service("chunk-worker", {"EDGE_ID": "patient", "AGENTCACHE_API_URL": agentcache.url})
     upload = await uploads.begin("session")
     first = await client.put(edge, upload, random_chunk(), number=1)
-    await eventually(lambda: agentcache.records)
+    await eventually(lambda: f"chunk:{upload.id}:0" in [record["key"] for record in agentcache.records])
     started = time.monotonic()
     second = await client.put(edge, upload, random_chunk(), number=2)
     assert (first.status, second.status) == (200, 200)

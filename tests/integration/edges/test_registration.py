@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import asyncpg
-from tests.support.infrastructure import ServiceStarter
+from tests.support.infrastructure import RunningService, ServiceStarter
 from tests.support.uploads import Uploads
 from tests.support.waiting import eventually
 
@@ -30,12 +30,11 @@ async def test_an_edge_lists_itself_and_leaves_the_list(
     assert await row(uploads, "passing") is None
 
 
-async def test_a_living_edge_keeps_its_row_fresh(start_service: ServiceStarter, uploads: Uploads) -> None:
-    start_service("chunk-worker", {"EDGE_ID": "living", **BRISK})
-    first = await eventually(lambda: row(uploads, "living"))
+async def test_a_living_edge_keeps_its_row_fresh(edge: RunningService, uploads: Uploads) -> None:
+    first = await eventually(lambda: row(uploads, "near"))
 
     async def seen_again() -> bool:
-        now = await row(uploads, "living")
+        now = await row(uploads, "near")
         assert now is not None
         return bool(now["last_seen_at"] > first["last_seen_at"])
 

@@ -40,6 +40,7 @@ class Site:
     links: list[Link]
     workers: list[RunningService]
     starter: ServiceStarter
+    http: httpx.AsyncClient
 
     def start_edge(self, index: int, *, wait: bool = True) -> None:
         """Start the chunk-worker behind a link."""
@@ -115,7 +116,8 @@ class Command:
 class Account:
     """One account, its command line, and its doors."""
 
-    def __init__(self, account: dict[str, Any], base_url: str, folder: Path) -> None:
+    def __init__(self, http: httpx.AsyncClient, account: dict[str, Any], base_url: str, folder: Path) -> None:
+        self._http = http
         self.folder = folder
         self.config_file = folder / "config.toml"
         self._headers = {
@@ -164,8 +166,7 @@ class Account:
         return outcome.answer
 
     async def get(self, path: str) -> dict[str, Any]:
-        async with httpx.AsyncClient() as http:
-            answer = await http.get(self._base_url + path, headers=self._headers, timeout=30)
+        answer = await self._http.get(self._base_url + path, headers=self._headers)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -191,10 +192,7 @@ class Account:
         """The SHA-256 of the bytes that the gateway gives back."""
         digest = hashlib.sha256()
         url = f"{self._base_url}/api/storage/stream/{asset_id}"
-        async with (
-            httpx.AsyncClient(timeout=60) as http,
-            http.stream("GET", url, headers=self._headers) as answer,
-        ):
+        async with self._http.stream("GET", url, headers=self._headers) as answer:
             assert answer.status_code == 200
             async for block in answer.aiter_bytes():
                 digest.update(block)
@@ -219,12 +217,14 @@ async def running_site(
 ) -> AsyncIterator[Site]:
     """Servers and services of this folder's own: its edges are no one else's."""
     with idle_servers.borrowed() as infrastructure:
-        services = start_services(infrastructure, workers=1)
-        # Its edge has no link before it, so it goes; the services' own order of things stays.
-        services.stop("chunk-worker-1")
+        # Its chunk-workers are the edges behind the links.
+        services = start_services(infrastructure, kinds=("storage-gateway", "provisioning", "usage-meter"))
         starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
         links = [await Link(rate=LINK_BYTES_PER_SECOND).open() for _ in range(EDGES)]
-        running = Site(services, links, [], starter)
+        # One for all calls, as making one takes longer than a call; and no connection outlives its call, as
+        # tests restart what is at its other end.
+        http = httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+        running = Site(services, links, [], starter, http)
         try:
             for index in range(EDGES):
                 running.start_edge(index, wait=False)
@@ -232,6 +232,7 @@ async def running_site(
                 worker.wait_until_ready()
             yield running
         finally:
+            await http.aclose()
             for link in links:
                 await link.die()
             starter.end()
@@ -253,18 +254,17 @@ async def provisioned(site: Site, folder: Path, tier: str) -> Account:
     body = {"agentcache_user_id": user, "agentcache_email": "t@example.com", "tier": tier}
 
     async def made() -> httpx.Response:
-        async with httpx.AsyncClient(timeout=30) as http:
-            answer = await http.post(
-                f"{site.services.base_url}/api/agentcache/provision",
-                json=body,
-                headers={"Authorization": f"Bearer {secret}"},
-            )
+        answer = await site.http.post(
+            f"{site.services.base_url}/api/agentcache/provision",
+            json=body,
+            headers={"Authorization": f"Bearer {secret}"},
+        )
         # A test may have taken RabbitMQ away, and the call is safe to repeat.
         assert answer.status_code in (200, 201), answer.text
         return answer
 
     answer = await eventually(made, timeout_seconds=60)
-    account = Account(answer.json()["account"], site.services.base_url, folder)
+    account = Account(site.http, answer.json()["account"], site.services.base_url, folder)
 
     async def listed() -> bool:
         edges = (await account.get("/api/edges"))["edges"]

@@ -44,3 +44,13 @@ def impatient_gateway(
         },
     )
     starter.end()
+
+
+@pytest.fixture(scope="package")
+def direct_gateway(
+    infrastructure: Infrastructure, services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """A gateway that lets clients send chunks straight to the object storage."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("direct"))
+    yield starter("storage-gateway", {"JETTYSPEED_DIRECT": "true"})
+    starter.end()

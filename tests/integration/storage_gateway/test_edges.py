@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from tests.support.agentcache import AgentCache, running_agentcache
 from tests.support.gateway import Tenant
-from tests.support.infrastructure import Services, ServiceStarter
+from tests.support.infrastructure import RunningService, Services, ServiceStarter
 
 FAR = {"id": "fra-1", "region": "eu-central", "url": "https://fra-1.edges.example/"}
 
@@ -44,11 +43,10 @@ async def test_every_chunk_worker_is_listed_as_agentcache_lists_edges(
     }
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
 async def test_agentcaches_own_edges_are_merged(
-    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, wrapped: bool
+    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache
 ) -> None:
-    agentcache.listing = {"edges": [FAR]} if wrapped else [FAR]
+    agentcache.listing = [FAR]
     gateway = start_service("storage-gateway", allowed(agentcache))
     listed = await edges_at(tenant, gateway.url)
     assert listed["agentcache:fra-1"] == {
@@ -58,16 +56,6 @@ async def test_agentcaches_own_edges_are_merged(
         "kind": "external",
     }
     assert "edge-1" in listed
-
-
-@pytest.mark.parametrize("listing", [{"edges": [{"id": "no-url"}]}, "nonsense", {"edges": 7}])
-async def test_what_is_no_list_of_edges_is_passed_over(
-    tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache, listing: Any
-) -> None:
-    agentcache.listing = listing
-    gateway = start_service("storage-gateway", allowed(agentcache))
-    listed = await edges_at(tenant, gateway.url)
-    assert {edge["kind"] for edge in listed.values()} == {"worker"}
 
 
 async def test_an_agentcache_that_hangs_keeps_nobody_waiting(
@@ -82,9 +70,8 @@ async def test_an_agentcache_that_hangs_keeps_nobody_waiting(
 
 
 async def test_the_object_storage_is_an_edge_where_it_is_told_to_be(
-    tenant: Tenant, start_service: ServiceStarter, services: Services
+    tenant: Tenant, direct_gateway: RunningService, services: Services
 ) -> None:
-    gateway = start_service("storage-gateway", {"JETTYSPEED_DIRECT": "true"})
-    direct = (await edges_at(tenant, gateway.url))["lyve"]
+    direct = (await edges_at(tenant, direct_gateway.url))["lyve"]
     assert (direct["kind"], direct["url"]) == ("direct", services.environment["LYVE_ENDPOINT"])
     assert "lyve" not in await edges_at(tenant, services.base_url)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.support.gateway import MEGABYTE, Tenant, World, opened_world, problem
-from tests.support.infrastructure import Infrastructure, RoleName, Services, start_services
+from tests.support.infrastructure import Infrastructure, Kind, RoleName, Services, start_services
 from tests.support.waiting import eventually
 
 LARGE = 12 * MEGABYTE
@@ -25,7 +25,8 @@ def own_services(own_infrastructure: Infrastructure) -> Services:
         "PROVISION_TIMEOUT_SECONDS": "2",
         "UPLOAD_LEASE_SECONDS": "8",
     }
-    return start_services(own_infrastructure, workers=1, environment=told)
+    kinds: tuple[Kind, ...] = ("storage-gateway", "provisioning", "usage-meter", "chunk-worker")
+    return start_services(own_infrastructure, kinds=kinds, workers=1, environment=told)
 
 
 @pytest_asyncio.fixture(scope="module")

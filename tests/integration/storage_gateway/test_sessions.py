@@ -6,32 +6,16 @@ import asyncio
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from tests.support.gateway import Backstage, Tenant, World, problem
-from tests.support.infrastructure import (
-    Infrastructure,
-    RunningService,
-    Services,
-    ServiceStarter,
-)
+from tests.support.infrastructure import RunningService
 
 CHUNK_BYTES = 5 * 1024 * 1024
 SIZE = 2 * CHUNK_BYTES + 1000
-
-
-@pytest.fixture(scope="module")
-def direct_gateway(
-    infrastructure: Infrastructure, services: Services, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningService]:
-    """A gateway that lets clients send chunks straight to the object storage."""
-    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("direct"))
-    yield starter("storage-gateway", {"JETTYSPEED_DIRECT": "true"})
-    starter.end()
 
 
 class Session:

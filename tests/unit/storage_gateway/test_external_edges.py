@@ -37,8 +37,12 @@ async def listed(
     return others
 
 
-async def test_an_edge_on_an_allowed_host_is_listed_under_an_id_of_its_own(agentcache: AgentCache) -> None:
-    [edge] = await listed(agentcache, [{**FAR, "id": "edge-1"}])
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_an_edge_on_an_allowed_host_is_listed_under_an_id_of_its_own(
+    agentcache: AgentCache, wrapped: bool
+) -> None:
+    entries = [{**FAR, "id": "edge-1"}]
+    [edge] = await listed(agentcache, {"edges": entries} if wrapped else entries)
     assert edge == {
         "id": "agentcache:edge-1",
         "region": "eu-central",
@@ -79,6 +83,7 @@ async def test_this_machine_needs_no_encryption(agentcache: AgentCache) -> None:
         {**FAR, "id": "\x1b[31m"},
         {**FAR, "region": "r" * 100_000},
         {"url": FAR["url"]},
+        {"id": "no-url"},
         "nonsense",
         None,
     ],
@@ -92,7 +97,7 @@ async def test_a_long_list_is_cut(agentcache: AgentCache) -> None:
     assert len(edges) == 100
 
 
-@pytest.mark.parametrize("listing", ["x" * 100_000, {"edges": 7}, {"edges": None}, 7, [[[[]]]]])
+@pytest.mark.parametrize("listing", ["nonsense", "x" * 100_000, {"edges": 7}, {"edges": None}, 7, [[[[]]]]])
 async def test_what_is_no_list_or_too_large_is_passed_over(agentcache: AgentCache, listing: Any) -> None:
     assert await listed(agentcache, listing) == []
 
