@@ -105,7 +105,7 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
     """What a chunk-worker reads from the environment."""
 
     chunk_worker_prefetch: int = Field(
-        default=8, ge=1, le=1000, description="Chunks taken from the queue at once"
+        default=10, ge=1, le=1000, description="Chunks taken from the queue at once"
     )
     gateway_internal_urls: Address = Field(
         default="",

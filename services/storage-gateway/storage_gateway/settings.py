@@ -83,7 +83,7 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
         default=16, ge=1, description="Streams by one signed link under way at once at most"
     )
     chunks_in_flight_per_upload: int = Field(
-        default=16, ge=1, description="Chunks of one form upload that are held at once"
+        default=20, ge=1, description="Chunks of one form upload that are held at once"
     )
     jettyspeed_enabled: bool = Field(default=True, description="Whether upload sessions are offered at all")
     jettyspeed_direct: bool = Field(

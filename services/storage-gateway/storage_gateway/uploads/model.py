@@ -251,9 +251,9 @@ class ChunkSizes:
     most_bytes: int
 
     def of(self, file_bytes: int | None, *, received_bytes: int) -> int:
-        """The size of the next chunk: an eighth of what is left of the file, or a quarter of what has come
+        """The size of the next chunk: a tenth of what is left of the file, or a quarter of what has come
         where its length is unknown."""
-        wanted_bytes = received_bytes // 4 if file_bytes is None else (file_bytes - received_bytes) // 8
+        wanted_bytes = received_bytes // 4 if file_bytes is None else (file_bytes - received_bytes) // 10
         return min(max(wanted_bytes, self.least_bytes), self.most_bytes)
 
 
