@@ -1,9 +1,11 @@
 """Writes the schemas of the kinds that manifests use, from the modules of Kubernetes and the operators.
 
 Upstream's schemas allow what they don't know; these refuse it, and leave out the descriptions. Needs Go, whose
-module cache they come from.
+module cache they come from. With --definitions it prints where the operators' definitions of their kinds are, and writes
+nothing.
 """
 
+import argparse
 import json
 import subprocess
 from collections.abc import Iterator
@@ -51,6 +53,11 @@ _ANY_NUMBER_OR_TEXT = ("api.resource.Quantity", "util.intstr.IntOrString")
 
 def main() -> None:
     """Write the file that :mod:`jettythunder_dev.manifests.schemas` reads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--definitions", action="store_true")
+    if parser.parse_args().definitions:
+        print(*(_module(module) / file for module, file in CUSTOM), sep="\n")
+        return
     swagger = json.loads((_module(KUBERNETES) / "api/openapi-spec/swagger.json").read_text(encoding="utf-8"))
     kinds: dict[str, Schema] = {}
     for name, definition in swagger["definitions"].items():
