@@ -48,8 +48,6 @@ def migrate(
 ) -> None:
     """Bring a database to the newest schema; safe to repeat, one at a time."""
     try:
-        apply_migrations(
-            database_url, lock_timeout_seconds=lock_timeout_seconds, lock_attempts=lock_attempts
-        )
+        apply_migrations(database_url, lock_timeout_seconds=lock_timeout_seconds, lock_attempts=lock_attempts)
     except MigrationError as error:
         raise MigrationFailed(str(error)) from error

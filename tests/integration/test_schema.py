@@ -85,7 +85,7 @@ def test_a_migration_ends_with_a_sentence_where_a_lock_is_never_released(
     empty_database: str, locked: psycopg.Connection
 ) -> None:
     pauses: list[float] = []
-    with pytest.raises(MigrationError, match="held the lock of a table for more than 0.01 s"):
+    with pytest.raises(MigrationError, match=r"held the lock of a table for more than 0\.01 s"):
         migrate(empty_database, lock_timeout_seconds=0.01, lock_attempts=3, pause=pauses.append)
     assert pauses == [2, 4]
 

@@ -37,8 +37,8 @@ def migrate(
     Safe to repeat. Of several processes that do it at the same moment one works and the others wait.
 
     Args:
-        lock_timeout_seconds: the longest wait for a table's lock. Whoever wants the table meanwhile waits behind
-            the migration, so it gives up soon and begins again.
+        lock_timeout_seconds: the longest wait for a table's lock. Whoever wants the table meanwhile waits
+            behind the migration, so it gives up soon and begins again.
         lock_attempts: how often it begins.
         pause: waits for some seconds between two attempts.
 
@@ -47,11 +47,13 @@ def migrate(
     """
     for attempt in range(1, lock_attempts + 1):
         try:
-            return _migrate_once(database_url, lock_timeout_seconds)
+            _migrate_once(database_url, lock_timeout_seconds)
         except _Locked:
             if attempt == lock_attempts:
                 raise
-        pause(min(2.0**attempt, _LONGEST_PAUSE_SECONDS))
+            pause(min(2.0**attempt, _LONGEST_PAUSE_SECONDS))
+        else:
+            return
 
 
 def _migrate_once(database_url: str, lock_timeout_seconds: float) -> None:
@@ -68,7 +70,7 @@ def _migrate_once(database_url: str, lock_timeout_seconds: float) -> None:
         reason = error.orig if isinstance(error, DBAPIError) else error
         if getattr(reason, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise _Locked(
-                f"The database's schema could not be brought up to date: somebody else held the lock of a table "
-                f"for more than {lock_timeout_seconds:g} s: {reason} End that transaction, and repeat."
+                "The database's schema could not be brought up to date: somebody else held the lock of a "
+                f"table for more than {lock_timeout_seconds:g} s: {reason} End that transaction, and repeat."
             ) from error
         raise MigrationError(f"The database's schema could not be brought up to date: {reason}") from error

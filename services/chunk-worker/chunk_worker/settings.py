@@ -111,8 +111,8 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
     gateway_internal_urls: Address = Field(
         default="",
         validate_default=True,
-        description="Where chunks may be fetched from: URL prefixes, or networks whose addresses are not known "
-        "beforehand (http://10.244.0.0/16, with any port), separated by commas, required where "
+        description="Where chunks may be fetched from, separated by commas: URL prefixes, or networks "
+        "(http://10.244.0.0/16) for any address and port in them; required where "
         "JETTYTHUNDER_ENVIRONMENT is `live`; empty is anywhere",
     )
     chunk_source_stall_seconds: float = Field(

@@ -76,7 +76,7 @@ def test_keys_that_are_none_are_refused_without_being_shown(environment: pytest.
 
 def test_a_network_of_gateways_that_is_none_is_refused(environment: pytest.MonkeyPatch) -> None:
     given(environment, WORKER | {"GATEWAY_INTERNAL_URLS": "https://10.244.0.0/33"}, "EDGE_URL")
-    with pytest.raises(SystemExit, match="^GATEWAY_INTERNAL_URLS has a value that is not allowed"):
+    with pytest.raises(SystemExit, match=r"^GATEWAY_INTERNAL_URLS has a value that is not allowed"):
         load(Settings)
 
 

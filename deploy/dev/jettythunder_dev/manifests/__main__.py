@@ -8,11 +8,18 @@ from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.manifests.documents import Document, rendered
 from jettythunder_dev.manifests.rules import (
     RULES,
+    ends_in_time,
     gives_known_settings,
     scales_by_what_there_is,
 )
 from jettythunder_dev.manifests.schemas import violations
-from jettythunder_dev.manifests.services import known_metrics, known_queues, known_settings, refusals
+from jettythunder_dev.manifests.services import (
+    known_metrics,
+    known_queues,
+    known_settings,
+    refusals,
+    seconds_to_drain,
+)
 
 OVERLAYS = REPOSITORY / "deploy/kubernetes/overlays"
 
@@ -42,6 +49,7 @@ def _problems(documents: list[Document]) -> Iterator[str]:
         return
     for rule in RULES:
         yield from rule(documents)
+    yield from ends_in_time(documents, seconds_to_drain(documents))
     yield from gives_known_settings(documents, known_settings())
     yield from scales_by_what_there_is(documents, known_queues(), known_metrics())
     yield from refusals(documents)

@@ -39,7 +39,7 @@ def named(document: Document) -> str:
 
 
 def _kustomize() -> Sequence[str]:
-    """The command that renders a folder: that of an installed kubectl, or one that is built from Go's modules."""
+    """The command that renders a folder: an installed kubectl's, or one that is built from Go modules."""
     if shutil.which("kubectl") and _is_new_enough():
         return ["kubectl", "kustomize"]
     program = _cache() / f"kustomize-{_VERSION}"

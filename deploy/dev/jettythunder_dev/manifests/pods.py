@@ -59,7 +59,9 @@ def volume_of(pod: Pod, container: Mapping[str, Any], path: str) -> Mapping[str,
 
 def settings_of(pod: Pod, documents: Sequence[Document]) -> dict[str, str]:
     """The environment of a service's process, as far as it is known here, with a pod's address."""
-    return {name: value.replace("$(POD_IP)", "10.244.0.7") for name, value in environment(pod, documents).items()}
+    return {
+        name: value.replace("$(POD_IP)", "10.244.0.7") for name, value in environment(pod, documents).items()
+    }
 
 
 def environment(pod: Pod, documents: Sequence[Document]) -> dict[str, str]:
@@ -70,9 +72,7 @@ def environment(pod: Pod, documents: Sequence[Document]) -> dict[str, str]:
         for source in container.get("envFrom", ()):
             kind, reference = _reference(source)
             found.update(_values(made.get((kind, reference), {})))
-        found.update(
-            {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
-        )
+        found.update({each["name"]: each["value"] for each in container.get("env", ()) if "value" in each})
     return found
 
 

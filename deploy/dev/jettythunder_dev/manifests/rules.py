@@ -22,6 +22,8 @@ from jettythunder_dev.manifests.pods import (
 
 Rule = Callable[[Sequence[Document]], Iterator[str]]
 
+# What a service that has drained takes to close what it opened.
+_SECONDS_TO_CLOSE = 10
 # A file system and its logs need room beside the files.
 _SPOOL_MARGIN = 1.2
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -68,18 +70,14 @@ def lives_without_others(documents: Sequence[Document]) -> Iterator[str]:
                 yield f"{named(deployment)}: its liveness depends on others: it asks {path}, not /healthz."
 
 
-def ends_in_time(documents: Sequence[Document]) -> Iterator[str]:
-    """A pod is given the time to end that its settings take."""
+def ends_in_time(documents: Sequence[Document], seconds: Mapping[str, float]) -> Iterator[str]:
+    """A pod is given the time to end that its service takes: ``seconds``, by the names of Deployments."""
     for deployment in of_kind(documents, "Deployment"):
         pod = Pod.of(deployment)
-        settings = settings_of(pod, documents)
         sleep = containers(pod)[0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        takes = sleep + sum(
-            float(settings.get(name, default))
-            for name, default in (("HTTP_GRACEFUL_SECONDS", 20), ("SHUTDOWN_TIMEOUT_SECONDS", 15))
-        )
+        takes = sleep + seconds[deployment["metadata"]["name"]] + _SECONDS_TO_CLOSE
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
-        if grace <= takes:
+        if grace < takes:
             yield (
                 f"{named(deployment)}: it takes up to {takes:.0f} s to end, and "
                 f"terminationGracePeriodSeconds is {grace}."
@@ -145,7 +143,7 @@ def scales_by_one_hand(documents: Sequence[Document]) -> Iterator[str]:
 def scales_by_what_there_is(
     documents: Sequence[Document], queues: frozenset[str], metrics: frozenset[str]
 ) -> Iterator[str]:
-    """Triggers name queues and metrics that there are; one of a queue allows for what workers have in hand."""
+    """Triggers name queues and metrics that there are; one of a queue counts what workers have in hand."""
     deployments = {each["metadata"]["name"]: each for each in of_kind(documents, "Deployment")}
     for document in of_kind(documents, "ScaledObject"):
         target = deployments.get(document["spec"]["scaleTargetRef"]["name"])
@@ -184,7 +182,6 @@ def gives_known_settings(documents: Sequence[Document], known: frozenset[str]) -
 RULES: tuple[Rule, ...] = (
     has_no_rights,
     lives_without_others,
-    ends_in_time,
     spool_has_room,
     survives_drains,
     reaches_only_what_it_needs,

@@ -54,6 +54,21 @@ def known_settings() -> frozenset[str]:
     return frozenset(fields) | _OF_COMMANDS
 
 
+def seconds_to_drain(documents: Sequence[Document]) -> dict[str, float]:
+    """How long each service may take to finish what it has begun, by the names of Deployments."""
+    found: dict[str, float] = {}
+    for deployment in of_kind(documents, "Deployment"):
+        name = deployment["metadata"]["name"]
+        given = settings_of(Pod.of(deployment), documents)
+        fields = _classes()[name].model_fields
+        found[name] = sum(
+            float(given.get(variable.upper(), fields[variable].default))
+            for variable in ("drain_seconds", "http_graceful_seconds", "shutdown_timeout_seconds")
+            if variable in fields
+        )
+    return found
+
+
 def refusals(documents: Sequence[Document]) -> Iterator[str]:
     """What services say to the environment that an overlay gives them, before they would start."""
     classes = _classes()

@@ -14,8 +14,8 @@ class GatewayAddresses:
     True
 
     Args:
-        named: entries separated by commas: prefixes of URLs, or networks after a scheme, which stand for each of
-            their addresses with any port. None are anywhere.
+        named: entries separated by commas: prefixes of URLs, or networks after a scheme, which stand for each
+            of their addresses with any port. Empty is anywhere.
 
     Raises:
         ValueError: a network is malformed.
