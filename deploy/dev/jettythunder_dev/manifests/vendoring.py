@@ -1,8 +1,7 @@
 """Writes the schemas of the kinds that manifests use, from the modules of Kubernetes and the operators.
 
-Upstream's schemas allow what they don't know; these refuse it, and leave out the descriptions. Needs Go,
-whose cache of modules they come from. With --definitions it writes nothing, and prints which files of that cache
-define the operators' kinds.
+Upstream's schemas allow what they don't know; these refuse it, and leave out the descriptions. Needs Go.
+With --definitions it writes nothing, and prints which files of the modules define the operators' kinds.
 """
 
 import argparse
