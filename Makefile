@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is made anew only when the pins, or what it is made of, have changed.
 $(VENV)/installed: requirements.lock pyproject.toml cli/pyproject.toml deploy/dev/pyproject.toml deploy/dev/make-venv
@@ -110,6 +110,19 @@ bench-scale-out: install ## Measure throughput by the number of chunk-workers, b
 .PHONY: bench-scale
 bench-scale: install ## Measure what statements cost as the database grows (ARGS="--sizes 1,10,100" for the largest)
 	$(BIN)/python -m tests.performance.bench_scale $(ARGS)
+
+.PHONY: manifests
+manifests: install ## Check the Kubernetes manifests: style, schemas, rules, and the services' own settings
+	$(BIN)/yamllint --strict --config-file deploy/kubernetes/yamllint.yaml deploy/kubernetes
+	$(BIN)/python -m jettythunder_dev.manifests
+
+.PHONY: manifests-apply
+manifests-apply: install ## Apply the manifests to a Kubernetes API with fake nodes (needs Go; builds it once, 9 minutes)
+	@deploy/kubernetes/apply/try
+
+.PHONY: manifests-schemas
+manifests-schemas: install ## Write deploy/kubernetes/schemas.json from the modules of Kubernetes and the operators (needs Go)
+	$(BIN)/python -m jettythunder_dev.manifests.vendoring
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jettythunder_client.errors import ClientError
-from jettythunder_migrations import MigrationError
+from jettythunder_migrations import LOCK_ATTEMPTS, LOCK_TIMEOUT_SECONDS, MigrationError
 from jettythunder_migrations import migrate as apply_migrations
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -28,9 +28,26 @@ def root() -> None:
 
 
 @app.command()
-def migrate(database_url: DatabaseUrl) -> None:
+def migrate(
+    database_url: DatabaseUrl,
+    lock_timeout_seconds: Annotated[
+        float,
+        typer.Option(
+            "--lock-timeout",
+            envvar="MIGRATION_LOCK_TIMEOUT_SECONDS",
+            min=0.001,
+            help="Longest wait for a table's lock; statements of services wait behind it.",
+        ),
+    ] = LOCK_TIMEOUT_SECONDS,
+    lock_attempts: Annotated[
+        int,
+        typer.Option(
+            "--lock-attempts", envvar="MIGRATION_LOCK_ATTEMPTS", min=1, help="How often it is tried."
+        ),
+    ] = LOCK_ATTEMPTS,
+) -> None:
     """Bring a database to the newest schema; safe to repeat, one at a time."""
     try:
-        apply_migrations(database_url)
+        apply_migrations(database_url, lock_timeout_seconds=lock_timeout_seconds, lock_attempts=lock_attempts)
     except MigrationError as error:
         raise MigrationFailed(str(error)) from error

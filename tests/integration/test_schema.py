@@ -1,6 +1,7 @@
 """schema.sql and the migrations give the same database."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,38 @@ def test_a_database_that_cannot_be_migrated_is_left_as_it_was(empty_database: st
 def test_a_database_that_does_not_answer_is_named_as_the_reason() -> None:
     with pytest.raises(MigrationError, match="could not be brought up to date"):
         migrate("postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.fixture
+def locked(empty_database: str) -> Iterator[psycopg.Connection]:
+    """A migrated database whose table of versions another transaction has locked."""
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as holder:
+        holder.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        yield holder
+
+
+def test_a_migration_that_waits_for_a_lock_gives_up_soon_and_begins_again(
+    empty_database: str, locked: psycopg.Connection
+) -> None:
+    pauses: list[float] = []
+
+    def release(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            locked.rollback()
+
+    migrate(empty_database, lock_timeout_seconds=0.01, pause=release)
+    assert pauses == [2, 4]
+
+
+def test_a_migration_ends_with_a_sentence_where_a_lock_is_never_released(
+    empty_database: str, locked: psycopg.Connection
+) -> None:
+    pauses: list[float] = []
+    with pytest.raises(MigrationError, match=r"held the lock of a table for more than 0\.01 s"):
+        migrate(empty_database, lock_timeout_seconds=0.01, lock_attempts=3, pause=pauses.append)
+    assert pauses == [2, 4]
 
 
 def test_migrating_twice_changes_nothing(empty_database: str) -> None:

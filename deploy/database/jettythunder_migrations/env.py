@@ -12,4 +12,9 @@ with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=None)
     with context.begin_transaction():
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        # Only now: a migrator may wait for another one as long as that takes.
+        connection.execute(
+            sqlalchemy.text("SELECT set_config('lock_timeout', :milliseconds, true)"),
+            {"milliseconds": str(context.config.attributes["lock_timeout_ms"])},
+        )
         context.run_migrations()

@@ -61,7 +61,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
         source,
         chunks,
         ChunkUrls.of(settings),
-        gateway_prefixes=settings.gateway_prefixes,
+        gateways=settings.gateways,
         edge=settings.edge_id,
     )
     messaging = await open_messaging(

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from chunk_worker.chunks.gateways import GatewayAddresses
 from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.plaintext import NetworkAddress
 from jettythunder.settings import Address, PublicSettings, ServiceSettings, StorageSettings
@@ -110,7 +111,8 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
     gateway_internal_urls: Address = Field(
         default="",
         validate_default=True,
-        description="Where chunks may be fetched from: URL prefixes, separated by commas, required where "
+        description="Where chunks may be fetched from, separated by commas: URL prefixes, or networks "
+        "(http://10.244.0.0/16) for any address and port in them; required where "
         "JETTYTHUNDER_ENVIRONMENT is `live`; empty is anywhere",
     )
     chunk_source_stall_seconds: float = Field(
@@ -122,6 +124,7 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
     def _named_in_live(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("jettythunder_environment") == "live":
             raise _missing()
+        GatewayAddresses(value)
         return value
 
     @property
@@ -130,7 +133,6 @@ class Settings(EdgeSettings, ServiceSettings, ChunkUrlSettings):
         return max(1, self.storage_write_connections - self.chunk_worker_prefetch)
 
     @property
-    def gateway_prefixes(self) -> tuple[str, ...]:
-        """GATEWAY_INTERNAL_URLS as prefixes that end with a slash: no host is the beginning of another."""
-        urls = (url.strip().rstrip("/") for url in self.gateway_internal_urls.split(","))
-        return tuple(f"{url}/" for url in urls if url)
+    def gateways(self) -> GatewayAddresses:
+        """Where chunks may be fetched from."""
+        return GatewayAddresses(self.gateway_internal_urls)

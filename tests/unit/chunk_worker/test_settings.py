@@ -64,7 +64,7 @@ def test_a_live_worker_with_one_needs_these(environment: pytest.MonkeyPatch, nam
 
 def test_a_worker_for_tests_may_fetch_anywhere(environment: pytest.MonkeyPatch) -> None:
     given(environment, WORKER | {"JETTYTHUNDER_ENVIRONMENT": "test"}, "GATEWAY_INTERNAL_URLS")
-    assert load(Settings).gateway_prefixes == ()
+    assert "http://anywhere:1/" in load(Settings).gateways
 
 
 def test_keys_that_are_none_are_refused_without_being_shown(environment: pytest.MonkeyPatch) -> None:
@@ -72,3 +72,20 @@ def test_keys_that_are_none_are_refused_without_being_shown(environment: pytest.
     with pytest.raises(SystemExit, match="JETTYTHUNDER_VERIFYING_KEYS has a value") as caught:
         load(EdgeProcessSettings)
     assert "nonsense" not in str(caught.value)
+
+
+def test_a_network_of_gateways_that_is_none_is_refused(environment: pytest.MonkeyPatch) -> None:
+    given(environment, WORKER | {"GATEWAY_INTERNAL_URLS": "https://10.244.0.0/33"}, "EDGE_URL")
+    with pytest.raises(SystemExit, match=r"^GATEWAY_INTERNAL_URLS has a value that is not allowed"):
+        load(Settings)
+
+
+def test_a_live_worker_speaks_plaintext_only_to_networks_that_are_named_for_it(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    variables = WORKER | {"GATEWAY_INTERNAL_URLS": "http://10.244.0.0/16"}
+    given(environment, variables)
+    with pytest.raises(SystemExit, match=r"GATEWAY_INTERNAL_URLS has 10\.244\.0\.0 spoken to without"):
+        load(Settings)
+    given(environment, {"ALLOW_PLAINTEXT_HOSTS": "10.244.0.0/16"})
+    assert "http://10.244.3.7:8001/" in load(Settings).gateways

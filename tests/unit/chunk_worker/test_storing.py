@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from chunk_worker.chunks.gateways import GatewayAddresses
 from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.chunks.storing import ChunkStore
@@ -41,7 +42,7 @@ class Worker:
             self.spools,
             self.chunks,
             URLS,
-            gateway_prefixes=("http://gateway/",),
+            gateways=GatewayAddresses("http://gateway"),
             edge="edge",
         )
 

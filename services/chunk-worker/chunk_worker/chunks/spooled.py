@@ -1,9 +1,9 @@
 """Storing the chunks that gateways hold in their spools."""
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from chunk_worker.chunks.gateways import GatewayAddresses
 from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import Blocks, ChunkStore
 from jettythunder.chunk_urls import ChunkUrls
@@ -27,7 +27,7 @@ class SpooledChunks:
     """Stores chunks that gateways hold.
 
     Args:
-        gateway_prefixes: where chunks may be fetched from; anywhere where there are none.
+        gateways: where chunks may be fetched from.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class SpooledChunks:
         failures: Failures,
         urls: ChunkUrls,
         *,
-        gateway_prefixes: Sequence[str],
+        gateways: GatewayAddresses,
         edge: str,
     ) -> None:
         self._store = store
         self._spools = spools
         self._failures = failures
         self._urls = urls
-        self._gateway_prefixes = gateway_prefixes
+        self._gateways = gateways
         self._edge = edge
 
     async def store(self, chunk: Chunk, *, source_url: str) -> RecordedChunk:
@@ -65,7 +65,7 @@ class SpooledChunks:
 
     async def _fetch_and_store(self, chunk: Chunk, url: str) -> RecordedChunk:
         self._urls.check_url(url, chunk.upload_id, chunk.number)
-        if self._gateway_prefixes and not url.startswith(tuple(self._gateway_prefixes)):
+        if url not in self._gateways:
             raise LinkInvalid("The chunk's address is not one of GATEWAY_INTERNAL_URLS.")
         return await self._store.store(chunk, lambda: self._spools.fetch(url, size_bytes=chunk.size_bytes))
 
