@@ -95,7 +95,7 @@ class OwnConsumer:
         **properties: Any,
     ) -> str:
         """Publish an event; its id."""
-        event = envelope(payload, source="/test")
+        event = envelope(payload, exchange=EVENTS, source="/test")
         message = aio_pika.Message(event.encode(), message_id=str(event.id), **properties)
         target = await self.channel.get_exchange(
             self.queue.exchange if exchange is None else exchange, ensure=False
