@@ -1,8 +1,8 @@
 """Measures what traces cost: events and small uploads a second, with traces off, and on at 10 %.
 
 Run it with `python -m tests.performance.bench_tracing`; `--json` prints figures for programs. It starts
-servers of its own. Rounds with and without traces take turns, and what is given are the medians; spans go to a
-collector in a process of its own, which drops them.
+servers of its own. Rounds with and without traces take turns, and what is given are the medians. Spans go to
+a collector in a process of its own, which drops them.
 
 - events: committed to the outbox in transactions of 500, published by a relay beside it and processed by a
   consumer in a process of its own, with its inbox in the same transaction.
