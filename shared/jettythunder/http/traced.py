@@ -5,6 +5,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jettythunder import security_log, tracing
+from jettythunder.http.callers import template_of
 from jettythunder.http.internal import Internal
 
 _UNTRACED = ("/healthz", "/readyz", "/metrics")
@@ -55,7 +56,7 @@ class Traced:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            route = getattr(scope.get("route"), "path", None)
+            route = template_of(scope)
             known = {
                 "http.route": route,
                 "jettythunder.correlation_id": correlation_id.get(),

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import svcs
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from tests.support.otlp import Collector, Span, running_collector
 
 from jettythunder import http, outbox, telemetry, tracing
@@ -285,6 +285,11 @@ class TestRequests:
         assert (span.is_failed, span.attributes["error.type"]) == (True, "RuntimeError")
         assert not any(b"secret" in body for body in collector.bodies)
 
+    async def test_a_route_has_its_whole_template(self, collector: Collector) -> None:
+        async with called(collector) as http_client:
+            await http_client.get("/outer/inner/7")
+        assert only(collector.spans).name == "GET /outer/inner/{name}"
+
     async def test_health_is_not_recorded(self, collector: Collector) -> None:
         async with called(collector) as http_client:
             await http_client.get("/healthz")
@@ -314,6 +319,14 @@ async def called(collector: Collector, **settings: Any) -> AsyncIterator[httpx.A
 
     @app.get("/inside/{name}")
     async def inside(name: str) -> None: ...
+
+    outer, inner = APIRouter(prefix="/outer"), APIRouter(prefix="/inner")
+
+    @inner.get("/{name}")
+    async def nested(name: str) -> None: ...
+
+    outer.include_router(inner)
+    app.include_router(outer)
 
     @app.get("/headers")
     async def headers() -> dict[str, str]:
