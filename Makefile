@@ -103,6 +103,10 @@ bench-cpu: install ## Measure what one operation costs each service and server i
 bench-jettyspeed: install ## Measure JettySpeed against other clients over shaped links (needs curl; rclone if there)
 	$(BIN)/python -m tests.performance.jettyspeed.bench $(ARGS)
 
+.PHONY: bench-tracing
+bench-tracing: install ## Measure events and uploads a second with traces off, and on at 10 %, in turns
+	$(BIN)/python -m tests.performance.bench_tracing $(ARGS)
+
 .PHONY: bench-scale-out
 bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late
 	$(BIN)/python -m tests.performance.bench_scale_out $(ARGS)
@@ -142,6 +146,10 @@ lock: install ## Pin the newest allowed packages, with their hashes
 	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder --no-emit-package jettythunder-client \
 	  pyproject.toml deploy/dev/pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade deploy/dev/swift-requirements.in --output-file deploy/dev/swift-requirements.lock
+
+.PHONY: trace-picture
+trace-picture: install ## Draw docs/images/trace.png: one upload as Zipkin shows it (needs Java, Maven and Chromium)
+	$(BIN)/python -m tests.pictures.trace $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what tools left behind (not the stack's data)

@@ -28,6 +28,7 @@ import aiosql
 import asyncpg
 from aiosql.types import QueryFn
 
+from jettythunder import tracing
 from jettythunder.errors import (
     ConfigurationError,
     DatabaseConflict,
@@ -280,7 +281,11 @@ class Statement:
     async def fetch(self, on: Runner, given: dict[str, object]) -> list[_Record]:
         if len(given) != len(self.parameters):
             raise TypeError(f"{self.package}: {self.name} takes {', '.join(self.parameters)}")
-        return await on.fetch(self, [_storable(given[name]) for name in self.parameters])
+        arguments = [_storable(given[name]) for name in self.parameters]
+        if tracing.active is None:
+            return await on.fetch(self, arguments)
+        with tracing.active.statement(self.package, self.name):
+            return await on.fetch(self, arguments)
 
 
 # Every typed query there is, for the test that compares each with the schema.

@@ -13,7 +13,7 @@ import stamina
 import svcs
 from prometheus_client import Counter
 
-from jettythunder import telemetry
+from jettythunder import telemetry, tracing
 from jettythunder.database import Database
 from jettythunder.errors import JettyThunderError
 from jettythunder.settings import ProcessSettings
@@ -26,6 +26,18 @@ _START_ATTEMPTS = 30
 _FIRST_BACKOFF_SECONDS = 0.5
 
 _runs = Counter("jettythunder_periodic_runs_total", "Runs of periodic work", ["work", "outcome"])
+
+
+def open_tracing(registry: svcs.Registry, settings: ProcessSettings, *, service: str) -> None:
+    """Trace what the service does, where OTEL_EXPORTER_OTLP_ENDPOINT is set. Open it before all else: what is
+    opened later can be traced until it is closed.
+
+    Raises:
+        SystemExit: with a sentence, where the packages for it are not installed.
+    """
+    if settings.otel_exporter_otlp_endpoint is not None:
+        tracer = tracing.begin(service, settings)
+        registry.register_value(type(tracer), tracer, on_registry_close=tracing.end)
 
 
 async def open_database(registry: svcs.Registry, settings: ProcessSettings, *, service: str) -> Database:

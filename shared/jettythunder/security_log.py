@@ -151,6 +151,12 @@ def identify(
     caller.name = name or caller.name
 
 
+def account_of_caller() -> UUID | None:
+    """The account that makes the request that is served, as far as it is known by now."""
+    caller = _caller.get()
+    return None if caller is None else caller.account_id
+
+
 def key_id(api_key: str) -> str:
     """What names a key in the log: the first characters of its digest."""
     return signing.secret_digest(api_key)[:_KEY_ID_LENGTH]

@@ -130,7 +130,25 @@ class ListenerSettings(EnvironmentSettings):
     )
 
 
-class ProcessSettings(ListenerSettings):
+class TracingSettings(EnvironmentSettings):
+    """Traces by OpenTelemetry. Other variables of its SDK, such as OTEL_RESOURCE_ATTRIBUTES, work as well."""
+
+    otel_exporter_otlp_endpoint: Annotated[str | None, NetworkAddress] = Field(
+        default=None,
+        description="Where traces are sent by OTLP over HTTP, http://collector:4318; nothing is traced "
+        "without it",
+    )
+    otel_traces_sampler_arg: float = Field(
+        default=0.1, ge=0, le=1, description="The part of all traces that is recorded, from 0 to 1"
+    )
+    traceparent_of_clients: Literal["link", "parent"] = Field(
+        default="link",
+        description="What the traceparent of a client's request becomes: a link of a trace of our own, or "
+        "its parent, which lets clients decide what is recorded",
+    )
+
+
+class ProcessSettings(ListenerSettings, TracingSettings):
     """What every process needs, also one without messages."""
 
     database_url: Annotated[PostgresDsn, NetworkAddress] = Field(

@@ -11,6 +11,7 @@ import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 
+from jettythunder import tracing
 from jettythunder.ids import new_id
 from jettythunder.redaction import redacted
 from jettythunder.settings import ProcessSettings
@@ -37,6 +38,11 @@ def _add_correlation(
     return event
 
 
+def _add_trace(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(tracing.identifiers())
+    return event
+
+
 def configure(service: str, settings: ProcessSettings) -> None:
     """Send JSON log lines to standard output, one an event, and errors to Sentry where a DSN is set."""
 
@@ -53,6 +59,7 @@ def configure(service: str, settings: ProcessSettings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _add_correlation,
+        _add_trace,
         _redact,
     ]
     handler = logging.StreamHandler(sys.stdout)

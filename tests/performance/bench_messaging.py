@@ -21,7 +21,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -243,11 +243,11 @@ async def _report(pipe: Pipe, seen: list[tuple[UUID, float]]) -> None:
 
 
 @contextmanager
-def running_consumer() -> Iterator[Pipe]:
+def running_consumer(run: Callable[..., None] = consume, *given: object) -> Iterator[Pipe]:
     """A consumer in a process of its own, and the pipe it reports to."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=consume, args=(theirs,), daemon=True)
+    process = context.Process(target=run, args=(theirs, *given), daemon=True)
     process.start()
     try:
         if not ours.poll(60):

@@ -22,6 +22,7 @@ LONG_FOLDERS = (
     "tests/conformance",
     "tests/integration/messaging",
     "tests/integration/edges",
+    "tests/integration/tracing",
     "tests/integration/usage_meter",
     "tests/integration/operations",
 )

@@ -18,7 +18,7 @@ from chunk_worker.verification.verify import AssetVerifier
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.chunk_urls import ChunkUrls
-from jettythunder.lifecycle import open_database
+from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.storage import open_storage
 
 _NAME = "chunk-worker"
@@ -47,6 +47,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     """Open everything, let messages flow, and close in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
+    open_tracing(registry, settings, service=_NAME)
     database = await open_database(registry, settings, service=_NAME)
     storage = await open_storage(registry, settings)
     source = ChunkSource(stall_seconds=settings.chunk_source_stall_seconds)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 
 from jettythunder import http, telemetry
 from jettythunder.broker.connection import BrokerLink, declare_topology
-from jettythunder.lifecycle import Periodic, open_database, wait_for
+from jettythunder.lifecycle import Periodic, open_database, open_tracing, wait_for
 from operations import audit, dead_letters, events, replays
 from operations.assembly import assemble
 from operations.audit.routes import router as audit_routes
@@ -46,6 +46,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     """Open everything; the registry closes it in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
+    open_tracing(registry, settings, service=_NAME)
     url = settings.rabbitmq_url.get_secret_value()
     database = await open_database(registry, settings, service=_NAME)
     await wait_for("the broker (RABBITMQ_URL)", lambda: declare_topology(settings, ()))

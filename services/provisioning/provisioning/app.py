@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
-from jettythunder.lifecycle import open_database, wait_for
+from jettythunder.lifecycle import open_database, open_tracing, wait_for
 from jettythunder.storage import Storage, open_storage
 from provisioning.accounts import handlers, routes
 from provisioning.accounts.change_tier import ChangeTier
@@ -45,6 +45,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     """Open everything, let messages flow, and close in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(_NAME, settings)
+    open_tracing(registry, settings, service=_NAME)
     database = await open_database(registry, settings, service=_NAME)
     storage = await _open_bucket(registry, settings)
     store = Store(database)

@@ -11,7 +11,7 @@ from jettythunder.broker.service import open_messaging
 from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.database import Database
 from jettythunder.hosts import HostList
-from jettythunder.lifecycle import open_database
+from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.signatures import SigningKeys
 from jettythunder.slots import Slots
 from jettythunder.storage import Storage, open_storage
@@ -86,6 +86,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     """Everything the gateway needs is open while inside; it is closed in the reverse order."""
     settings: Settings = app.state.settings
     telemetry.configure(SERVICE, settings)
+    open_tracing(registry, settings, service=SERVICE)
     database = await open_database(registry, settings, service=SERVICE)
     storage = await open_storage(registry, settings)
     probe = Probe(storage, prefix=_PROBE_PREFIX)

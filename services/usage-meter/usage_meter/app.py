@@ -11,7 +11,7 @@ from jettythunder import http, telemetry
 from jettythunder.broker.service import Messaging, open_messaging
 from jettythunder.broker.topology import retry_queue
 from jettythunder.database import Database
-from jettythunder.lifecycle import Periodic, open_database, role_of, wait_for
+from jettythunder.lifecycle import Periodic, open_database, open_tracing, role_of, wait_for
 from jettythunder.storage import Storage, open_storage
 from usage_meter.accounts.store import AccountStore
 from usage_meter.ledger import routes as ledger_routes
@@ -69,6 +69,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     """Open everything, let events flow, and have it closed in the opposite order."""
     settings: Settings = app.state.settings
     telemetry.configure(SERVICE, settings)
+    open_tracing(registry, settings, service=SERVICE)
     database = await open_database(registry, settings, service=SERVICE)
     storage = await open_storage(registry, settings)
     await _open_reports(registry, settings, database)

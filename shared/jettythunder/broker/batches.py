@@ -21,7 +21,8 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from prometheus_client import Histogram
 
-from jettythunder import telemetry
+from jettythunder import telemetry, tracing
+from jettythunder.broker import topology
 from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
@@ -226,8 +227,11 @@ class BatchConsumer(Generic[Item]):
         failed = [arrived for arrived in batch if isinstance(arrived, _Failed)]
         items = [arrived for arrived in batch if isinstance(arrived, _Decoded)]
         if items:
-            with telemetry.correlated(None):
-                failed += await self._apply_items(items)
+            with telemetry.correlated(None), self._traced(items) as span:
+                unapplied = await self._apply_items(items)
+                if unapplied:
+                    span.fail(type(unapplied[0].error).__name__)
+            failed += unapplied
         if not failed and not failures.unsettled:
             await channel.basic_ack(_tag(batch[-1].message), multiple=True)
             return
@@ -237,6 +241,17 @@ class BatchConsumer(Generic[Item]):
             if _tag(arrived.message) not in kept:
                 await channel.basic_ack(_tag(arrived.message))
         failures.add(failed)
+
+    def _traced(self, items: list[_Decoded[Item]]) -> tracing.Span:
+        if tracing.active is None:
+            return tracing.UNRECORDED
+        return tracing.active.processing_batch(
+            self._queue.name,
+            [each.event for each in items],
+            is_replayed=any(
+                topology.REPLAY_HEADER in (each.message.header.properties.headers or {}) for each in items
+            ),
+        )
 
     async def _apply_items(self, items: list[_Decoded[Item]]) -> list[_Failed]:
         """Apply all that can be applied; the others."""

@@ -245,7 +245,10 @@ async def give_back(
         routing_key=queue.name,
         event_type=event_type or dead.event_type,
         message_id=message_id or dead.message_id,
-        headers=sendable(without_failure(dead.headers), most_bytes=_HEADERS_BYTES),
+        headers={
+            **sendable(without_failure(dead.headers), most_bytes=_HEADERS_BYTES),
+            topology.REPLAY_HEADER: queue.dead_letter_queue,
+        },
         correlation_id=dead.correlation_id,
         content_type=dead.content_type,
     )

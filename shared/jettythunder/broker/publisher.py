@@ -10,10 +10,11 @@ from aio_pika.exceptions import PublishError
 from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError
 
-from jettythunder import telemetry
+from jettythunder import telemetry, tracing
 from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink
 from jettythunder.contracts.envelope import CONTENT_TYPE, Event, Payload
 from jettythunder.errors import BrokerUnavailable
+from jettythunder.ids import new_id
 
 
 class Unroutable(Exception):
@@ -93,7 +94,7 @@ class Publisher:
 
     async def send(self, payload: Payload, *, exchange: str, source: str) -> None:
         """Publish a payload in a new envelope, with the correlation of the moment."""
-        event = envelope(payload, source=source)
+        event = envelope(payload, exchange=exchange, source=source)
         await self.publish(
             event.encode(),
             exchange=exchange,
@@ -103,13 +104,22 @@ class Publisher:
         )
 
 
-def envelope(payload: Payload, *, source: str) -> Event[Payload]:
-    """Put a payload in its envelope, with the correlation and causation of the moment."""
+def envelope(payload: Payload, *, exchange: str, source: str) -> Event[Payload]:
+    """Put a payload in its envelope, with the correlation, causation and trace of the moment."""
+    event_id, correlation = new_id(), telemetry.correlation_id.get()
+    context: Mapping[str, str] = {}
+    if tracing.active is not None:
+        context = tracing.active.creation_context(
+            exchange, payload.TYPE, event_id, correlation=correlation, account=payload
+        )
     return Event[Payload](
+        id=event_id,
         source=source,
         type=payload.TYPE,
         subject=payload.about,
-        correlationid=telemetry.correlation_id.get(),
+        correlationid=correlation,
         causationid=telemetry.causation_id.get(),
+        traceparent=context.get("traceparent"),
+        tracestate=context.get("tracestate"),
         data=payload,
     )

@@ -53,7 +53,7 @@ class RpcClient:
         correlation = uuid4().hex
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = waiting
-        event = envelope(command, source=source)
+        event = envelope(command, exchange=exchange, source=source)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._publisher.publish(

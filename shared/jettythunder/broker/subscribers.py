@@ -20,6 +20,7 @@ Guarantees given here:
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, cast
@@ -32,11 +33,12 @@ from faststream.rabbit.message import RabbitMessage
 from prometheus_client import Histogram
 from pydantic import BaseModel, ValidationError
 
-from jettythunder import telemetry
+from jettythunder import telemetry, tracing
 from jettythunder.broker import topology
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
 from jettythunder.broker.settling import (
+    ATTEMPTS,
     Delivered,
     Settler,
     count_messages,
@@ -175,19 +177,34 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
     async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> None:
         """Handle it, with one immediate retry; what the handler raises is settled at the exit."""
         self._event = event = await msg.decode()
-        with (
-            telemetry.correlated(event.correlation, str(event.id)),
-            _seconds.labels(self._queue.name, event.type).time(),
-        ):
-            for _ in range(IMMEDIATE_ATTEMPTS - 1):
-                try:
-                    self._reply = await call_next(msg)
-                except Exception as error:
-                    if not is_retryable(error):
-                        raise
-                else:
-                    return
-            self._reply = await call_next(msg)
+        with telemetry.correlated(event.correlation, str(event.id)), self._traced(event):
+            began = time.perf_counter()
+            try:
+                self._reply = await self._attempt(call_next, msg)
+            finally:
+                _seconds.labels(self._queue.name, event.type).observe(
+                    time.perf_counter() - began, tracing.exemplar()
+                )
+
+    def _traced(self, event: Event[Any]) -> tracing.Span:
+        if tracing.active is None:
+            return tracing.UNRECORDED
+        headers = self._message.headers
+        return tracing.active.processing(
+            self._queue.name,
+            event,
+            attempt=1 + small_count(headers.get(ATTEMPTS)),
+            is_replayed=topology.REPLAY_HEADER in headers,
+        )
+
+    async def _attempt(self, call_next: Callable[[Any], Any], msg: Any) -> BaseModel | None:
+        for _ in range(IMMEDIATE_ATTEMPTS - 1):
+            try:
+                return cast("BaseModel | None", await call_next(msg))
+            except Exception as error:
+                if not is_retryable(error):
+                    raise
+        return cast("BaseModel | None", await call_next(msg))
 
     async def __aexit__(
         self,

@@ -44,7 +44,7 @@ LOG_PROBE = "jettythunder.log.probe"
 # The type of the empty message that marks the end of a look at the dead letters; whoever meets one drops it.
 DEAD_LETTER_FENCE = "jettythunder.dead-letters.fence"
 
-# On a message that comes from the event log: which replay it belongs to.
+# On a message that is delivered anew: the replay that took it from the log, or its queue of dead letters.
 REPLAY_HEADER = "x-jt-replay"
 
 # Broker restarts and consumer deaths count as deliveries too, so this is far above our own retry counts.

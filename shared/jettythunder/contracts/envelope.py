@@ -40,7 +40,8 @@ class Event(BaseModel, Generic[AnyPayload]):
     """A payload in its CloudEvents envelope.
 
     ``correlationid`` is the same for everything that one request caused; ``causationid`` is the id of the
-    message that caused this one directly.
+    message that caused this one directly. ``traceparent`` and ``tracestate`` are the trace it was made in, as
+    CloudEvents' extension for distributed tracing says, and never change on the way.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -54,6 +55,8 @@ class Event(BaseModel, Generic[AnyPayload]):
     datacontenttype: str = "application/json"
     correlationid: str | None = None
     causationid: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
     data: SerializeAsAny[AnyPayload]
 
     @classmethod

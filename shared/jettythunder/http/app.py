@@ -8,7 +8,8 @@ import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -19,11 +20,12 @@ from jettythunder.http.callers import Callers
 from jettythunder.http.documents import DescribedAPI
 from jettythunder.http.guard import Route
 from jettythunder.http.headers import AnswerHeaders
-from jettythunder.http.internal import InternalPaths
+from jettythunder.http.internal import Internal, InternalPaths
 from jettythunder.http.methods import Methods
 from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
 from jettythunder.http.provided import registry_of
+from jettythunder.http.traced import Traced
 from jettythunder.ids import new_id
 from jettythunder.memory import keep_freed_memory
 from jettythunder.settings import ProcessSettings, load
@@ -76,6 +78,8 @@ def create_app(
         docs_url=None if is_live else "/docs",
         redoc_url=None if is_live else "/redoc",
         openapi_url=None if is_live else "/openapi.json",
+        # FastAPI's own spans go on with any client's trace and show query strings, where signatures are.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.router.route_class = Route
     app.state.settings = read
@@ -89,10 +93,13 @@ def create_app(
         seconds=read.http_body_seconds,
         streamed_paths=streamed_paths,
     )
+    internal = Internal(read.internal_port, ("/metrics", *internal_paths))
     if read.internal_port is not None:
-        app.add_middleware(InternalPaths, port=read.internal_port, paths=("/metrics", *internal_paths))
+        app.add_middleware(InternalPaths, internal=internal)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(EarlyAnswers)
+    if read.otel_exporter_otlp_endpoint is not None:
+        app.add_middleware(Traced, internal=internal, trusts_clients=read.traceparent_of_clients == "parent")
     app.add_middleware(
         CorrelationIdMiddleware,
         header_name="X-Correlation-ID",
@@ -154,9 +161,10 @@ class _Readiness:
         return self._checks
 
 
-async def metrics() -> Response:
-    """Prometheus metrics of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics of this process, with exemplars where the scraper takes OpenMetrics."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), media_type=content_type)
 
 
 def _check_name(ping: svcs.ServicePing) -> str:

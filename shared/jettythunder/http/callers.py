@@ -33,6 +33,13 @@ def bearer_token(request: Request) -> str:
     return token if scheme.lower() == "bearer" else ""
 
 
+def template_of(scope: Scope) -> str | None:
+    """The template of a request's path, such as ``/admin/events/{event_id}``, once a route is found."""
+    # A route of a router in a router knows a part of its path; FastAPI keeps the whole one beside it.
+    found = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return getattr(found, "path", None)
+
+
 class Callers:
     """Middleware that notes who makes a request, for the security events that come of it."""
 
@@ -52,7 +59,7 @@ def _origin(scope: Scope) -> security_log.Origin:
         address=_host_of(request),
         network=address_of(request),
         method=request.method,
-        path=getattr(scope.get("route"), "path", None),
+        path=template_of(scope),
     )
 
 

@@ -26,8 +26,8 @@ class Rows:
 
 
 def rows(*payloads: Payload, source: str) -> Rows:
-    """Envelope the payloads, with the correlation of the moment, as rows of the outbox."""
-    events = [envelope(payload, source=source) for payload in payloads]
+    """Envelope the payloads, with the correlation and trace of the moment, as rows of the outbox."""
+    events = [envelope(payload, exchange=topology.EVENTS, source=source) for payload in payloads]
     return Rows(
         lanes=[crc32((event.subject or "").encode()) % LANE_COUNT for event in events],
         exchanges=[topology.EVENTS] * len(events),

@@ -18,6 +18,7 @@ from jettythunder.errors import StorageUnavailable
 from jettythunder.settings import StorageSettings
 from jettythunder.storage.answers import CallUnknown, ObjectMissing, StoredPart, refusal
 from jettythunder.storage.presigning import Presigner
+from jettythunder.storage.spans import calling_s3
 from jettythunder.storage.transfers import ATTEMPTS, UNREACHABLE, Body, Transfers
 
 _UNREACHABLE: tuple[type[Exception], ...] = (BotoCoreError, *UNREACHABLE)
@@ -319,13 +320,19 @@ class Storage:
         self, method: Callable[..., Awaitable[Any]], *, bucket: str | None = None, **params: Any
     ) -> Any:
         try:
-            return await method(Bucket=bucket or self.bucket, **params)
+            with calling_s3(_operation(method.__name__), bucket=bucket or self.bucket):
+                return await method(Bucket=bucket or self.bucket, **params)
         except ClientError as error:
             status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
             code = str(error.response.get("Error", {}).get("Code", ""))
             raise refusal(status, code, params.get("Key", params.get("Prefix", ""))) from error
         except _UNREACHABLE as error:
             raise StorageUnavailable from error
+
+
+def _operation(method: str) -> str:
+    """What S3 calls an operation that botocore calls so."""
+    return method.title().replace("_", "")
 
 
 async def open_storage(

@@ -22,7 +22,7 @@ class Presigner:
     def __init__(self, settings: StorageSettings) -> None:
         self._endpoint = settings.lyve_endpoint.rstrip("/")
         self._region = settings.lyve_region
-        self._bucket = settings.lyve_bucket_name
+        self.bucket = settings.lyve_bucket_name
         self._credentials = Credentials(
             settings.lyve_access_key_id, settings.lyve_secret_access_key.get_secret_value()
         )
@@ -39,7 +39,7 @@ class Presigner:
         """A URL for one request with these headers, good for ``seconds``."""
         request = AWSRequest(
             method=method,
-            url=f"{self._endpoint}/{self._bucket}/{quote(key, safe='/~')}",
+            url=f"{self._endpoint}/{self.bucket}/{quote(key, safe='/~')}",
             params=dict(query or {}),
             headers=dict(headers or {}),
         )

@@ -8,15 +8,17 @@ the exchange it stalls; readers that are slow hold no connection that a writer n
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import aiohttp
 
+from jettythunder import tracing
 from jettythunder.checksums import Checksum
 from jettythunder.errors import StorageUnavailable, TruncatedBody
 from jettythunder.settings import StorageSettings
 from jettythunder.storage.answers import error_code, is_worth_repeating, refusal
 from jettythunder.storage.presigning import Presigner
+from jettythunder.storage.spans import calling_s3
 
 ATTEMPTS = 3
 _READ_BUFFER_BYTES = 64 * 1024
@@ -48,17 +50,18 @@ class Transfers:
             yield _nothing()
             return
         url = self._presigner.presign("GET", key)
-        try:
-            answer = await self._reads.get(url, headers={"Range": f"bytes={start}-{end}"})
-        except UNREACHABLE as error:
-            raise StorageUnavailable from error
-        async with answer:
-            if answer.status >= 400:
-                raise refusal(answer.status, await _error_code(answer), key)
-            # A server that ignores Range answers 200 with everything; that is right only where all was asked.
-            if answer.status != 206 and (start > 0 or answer.content_length != end + 1):
-                raise StorageUnavailable("The object storage ignored the range that was asked for.")
-            yield _arriving(answer)
+        with calling_s3("GetObject", bucket=self._presigner.bucket, size_bytes=end - start + 1):
+            try:
+                answer = await self._reads.get(url, headers={"Range": f"bytes={start}-{end}"})
+            except UNREACHABLE as error:
+                raise StorageUnavailable from error
+            async with answer:
+                if answer.status >= 400:
+                    raise refusal(answer.status, await _error_code(answer), key)
+                # A server that ignores Range answers 200 with everything; that is right where all was asked.
+                if answer.status != 206 and (start > 0 or answer.content_length != end + 1):
+                    raise StorageUnavailable("The object storage ignored the range that was asked for.")
+                yield _arriving(answer)
 
     async def send(
         self,
@@ -86,7 +89,10 @@ class Transfers:
         while True:
             outgoing = _Outgoing(body, size_bytes)
             try:
-                status, code, etag = await self._put(url, sent, outgoing)
+                with self._calling(query, size_bytes, attempt) as call:
+                    status, code, etag = await self._put(url, sent, outgoing)
+                    if status != 200:
+                        call.fail(code or str(status))
             except UNREACHABLE as error:
                 if outgoing.failure is not None:
                     raise outgoing.failure from None
@@ -99,6 +105,16 @@ class Transfers:
                     raise refusal(status, code, key)
             await asyncio.sleep(0.2 * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
             attempt += 1
+
+    def _calling(self, query: Mapping[str, str], size_bytes: int, attempt: int) -> tracing.Span:
+        part_number = query.get("partNumber")
+        return calling_s3(
+            "PutObject" if part_number is None else "UploadPart",
+            bucket=self._presigner.bucket,
+            size_bytes=size_bytes,
+            part_number=None if part_number is None else int(part_number),
+            attempt=attempt,
+        )
 
     async def _put(self, url: str, headers: dict[str, str], outgoing: "_Outgoing") -> tuple[int, str, str]:
         """One attempt: the status, the error's code, and the ETag."""

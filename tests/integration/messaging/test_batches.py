@@ -65,7 +65,7 @@ class Batches:
             payload = QuotaRestoredV1(
                 account_id=uuid4(), resource="storage", used_bytes=number, quota_bytes=100
             )
-            event = envelope(payload, source="/test")
+            event = envelope(payload, exchange=EVENTS, source="/test")
             message = aio_pika.Message(event.encode(), message_id=str(event.id), type=event.type)
             await exchange.publish(message, event.type)
             ids.append(str(event.id))

@@ -95,7 +95,7 @@ class OwnConsumer:
         **properties: Any,
     ) -> str:
         """Publish an event; its id."""
-        event = envelope(payload, source="/test")
+        event = envelope(payload, exchange=EVENTS, source="/test")
         message = aio_pika.Message(event.encode(), message_id=str(event.id), **properties)
         target = await self.channel.get_exchange(
             self.queue.exchange if exchange is None else exchange, ensure=False
@@ -303,7 +303,7 @@ async def test_a_message_under_another_types_key_is_malformed(
 
 async def test_no_value_of_a_malformed_message_is_shown(servers: Infrastructure) -> None:
     async with opened_consumer(servers) as consumer:
-        body = envelope(deleted(), source="/test").model_dump(mode="json")
+        body = envelope(deleted(), exchange=EVENTS, source="/test").model_dump(mode="json")
         body["data"]["size_bytes"] = "jts_secret"
         exchange = await consumer.channel.get_exchange(EVENTS, ensure=False)
         await exchange.publish(aio_pika.Message(json.dumps(body).encode()), AssetDeletedV1.TYPE)
@@ -317,7 +317,7 @@ async def test_a_dead_letter_that_is_retried_answers_nobody(bench: Bench) -> Non
         raise AccountNotFound
 
     bench.handler = refuse
-    event = envelope(deleted(), source="/test")
+    event = envelope(deleted(), exchange=EVENTS, source="/test")
     seen: list[str | None] = []
     await bench.publish(
         event.model_dump(mode="json"), message_id=str(event.id), reply_to="agentcache.replies.gone"
@@ -340,7 +340,7 @@ async def test_properties_that_cannot_be_decoded_cost_one_message(
     bench: Bench, servers: Infrastructure, named: str, properties: RawProperties
 ) -> None:
     good = await bench.commit(*(deleted() for _ in range(10)))
-    event = envelope(deleted(), source="/test")
+    event = envelope(deleted(), exchange=EVENTS, source="/test")
     await publish_raw(
         servers.rabbitmq_url,
         properties,
@@ -364,7 +364,7 @@ async def test_properties_that_cannot_be_decoded_cost_one_message(
 async def test_dead_letters_that_cannot_be_decoded_are_worked_on(
     bench: Bench, servers: Infrastructure
 ) -> None:
-    event = envelope(deleted(), source="/test")
+    event = envelope(deleted(), exchange=EVENTS, source="/test")
     for _, properties in BAD_PROPERTIES:
         await publish_raw(
             servers.rabbitmq_url,

@@ -94,7 +94,7 @@ class Bench:
 
     async def publish_events(self, *payloads: AssetDeletedV1) -> list[UUID]:
         """Publish events, as relays do; their ids."""
-        events = [envelope(payload, source=SOURCE) for payload in payloads]
+        events = [envelope(payload, exchange=topology.EVENTS, source=SOURCE) for payload in payloads]
         for event in events:
             await self.publish_event(event)
         return [event.id for event in events]

@@ -88,7 +88,7 @@ async def test_only_known_consumers_of_events_can_be_replayed_to(bench: Bench) -
 
 
 async def test_an_event_published_twice_counts_once_as_new(bench: Bench) -> None:
-    event = envelope(deleted(), source=SOURCE)
+    event = envelope(deleted(), exchange=topology.EVENTS, source=SOURCE)
     for _ in range(2):
         await bench.publish_event(event)
     await eventually(lambda: bench.ids() == [event.id])

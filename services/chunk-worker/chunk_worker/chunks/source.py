@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from chunk_worker.errors import ChunkSourceUnavailable
+from jettythunder import tracing
 from jettythunder.errors import ChunkGone, TruncatedBody
 
 _READ_BUFFER_BYTES = 256 * 1024
@@ -45,20 +46,23 @@ class ChunkSource:
             ChunkSourceUnavailable: the gateway can't be reached, or fails.
         """
         assert self._session is not None  # noqa: S101 - set by open
-        try:
-            answer = await self._session.get(url, allow_redirects=False)
-        except _UNREACHABLE as error:
-            raise ChunkSourceUnavailable from error
-        async with answer:
-            if answer.status in _GONE:
-                raise ChunkGone
-            if answer.status != 200:
-                raise ChunkSourceUnavailable(f"The gateway answered {answer.status} for a chunk.")
-            if answer.content_length != size_bytes:
-                raise TruncatedBody(
-                    f"The gateway's chunk has {answer.content_length} bytes, not {size_bytes}."
-                )
-            yield _arriving(answer)
+        with tracing.calling(
+            "GET chunk", {"http.request.method": "GET", "jettythunder.size_bytes": size_bytes}
+        ) as call:
+            try:
+                answer = await self._session.get(url, headers=call.headers, allow_redirects=False)
+            except _UNREACHABLE as error:
+                raise ChunkSourceUnavailable from error
+            async with answer:
+                if answer.status in _GONE:
+                    raise ChunkGone
+                if answer.status != 200:
+                    raise ChunkSourceUnavailable(f"The gateway answered {answer.status} for a chunk.")
+                if answer.content_length != size_bytes:
+                    raise TruncatedBody(
+                        f"The gateway's chunk has {answer.content_length} bytes, not {size_bytes}."
+                    )
+                yield _arriving(answer)
 
 
 async def _arriving(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Histogram
 
 from chunk_worker.bucket import check_bucket
 from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload, stored_already
-from jettythunder import telemetry
+from jettythunder import telemetry, tracing
 from jettythunder.checksums import Checksum
 from jettythunder.contracts.uploads import ChunkUploadedV1
 from jettythunder.errors import UploadNotFound, UploadNotOpen
@@ -88,7 +88,7 @@ class ChunkStore:
         await self._record(chunk, stored)
         seconds = time.monotonic() - started
         _bytes.inc(chunk.size_bytes)
-        _seconds.observe(seconds)
+        _seconds.observe(seconds, tracing.exemplar())
         log.info(
             "chunk stored",
             upload_id=str(chunk.upload_id),

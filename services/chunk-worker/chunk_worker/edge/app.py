@@ -10,7 +10,7 @@ from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.assembly import STREAMED_PATHS, add_edge, open_edge
 from chunk_worker.settings import EdgeProcessSettings
 from jettythunder import http, telemetry
-from jettythunder.lifecycle import open_database
+from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.storage import open_storage
 
 _NAME = "edge"
@@ -34,6 +34,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     """Open everything, and close in the opposite order."""
     settings: EdgeProcessSettings = app.state.settings
     telemetry.configure(_NAME, settings)
+    open_tracing(registry, settings, service=_NAME)
     database = await open_database(registry, settings, service=_NAME)
     storage = await open_storage(registry, settings, writes_only=True)
     store = ChunkStore(Store(database), storage, edge=settings.edge_id)

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import aiohttp
 from standardwebhooks import Webhook
 
+from jettythunder import tracing
 from jettythunder.contracts.envelope import CONTENT_TYPE, Event
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from jettythunder.database import Database
@@ -75,17 +76,23 @@ class Webhooks:
         return json.dumps(envelope, separators=(",", ":")).encode()
 
     async def _post(self, url: str, body: bytes, *, headers: dict[str, str]) -> None:
-        try:
-            async with self._http.post(
-                url, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
-            ) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise WebhookUndelivered(f"The webhook was not taken: {type(error).__name__}.") from error
-        if status >= 500 or status in _LATER:
-            raise WebhookUndelivered(f"The webhook's receiver answered {status}.")
-        if not 200 <= status < 300:
-            raise WebhookRefused(f"The webhook's receiver answered {status}.")
+        with tracing.calling("POST webhook", {"http.request.method": "POST"}) as call:
+            try:
+                async with self._http.post(
+                    url,
+                    data=body,
+                    headers={**headers, **call.headers},
+                    timeout=_TIMEOUT,
+                    allow_redirects=False,
+                ) as answer:
+                    status = answer.status
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise WebhookUndelivered(f"The webhook was not taken: {type(error).__name__}.") from error
+            call.note({"http.response.status_code": status})
+            if status >= 500 or status in _LATER:
+                raise WebhookUndelivered(f"The webhook's receiver answered {status}.")
+            if not 200 <= status < 300:
+                raise WebhookRefused(f"The webhook's receiver answered {status}.")
 
 
 def signed_headers(keys: Sequence[bytes], message_id: str, body: bytes) -> dict[str, str]:
