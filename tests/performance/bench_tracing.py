@@ -182,7 +182,7 @@ async def measure(infrastructure: Infrastructure, given: argparse.Namespace) -> 
 
 def table(figures: Figures) -> Table:
     """The figures for people."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             "events a second, outbox to inbox",
             f"{figures.events_per_second_off:,.0f}",

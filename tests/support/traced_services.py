@@ -70,7 +70,7 @@ def traced_services(
     }
 
     def start(kind: str, **more: str) -> RunningService:
-        return starter(kind, given, wait=False, **more)  # type: ignore[arg-type]
+        return starter(kind, given, wait=False, **more)
 
     try:
         # The others wait for the bucket, which provisioning makes.
