@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
-from tests.support.worker_edge import EDGE_SECRET, WorkerEdge, running_worker
 from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
+from tests.support.worker_edge import EDGE_SECRET, WorkerEdge, running_worker
 
 from jettythunder import edge_tokens
 from jettythunder.edge_tokens import EdgeToken

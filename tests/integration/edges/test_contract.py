@@ -41,9 +41,7 @@ async def test_a_chunk_is_answered_with_what_is_stored(
     }
 
 
-async def test_any_edge_takes_any_chunk(
-    client: Client, edges: list[Reachable], uploads: Uploads
-) -> None:
+async def test_any_edge_takes_any_chunk(client: Client, edges: list[Reachable], uploads: Uploads) -> None:
     upload, chunks = await uploads.begin("session"), [random_chunk() for _ in range(6)]
     answers = await asyncio.gather(
         *(client.put(edges[number % 2], upload, data, number=number) for number, data in enumerate(chunks, 1))
@@ -110,9 +108,7 @@ async def test_a_token_that_is_none_is_refused(
     assert answer.problem == (403, "link_invalid")
 
 
-async def test_a_chunk_without_token_is_refused(
-    client: Client, edge: Reachable, uploads: Uploads
-) -> None:
+async def test_a_chunk_without_token_is_refused(client: Client, edge: Reachable, uploads: Uploads) -> None:
     upload = await uploads.begin("session")
     answer = await client.put(edge, upload, b"bytes", headers={"Authorization": None})
     assert answer.problem == (401, "unauthenticated")
@@ -127,9 +123,7 @@ async def test_a_token_that_somebody_else_signed_is_refused(
     assert answer.problem == (403, "link_invalid")
 
 
-async def test_a_token_that_was_changed_is_refused(
-    client: Client, edge: Reachable, uploads: Uploads
-) -> None:
+async def test_a_token_that_was_changed_is_refused(client: Client, edge: Reachable, uploads: Uploads) -> None:
     upload = await uploads.begin("session")
     payload, _, _ = client.token(upload, 5, number=2).partition(".")
     _, _, signature = client.token(upload, 5, number=1).partition(".")
@@ -152,9 +146,7 @@ async def test_a_token_for_another_chunk_is_refused(
     assert answer.problem == (403, "link_invalid")
 
 
-async def test_a_token_for_another_size_is_refused(
-    client: Client, edge: Reachable, uploads: Uploads
-) -> None:
+async def test_a_token_for_another_size_is_refused(client: Client, edge: Reachable, uploads: Uploads) -> None:
     upload = await uploads.begin("session")
     answer = await client.put(edge, upload, b"bytes", token=client.token(upload, 6))
     assert answer.problem == (403, "link_invalid")
@@ -263,9 +255,7 @@ async def test_a_suspended_account_s_chunk_is_refused(
     assert await uploads.rows(upload) == []
 
 
-async def test_a_revoked_token_is_refused(
-    client: Client, edge: Reachable, uploads: Uploads
-) -> None:
+async def test_a_revoked_token_is_refused(client: Client, edge: Reachable, uploads: Uploads) -> None:
     upload, data = await uploads.begin("session"), random_chunk()
     token = client.token(upload, len(data))
     assert (await client.put(edge, upload, data, token=token)).status == 200

@@ -78,7 +78,8 @@ async def test_an_edge_that_is_not_listed_any_more_is_dropped_at_once(worker: He
 
 
 @pytest.mark.parametrize(
-    "says", [[], "text", {**WORKER, "max_chunk_bytes": "many"}, {**WORKER, "id": "\x1b[31m"}, {"id": "x" * 9000}]
+    "says",
+    [[], "text", {**WORKER, "max_chunk_bytes": "many"}, {**WORKER, "id": "\x1b[31m"}, {"id": "x" * 9000}],
 )
 async def test_an_answer_of_another_form_counts_as_none(worker: HealthyEdge, says: Any) -> None:
     worker.says = says

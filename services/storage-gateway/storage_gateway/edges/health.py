@@ -60,7 +60,10 @@ class HealthChecks:
         self._workers = [Edge("", "", url, "external") for url in worker_urls]
         self._answered: dict[str, tuple[float, Edge]] = {}
         self._periodic = Periodic(
-            "edge-health", self.check, interval_seconds=_INTERVAL_SECONDS, max_backoff_seconds=_INTERVAL_SECONDS
+            "edge-health",
+            self.check,
+            interval_seconds=_INTERVAL_SECONDS,
+            max_backoff_seconds=_INTERVAL_SECONDS,
         )
 
     def start(self) -> None:
