@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ from tests.integration.jettyspeed.conftest import (
     Site,
     gateway_of_its_own,
     hash_of,
+    provisioned,
 )
 from tests.support.agentcache import AgentCache, running_agentcache
 from tests.support.links import Link
@@ -44,36 +44,33 @@ class WorkerSite:
         return {edge["id"] for edge in edges}
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def beside(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[WorkerSite]:
-    for link in site.links[1:]:
-        await link.die()
-    worker_link = await Link(rate=LINK_BYTES_PER_SECOND).open()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def beside(running_site: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WorkerSite]:
+    folder = tmp_path_factory.mktemp("beside")
+    await running_site.reset()
+    account = await provisioned(running_site, folder, "enterprise")
+    link = await Link(rate=LINK_BYTES_PER_SECOND).open()
     told = {
         "EDGE_SECRETS": EDGE_SECRET,
-        "EDGE_WORKER_URLS": worker_link.url,
-        "JETTYSPEED_CDN_URL": worker_link.url,
+        "EDGE_WORKER_URLS": link.url,
+        "JETTYSPEED_CDN_URL": link.url,
     }
     with ExitStack() as running:
         async with (
-            gateway_of_its_own(site, tmp_path, told) as gateway_url,
+            gateway_of_its_own(running_site, folder, told) as gateway_url,
             running_agentcache() as agentcache,
         ):
-            folder = tmp_path / "worker"
-            folder.mkdir()
-            worker = await asyncio.to_thread(
-                running.enter_context,
-                running_worker(
-                    site.services.infrastructure,
-                    folder,
-                    gateway_url=gateway_url,
-                    edge_id="workerd",
-                    AGENTCACHE_API_URL=agentcache.url,
-                ),
+            starting = running_worker(
+                running_site.services.infrastructure,
+                tmp_path_factory.mktemp("worker"),
+                gateway_url=gateway_url,
+                edge_id="workerd",
+                AGENTCACHE_API_URL=agentcache.url,
             )
-            worker_link.target = worker.url
+            worker = await asyncio.to_thread(running.enter_context, starting)
+            link.target = worker.url
             account.use(gateway_url)
-            made = WorkerSite(worker, worker_link, agentcache, account)
+            made = WorkerSite(worker, link, agentcache, account)
 
             async def is_listed() -> bool:
                 return WORKER in await made.listed()
@@ -81,7 +78,21 @@ async def beside(site: Site, account: Account, tmp_path: Path) -> AsyncIterator[
             await eventually(is_listed, timeout_seconds=30)
             yield made
             await asyncio.to_thread(running.close)
-    await worker_link.die()
+    await link.die()
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def one_chunk_worker(site: Site, beside: WorkerSite) -> None:
+    """Of the chunk-workers only the first can be reached."""
+    for other in site.links[1:]:
+        await other.die()
+    beside.link.set_rate(LINK_BYTES_PER_SECOND)
+    beside.link.forget()
+
+
+@pytest.fixture
+def account(beside: WorkerSite) -> Account:
+    return beside.account
 
 
 async def test_both_kinds_of_edges_carry_one_file(site: Site, beside: WorkerSite, account: Account) -> None:
@@ -104,24 +115,6 @@ async def test_both_kinds_of_edges_carry_one_file(site: Site, beside: WorkerSite
     assert int(index) + 1 in sent
     assert record["value"]["uploaded"] is True
     assert record["value"]["edge"]
-
-
-async def test_a_worker_that_ends_costs_nothing_but_time_and_is_not_listed_any_more(
-    site: Site, beside: WorkerSite, account: Account
-) -> None:
-    file = account.file(12 * CHUNK_BYTES)
-    command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
-    await account.reached(0.2)
-    await asyncio.to_thread(beside.worker.kill)
-    site.set_rate(None)
-    outcome = await command.finish()
-    assert outcome.code == 0, outcome.out + outcome.err
-    assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
-
-    async def dropped() -> bool:
-        return WORKER not in await beside.listed()
-
-    await eventually(dropped, timeout_seconds=40)
 
 
 async def test_a_signed_link_is_read_through_the_edge_cache_and_counted(
@@ -166,6 +159,24 @@ async def test_a_signed_link_is_read_through_the_edge_cache_and_counted(
         return await bandwidth_of(account) - used_before == sum(asked)
 
     await eventually(counted, timeout_seconds=30)
+
+
+async def test_a_worker_that_ends_costs_nothing_but_time_and_is_not_listed_any_more(
+    site: Site, beside: WorkerSite, account: Account
+) -> None:
+    file = account.file(12 * CHUNK_BYTES)
+    command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
+    await account.reached(0.2)
+    await asyncio.to_thread(beside.worker.kill)
+    site.set_rate(None)
+    outcome = await command.finish()
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert await account.stored_hash(outcome.answer["asset"]["id"]) == hash_of(file)
+
+    async def dropped() -> bool:
+        return WORKER not in await beside.listed()
+
+    await eventually(dropped, timeout_seconds=40)
 
 
 async def bandwidth_of(account: Account) -> int:

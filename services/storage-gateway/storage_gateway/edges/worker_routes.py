@@ -37,6 +37,9 @@ router = APIRouter(prefix="/api/edges", tags=["workers"], route_class=EdgeRoute)
 AnyChunks = Annotated[EdgeChunks, Depends(provided(EdgeChunks))]
 AnyReads = Annotated[EdgeReads, Depends(provided(EdgeReads))]
 
+# The largest object of S3.
+_MOST_BYTES = 5 * 2**40
+
 _Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="Of the chunk, hexadecimal")]
 _Token = Annotated[str, Field(max_length=4096, description="The chunk's token, as the client sent it")]
 
@@ -55,8 +58,8 @@ class AskedRead(BaseModel):
     """A link's parts, and the request that came with it."""
 
     asset_id: UUID
-    epoch: Annotated[int, JSON_NUMBER]
-    expires_at: Annotated[int, JSON_NUMBER]
+    epoch: Annotated[int, Field(ge=0, le=2**31 - 1), JSON_NUMBER]
+    expires_at: Annotated[int, Field(ge=0, le=2**53 - 1), JSON_NUMBER]
     signature: str = Field(max_length=200)
     method: Literal["GET", "HEAD"]
     headers: dict[str, Annotated[str, Field(max_length=2000)]] = Field(
@@ -67,7 +70,7 @@ class AskedRead(BaseModel):
 class EndedRead(BaseModel):
     account_id: UUID
     asset_id: UUID
-    sent_bytes: Annotated[int, Field(ge=0), JSON_NUMBER]
+    sent_bytes: Annotated[int, Field(ge=0, le=_MOST_BYTES), JSON_NUMBER]
 
 
 @router.post("/chunks")
