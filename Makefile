@@ -88,7 +88,7 @@ $(WORKER)/node_modules/installed: $(WORKER)/package-lock.json $(WORKER)/.npmrc $
 .PHONY: test-worker
 test-worker: install $(WORKER)/node_modules/installed ## Check the Cloudflare Worker, and run it in workerd beside chunk-workers
 	cd $(WORKER) && npm run --silent check
-	$(BIN)/pytest -m worker tests/integration/edges tests/integration/jettyspeed $(ARGS)
+	$(BIN)/pytest -m worker tests/integration/edges tests/integration/jettyspeed -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-hostile
 test-hostile: install ## Measure a well-behaved account while slow, silent and greedy clients attack

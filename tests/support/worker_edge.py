@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from tests.support.infrastructure import Infrastructure, choose_first_port
 from tests.support.logs import watched_logs
 from tests.support.waiting import eventually_sync
@@ -30,6 +31,13 @@ class WorkerEdge:
 
     url: str
     process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def workerd(self) -> list[psutil.Process]:
+        """The processes that serve; wrangler beside them starts them, and logs."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in family if each.name() == "workerd"]
 
     def kill(self) -> None:
         """End wrangler and workerd, and wait for the end."""
@@ -67,7 +75,8 @@ def running_worker(
         ]
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         quiet = {"CI": "1", "WRANGLER_SEND_METRICS": "false", "WRANGLER_LOG_PATH": str(folder / "wrangler")}
-        with (folder / "worker.log").open("wb") as log:
+        log_file = folder / "worker.log"
+        with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command,
                 cwd=WORKER,
@@ -77,7 +86,7 @@ def running_worker(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        worker = WorkerEdge(f"http://127.0.0.1:{port}", process)
+        worker = WorkerEdge(f"http://127.0.0.1:{port}", process, log_file)
         try:
             eventually_sync(lambda: _serves(worker), timeout_seconds=_START_SECONDS)
             yield worker

@@ -49,7 +49,8 @@ function gateway(url: URL, body: Uint8Array): Response {
     const { md5, etag, edge } = asked;
     return Response.json({ stored: { number: 3, size_bytes: 5_242_880, md5, etag, edge } });
   }
-  // Checksums that begin so are led to another host than the object storage.
+  // The checksum decides: of one beginning the gateway is away, of another it leads to another host.
+  if (asked.md5.startsWith("fe")) return new Response("", { status: 502 });
   const isAstray = asked.md5.startsWith("ff");
   return Response.json({
     part_url: isAstray ? "https://metadata.test/part" : "https://storage.test/part",

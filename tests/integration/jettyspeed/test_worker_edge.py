@@ -96,14 +96,14 @@ def account(beside: WorkerSite) -> Account:
 
 
 async def test_both_kinds_of_edges_carry_one_file(site: Site, beside: WorkerSite, account: Account) -> None:
-    file = account.file(9 * CHUNK_BYTES + 12_345)
+    file = account.file(6 * CHUNK_BYTES + 12_345)
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert sorted(result["edges"]) == [WORKER, "link-1"]
     assert result["asset"]["content_hash"] == hash_of(file)
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
     sent = set(beside.link.chunk_numbers)
     assert sent
-    assert sent | set(site.chunk_numbers) == set(range(1, 11))
+    assert sent | set(site.chunk_numbers) == set(range(1, 8))
 
     async def recorded() -> bool:
         return len(beside.agentcache.records) >= len(sent)

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-import psutil
 import uvloop
 from rich.console import Console
 from tests.performance.contenders import MB, fill, run_program
@@ -140,9 +139,8 @@ async def _until_listed(gateway_url: str, account: Account) -> None:
 
 
 def _cpu_seconds(worker: WorkerEdge) -> float:
-    """What workerd has taken until now; wrangler beside it only starts it, and logs."""
-    children = psutil.Process(worker.process.pid).children(recursive=True)
-    times = [child.cpu_times() for child in children if child.name() == "workerd"]
+    """What workerd has taken until now."""
+    times = [process.cpu_times() for process in worker.workerd]
     return sum(each.user + each.system for each in times)
 
 
