@@ -12,7 +12,7 @@ const STREAM = /^\/api\/storage\/stream\/([^/]+)$/;
 const ALLOWED_HEADERS =
   "Authorization, Content-MD5, Content-Type, X-Correlation-ID, Range, If-Range, If-Match, If-None-Match, If-Modified-Since";
 const EXPOSED_HEADERS =
-  "Retry-After, X-Correlation-ID, Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified";
+  "Retry-After, X-Correlation-ID, Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, X-Edge-Cache";
 const CORRELATION_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 let parsed: { given: string; keys: Promise<VerifyingKeys> } | undefined;

@@ -39,12 +39,11 @@ export async function sendPart(body: ReadableStream<Uint8Array> | null, part: Pa
   const out = writable.getWriter();
   out.closed.catch(() => undefined);
   try {
-    const ended = await Promise.race([
-      pump(body, out, part).then(() => "sent" as const),
-      early.then(({ response }) => response ?? ("failed" as const)),
-    ]);
-    if (ended === "failed") throw new Problem("storage_unavailable");
-    const { response } = await early;
+    const pumped = pump(body, out, part);
+    const answer = await Promise.race([pumped.then(() => undefined), early]);
+    // A refusal may come before the body's end; a success counts only with the right digest.
+    if (answer?.response?.status === 200) await pumped;
+    const { response } = answer ?? (await early);
     if (response === undefined) throw new Problem("storage_unavailable");
     return await etagOf(response);
   } catch (error) {

@@ -72,6 +72,8 @@ export async function getStream(
     ),
   );
   const headers = new Headers(read.headers);
+  // Cloudflare would compress some types: other bytes than those that the range, the tag and the count are of.
+  headers.append("Cache-Control", "no-transform");
   headers.set("X-Edge-Cache", source.headers.get("X-Edge-Cache") ?? "miss");
   return new Response(readable, { status: read.status, headers });
 }
@@ -88,7 +90,7 @@ async function sourceOf(read: OpenedRead, env: Environment, ctx: ExecutionContex
   }
   await cached?.body?.cancel();
   const url = storageUrl(read.source_url ?? "", env);
-  const response = await fetch(url, { headers, redirect: "manual" }).catch(() => undefined);
+  const response = await fetch(url, { headers, redirect: "manual", cache: "no-store" }).catch(() => undefined);
   if (response?.status !== (isWhole ? 200 : 206)) {
     await response?.body?.cancel();
     console.error(`the object storage answered ${response?.status ?? "nothing"}`);
@@ -107,7 +109,7 @@ async function sourceOf(read: OpenedRead, env: Environment, ctx: ExecutionContex
 
 /** Fetched on its own: a copy of the client's answer would be held for a client that reads slowly. */
 async function fill(name: string, url: URL, read: OpenedRead): Promise<void> {
-  const whole = await fetch(url, { redirect: "manual" });
+  const whole = await fetch(url, { redirect: "manual", cache: "no-store" });
   if (whole.status !== 200) throw new Error(`the object storage answered ${whole.status}`);
   const headers = {
     "Cache-Control": `public, max-age=${CACHED_SECONDS}`,

@@ -194,6 +194,12 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
             raise ValueError("SPOOL_BUDGET_BYTES must be at least twice as large as JETTYSPEED_CHUNK_SIZE_MB")
         return self
 
+    @model_validator(mode="after")
+    def _workers_have_a_secret(self) -> Self:
+        if self.edge_worker_urls and not self.edge_secrets:
+            raise ValueError("EDGE_WORKER_URLS needs EDGE_SECRETS, which Workers call the gateway with")
+        return self
+
     @property
     def agentcache_secrets(self) -> tuple[str, ...]:
         """The bearer tokens that AgentCache calls with."""
