@@ -90,7 +90,9 @@ async function sourceOf(read: OpenedRead, env: Environment, ctx: ExecutionContex
   }
   await cached?.body?.cancel();
   const url = storageUrl(read.source_url ?? "", env);
-  const response = await fetch(url, { headers, redirect: "manual", cache: "no-store" }).catch(() => undefined);
+  const response = await fetch(url, { headers, redirect: "manual", cache: "no-store" }).catch(
+    () => undefined,
+  );
   if (response?.status !== (isWhole ? 200 : 206)) {
     await response?.body?.cancel();
     console.error(`the object storage answered ${response?.status ?? "nothing"}`);
