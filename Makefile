@@ -7,6 +7,7 @@ TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/jettythunder stack
+WORKER := deploy/cloudflare-worker
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-header
 
@@ -61,7 +62,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -74,6 +75,20 @@ test-deep: install ## Run the long property tests, and fuzz every parser with a 
 .PHONY: test-upgrade
 test-upgrade: install ## Upgrade a filled stack of the version before (needs the repository's whole history)
 	$(BIN)/pytest -m deep tests/upgrade $(ARGS)
+
+# Wrangler asks nothing of Cloudflare here, and tells it nothing.
+test-worker: export WRANGLER_SEND_METRICS = false
+test-worker: export CI = 1
+test-worker: export PATH := $(PATH):$(CURDIR)/$(BIN)
+
+$(WORKER)/node_modules/installed: $(WORKER)/package-lock.json $(WORKER)/.npmrc $(WORKER)/install | $(VENV)/installed
+	@$(WORKER)/install $(VENV)
+	@touch $@
+
+.PHONY: test-worker
+test-worker: install $(WORKER)/node_modules/installed ## Check the Cloudflare Worker, and run it in workerd beside chunk-workers
+	cd $(WORKER) && npm run --silent check
+	$(BIN)/pytest -m worker tests/integration/edges tests/integration/jettyspeed -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-hostile
 test-hostile: install ## Measure a well-behaved account while slow, silent and greedy clients attack
@@ -106,6 +121,10 @@ bench-jettyspeed: install ## Measure JettySpeed against other clients over shape
 .PHONY: bench-tracing
 bench-tracing: install ## Measure events and uploads a second with traces off, and on at 10 %, in turns
 	$(BIN)/python -m tests.performance.bench_tracing $(ARGS)
+
+.PHONY: bench-worker
+bench-worker: install $(WORKER)/node_modules/installed ## Measure JettySpeed over a chunk-worker, the Cloudflare Worker, and both
+	$(BIN)/python -m tests.performance.jettyspeed.worker_edge $(ARGS)
 
 .PHONY: bench-scale-out
 bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late
@@ -153,5 +172,6 @@ trace-picture: install ## Draw docs/images/trace.png: one upload as Zipkin shows
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what tools left behind (not the stack's data)
+	rm -rf $(WORKER)/node_modules $(WORKER)/dist $(WORKER)/.wrangler
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find shared services cli tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

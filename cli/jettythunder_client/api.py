@@ -29,6 +29,11 @@ class EdgeLocation:
     region: str
     url: str
     kind: EdgeKind
+    max_chunk_bytes: int | None = None
+
+    def takes(self, chunk_bytes: int) -> bool:
+        """Whether chunks may be so large."""
+        return self.max_chunk_bytes is None or chunk_bytes <= self.max_chunk_bytes
 
 
 @dataclass(frozen=True)
@@ -256,7 +261,13 @@ def _session(answer: Mapping[str, Any]) -> UploadSession:
 
 def _edges(answer: Mapping[str, Any]) -> tuple[EdgeLocation, ...]:
     return tuple(
-        EdgeLocation(edge["id"], edge.get("region", ""), edge["url"] or "", edge.get("kind", "worker"))
+        EdgeLocation(
+            edge["id"],
+            edge.get("region", ""),
+            edge["url"] or "",
+            edge.get("kind", "worker"),
+            edge.get("max_chunk_bytes"),
+        )
         for edge in answer.get("edges", ())
     )
 

@@ -147,7 +147,12 @@ class ChunkSender:
 
     async def find_edges(self) -> dict[str, float | None]:
         """Edges that have come up since, with their latencies in seconds."""
-        come_up = [edge for edge in await self._api.fetch_edges() if edge.id not in self._edges]
+        chunk_bytes = self._session.chunk_size_bytes
+        come_up = [
+            edge
+            for edge in await self._api.fetch_edges()
+            if edge.id not in self._edges and edge.takes(chunk_bytes)
+        ]
         latencies = await measure_latencies(self._api.http, come_up)
         self._edges |= {edge.id: edge for edge in come_up if latencies[edge.id] is not None}
         return latencies

@@ -114,7 +114,7 @@ BEGIN
     WHERE c.upload_id = p_upload_id AND c.number = p_number;
 END $$;
 
-COMMENT ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) IS 'Owner: chunk-worker. Called by edges, too, before they store a chunk.';
+COMMENT ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) IS 'Owner: chunk-worker. Called by edges, too, before they store a chunk, and by the storage-gateway for Workers.';
 
 CREATE FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -295,7 +295,7 @@ BEGIN
     RETURN true;
 END $$;
 
-COMMENT ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) IS 'Owner: chunk-worker. Called by edges, too, when the object storage has a chunk.';
+COMMENT ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) IS 'Owner: chunk-worker. Called by edges, too, when the object storage has a chunk, and by the storage-gateway for Workers.';
 
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -1204,6 +1204,7 @@ REVOKE ALL ON FUNCTION public.add_months(p_table text, p_key text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_edge;
+GRANT ALL ON FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) TO jettythunder_storage_gateway;
 
 REVOKE ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_chunks_v1(p_upload_id uuid, p_numbers integer[]) TO jettythunder_storage_gateway;
@@ -1236,6 +1237,7 @@ GRANT ALL ON FUNCTION public.quota_of_v1(p_account_id uuid) TO jettythunder_usag
 REVOKE ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) TO jettythunder_edge;
+GRANT ALL ON FUNCTION public.record_chunk_v1(p_upload_id uuid, p_number integer, p_size_bytes bigint, p_md5 text, p_etag text, p_edge text, p_epoch integer, p_lane smallint, p_event_id uuid, p_event text) TO jettythunder_storage_gateway;
 
 REVOKE ALL ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.remove_edge_v1(p_edge_id text, p_started_at timestamp with time zone) TO jettythunder_chunk_worker;
@@ -1256,6 +1258,7 @@ GRANT ALL ON FUNCTION public.set_quotas_v1(p_account_id uuid, p_storage_bytes bi
 REVOKE ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_chunk_worker;
 GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_edge;
+GRANT ALL ON FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) TO jettythunder_storage_gateway;
 
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_provisioning;
 GRANT SELECT,INSERT ON TABLE public.inbox TO jettythunder_storage_gateway;
@@ -1413,7 +1416,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0062');
+INSERT INTO public.alembic_version (version_num) VALUES ('0063');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

@@ -133,6 +133,12 @@ class ChecksumMismatch(JettyThunderError):
     code, status, retryable = "checksum_mismatch", 422, True
 
 
+class TooManyAttempts(JettyThunderError):
+    """This chunk was sent to this edge too often. Try again later, or another edge now."""
+
+    code, status, retryable = "too_many_attempts", 429, True
+
+
 class BrokerUnavailable(JettyThunderError):
     """The message broker can't be reached. Nothing was stored; the call is safe to repeat."""
 

@@ -24,7 +24,7 @@ _REFUSED = {401: "authentication_failed", 403: "access_refused", 429: "rate_limi
 
 _events = Counter("jettythunder_security_events_total", "Security events", ["event", "code"])
 
-Kind = Literal["tenant", "link", "edge_token", "agentcache", "operator"]
+Kind = Literal["tenant", "link", "edge_token", "edge", "agentcache", "operator"]
 
 
 class SecurityEvent(StrEnum):

@@ -1,4 +1,4 @@
-"""The five APIs, the credentials for them, and Schemathesis run against one of them."""
+"""The six APIs, the credentials for them, and Schemathesis run against one of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.infrastructure import Services
 
 FOLDER = Path(__file__).parent
 CHUNK_BYTES = 64
+EDGE_SECRET = "edge-secret-of-the-tests-0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ APIS = {
     "tenant": Api("storage-gateway", r"^/api/(storage/|edges$|agentcache/quota$)"),
     "agentcache": Api("storage-gateway", r"^/api/agentcache/(?!quota$)"),
     "edge": Api("chunk-worker-1", r"^/"),
+    "worker": Api("storage-gateway", r"^/api/edges/"),
     "usage": Api("usage-meter", r"^/"),
     "admin": Api("operations", r"^/"),
 }
@@ -68,6 +70,7 @@ def credentials(services: Services) -> dict[str, str]:
         "TENANT_SECRET": account["api_secret"],
         "AGENTCACHE_SECRET": told["AGENTCACHE_WEBHOOK_SECRET"],
         "OPS_TOKEN": told["JETTYTHUNDER_OPS_TOKEN"],
+        "EDGE_SECRET": EDGE_SECRET,
         "CHUNK_TOKEN": tokens[0]["token"],
         "CHUNK_UPLOAD_ID": upload["id"],
         "CHUNK_BYTES": str(CHUNK_BYTES),
@@ -84,6 +87,8 @@ def headers_for(name: str, access: Mapping[str, str]) -> dict[str, str]:
             }
         case "agentcache":
             return {"Authorization": f"Bearer {access['AGENTCACHE_SECRET']}"}
+        case "worker":
+            return {"Authorization": f"Bearer {access['EDGE_SECRET']}"}
         case "edge":
             return {"Authorization": f"Bearer {access['CHUNK_TOKEN']}"}
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.conformance.apis import credentials
+from tests.conformance.apis import EDGE_SECRET, credentials
 from tests.support.infrastructure import IdleServers, Services, start_services
 
 
@@ -13,7 +13,8 @@ from tests.support.infrastructure import IdleServers, Services, start_services
 def services(idle_servers: IdleServers) -> Iterator[Services]:
     """The five services, which refuse nobody for calling too often."""
     with idle_servers.borrowed() as infrastructure:
-        yield start_services(infrastructure, workers=1, environment={"RATE_LIMIT_MAX_REQUESTS": "1000000000"})
+        told = {"RATE_LIMIT_MAX_REQUESTS": "1000000000", "EDGE_SECRETS": EDGE_SECRET}
+        yield start_services(infrastructure, workers=1, environment=told)
 
 
 @pytest.fixture(scope="module")

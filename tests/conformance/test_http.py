@@ -1,4 +1,4 @@
-"""HTTP as RFC 9110 and 9112 have it, at each of the five APIs."""
+"""HTTP as RFC 9110 and 9112 have it, at each of the six APIs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ REFUSED = {
     "tenant": ("POST", "/api/storage/upload", 401),
     "agentcache": ("POST", "/api/agentcache/provision", 413),
     "edge": ("PUT", "/edge/uploads/00000000-0000-0000-0000-000000000000/chunks/1", 401),
+    "worker": ("POST", "/api/edges/chunks", 413),
     "usage": ("POST", "/usage/adjustments", 413),
     "admin": ("POST", "/admin/replays", 413),
 }

@@ -68,7 +68,7 @@ SECRET_COLUMNS = {
 
 CALLERS = {
     "account_of_key_v2": {STORAGE_GATEWAY},
-    "chunk_of_upload_v1": {CHUNK_WORKER, EDGE},
+    "chunk_of_upload_v1": {CHUNK_WORKER, EDGE, STORAGE_GATEWAY},
     "forget_chunks_v1": {STORAGE_GATEWAY},
     "keep_bandwidth_v1": {STORAGE_GATEWAY},
     "keep_inbox_v1": MESSAGING,
@@ -76,13 +76,13 @@ CALLERS = {
     "lock_usage_v1": {PROVISIONING},
     "note_edge_v1": {CHUNK_WORKER, EDGE},
     "quota_of_v1": {STORAGE_GATEWAY, USAGE_METER},
-    "record_chunk_v1": {CHUNK_WORKER, EDGE},
+    "record_chunk_v1": {CHUNK_WORKER, EDGE, STORAGE_GATEWAY},
     "remove_edge_v1": {CHUNK_WORKER, EDGE},
     "request_object_deletions_v1": {USAGE_METER},
     "reserve_bandwidth_v1": {STORAGE_GATEWAY},
     "reserve_storage_v1": {STORAGE_GATEWAY},
     "set_quotas_v1": {PROVISIONING},
-    "upload_of_chunk_v1": {CHUNK_WORKER, EDGE},
+    "upload_of_chunk_v1": {CHUNK_WORKER, EDGE, STORAGE_GATEWAY},
 }
 
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -232,7 +232,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{gateway}.uploads:find_expired", {"batch_size": 100}),
         Case(f"{gateway}.uploads:claim_leftovers", {"batch_size": 100, "retry_seconds": 60.0}),
         Case(f"{gateway}.uploads:renew_leases", {"upload_ids": [session], "lease_seconds": 60.0}),
-        Case("chunk_worker.chunks:fetch_upload", {**mine, "upload_id": session, "number": 1}),
+        Case("jettythunder.chunks:fetch_upload", {**mine, "upload_id": session, "number": 1}),
         Case("provisioning.accounts:fetch_account", {"agentcache_user_id": account["agentcache_user_id"]}),
         Case(
             "provisioning.accounts:fetch_account_after",

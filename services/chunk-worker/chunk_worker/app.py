@@ -8,16 +8,16 @@ from fastapi import FastAPI
 from chunk_worker.chunks import handlers as chunk_handlers
 from chunk_worker.chunks.source import ChunkSource
 from chunk_worker.chunks.spooled import SpooledChunks
-from chunk_worker.chunks.store import Store
 from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.assembly import STREAMED_PATHS, add_edge, open_edge
-from chunk_worker.messages import MESSAGES
+from chunk_worker.messages import MESSAGES, SOURCE
 from chunk_worker.settings import Settings
 from chunk_worker.verification import handlers as verification_handlers
 from chunk_worker.verification.verify import AssetVerifier
 from jettythunder import http, telemetry
 from jettythunder.broker.service import open_messaging
 from jettythunder.chunk_urls import ChunkUrls
+from jettythunder.chunks.store import Store
 from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.storage import open_storage
 
@@ -54,7 +54,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     await source.open()
     registry.register_value(ChunkSource, source, on_registry_close=source.close)
 
-    chunks = Store(database)
+    chunks = Store(database, source=SOURCE)
     store = ChunkStore(chunks, storage, edge=settings.edge_id)
     chunk_handlers.set_prefetch(settings.chunk_worker_prefetch)
     spooled = SpooledChunks(

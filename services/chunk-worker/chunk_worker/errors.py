@@ -9,12 +9,6 @@ class EdgeBusy(JettyThunderError):
     code, status, retryable = "edge_busy", 503, True
 
 
-class TooManyAttempts(JettyThunderError):
-    """This chunk was sent to this edge too often. Try again later, or another edge now."""
-
-    code, status, retryable = "too_many_attempts", 429, True
-
-
 class ChunkSourceUnavailable(JettyThunderError):
     """The gateway that holds the chunk can't be reached. Nothing was stored; the call is safe to repeat."""
 

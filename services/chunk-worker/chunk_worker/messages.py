@@ -4,6 +4,8 @@ from jettythunder.broker.topology import COMMANDS, ConsumerQueue, ServiceMessage
 from jettythunder.contracts.assets import VerifyAssetV1
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1, UploadChunkV1, UploadChunkV2
 
+SOURCE = "/chunk-worker"
+
 CHUNK_WORKER_COMMANDS = ConsumerQueue(
     name="chunk-worker.commands", exchange=COMMANDS, payloads=(UploadChunkV1, UploadChunkV2)
 )

@@ -9,6 +9,8 @@ from jettythunder import http, telemetry
 from jettythunder.broker.rpc import RpcClient
 from jettythunder.broker.service import open_messaging
 from jettythunder.chunk_urls import ChunkUrls
+from jettythunder.chunks.attempts import Attempts
+from jettythunder.chunks.store import Store as ChunkRecords
 from jettythunder.database import Database
 from jettythunder.hosts import HostList
 from jettythunder.lifecycle import open_database, open_tracing
@@ -33,11 +35,15 @@ from storage_gateway.assets.store import AssetStore
 from storage_gateway.assets.stream import Bandwidth, Streams, StreamSlots
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.edges import routes as edge_routes
+from storage_gateway.edges import worker_routes
+from storage_gateway.edges.chunks import EdgeChunks
 from storage_gateway.edges.external import ExternalEdges
+from storage_gateway.edges.health import HealthChecks
 from storage_gateway.edges.known import Edges
+from storage_gateway.edges.reads import EdgeReads
 from storage_gateway.edges.store import EdgeStore
 from storage_gateway.housekeeping import Housekeeping
-from storage_gateway.messages import MESSAGES, SERVICE
+from storage_gateway.messages import MESSAGES, SERVICE, SOURCE
 from storage_gateway.settings import Settings
 from storage_gateway.uploads import routes as upload_routes
 from storage_gateway.uploads import spool_routes
@@ -63,6 +69,7 @@ _ROUTERS = (
     upload_routes.router,
     spool_routes.router,
     edge_routes.router,
+    worker_routes.router,
     account_routes.router,
 )
 
@@ -126,16 +133,25 @@ def _build(
         window_seconds=settings.rate_limit_window_ms / 1000,
         max_requests=settings.rate_limit_max_requests,
     )
-    access = Access(access_store, limits, agentcache_secrets=settings.agentcache_secrets)
+    access = Access(
+        access_store,
+        limits,
+        agentcache_secrets=settings.agentcache_secrets,
+        edge_secrets=[secret.get_secret_value() for secret in settings.edge_secrets],
+    )
     registry.register_value(Access, access)
     registry.register_value(Accounts, Accounts(rpc=rpc, timeout_seconds=settings.provision_timeout_seconds))
     registry.register_value(Quotas, Quotas(database))
+    external = ExternalEdges(
+        "" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
+        HostList(settings.agentcache_edge_hosts),
+    )
+    health = HealthChecks(external, settings.edge_workers)
+    registry.register_value(HealthChecks, health, on_registry_close=health.close)
+    health.start()
     edges = Edges(
         EdgeStore(database),
-        ExternalEdges(
-            "" if settings.agentcache_api_url == "off" else settings.agentcache_api_url,
-            HostList(settings.agentcache_edge_hosts),
-        ),
+        health,
         direct_url=settings.lyve_endpoint if settings.jettyspeed_direct else None,
         region=settings.lyve_region,
     )
@@ -155,6 +171,16 @@ def _build(
     )
     streams = Streams(database, storage, bandwidth, stream_slots)
     registry.register_value(Streams, streams, on_registry_close=streams.close)
+    registry.register_value(EdgeReads, EdgeReads(database, storage, bandwidth))
+    registry.register_value(
+        EdgeChunks,
+        EdgeChunks(
+            ChunkRecords(database, source=SOURCE),
+            storage,
+            signing_keys.verifying,
+            Attempts(settings.edge_chunk_attempts),
+        ),
+    )
     links = Links(
         storage,
         bandwidth,

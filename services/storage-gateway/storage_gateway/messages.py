@@ -22,6 +22,7 @@ MESSAGES = ServiceMessages(
         accounts.ResumeAccountV1,
         uploads.UploadChunkV2,
         assets.VerifyAssetV1,
+        uploads.ChunkUploadedV1,
         uploads.UploadCreatedV1,
         uploads.UploadCompletedV1,
         uploads.UploadAbortedV1,

@@ -104,6 +104,20 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
     edge_token_seconds: int = Field(
         default=900, ge=10, description="How long a chunk's token and its direct URL are valid"
     )
+    edge_worker_urls: Address = Field(
+        default="",
+        pattern=r"^(https?://[^\s/,?#]+(/[^\s,?#]*)?(\s*,\s*|$))*$",
+        description="Where Cloudflare Workers serve as edges: URLs, separated by commas; each is asked for "
+        "its health every five seconds",
+    )
+    edge_secrets: Secrets = Field(
+        default=(),
+        description="Bearer tokens that Workers call the gateway with: one, or two separated by a comma "
+        "during a rotation; without one no Worker can store chunks",
+    )
+    edge_chunk_attempts: int = Field(
+        default=50, ge=1, description="How often one chunk may be sent to Workers in a quarter of an hour"
+    )
     agentcache_api_url: Address = Field(
         default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
     )
@@ -180,12 +194,24 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
             raise ValueError("SPOOL_BUDGET_BYTES must be at least twice as large as JETTYSPEED_CHUNK_SIZE_MB")
         return self
 
+    @model_validator(mode="after")
+    def _workers_have_a_secret(self) -> Self:
+        if self.edge_worker_urls and not self.edge_secrets:
+            raise ValueError("EDGE_WORKER_URLS needs EDGE_SECRETS, which Workers call the gateway with")
+        return self
+
     @property
     def agentcache_secrets(self) -> tuple[str, ...]:
         """The bearer tokens that AgentCache calls with."""
         alone = (self.agentcache_webhook_secret,) if self.agentcache_webhook_secret else ()
         accepted = self.agentcache_provision_secrets or alone
         return tuple(secret.get_secret_value() for secret in accepted)
+
+    @property
+    def edge_workers(self) -> tuple[str, ...]:
+        """EDGE_WORKER_URLS, each without its last slash."""
+        urls = (url.strip().rstrip("/") for url in self.edge_worker_urls.split(","))
+        return tuple(url for url in urls if url)
 
     @property
     def public_url(self) -> str:

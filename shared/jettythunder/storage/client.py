@@ -301,10 +301,21 @@ class Storage:
         }
         return self._presigner.presign("GET", key, query=headers, seconds=seconds)
 
-    def presign_part(self, key: str, upload_id: str, number: int, *, size_bytes: int, seconds: int) -> str:
-        """A URL that takes one part of this very size, for ``seconds``."""
+    def presign_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        *,
+        size_bytes: int,
+        seconds: int,
+        checksum: Checksum | None = None,
+    ) -> str:
+        """A URL that takes one part of this very size, for ``seconds``; with a checksum these very bytes,
+        sent with its header.
+        """
         query = {"uploadId": upload_id, "partNumber": str(number)}
-        headers = {"Content-Length": str(size_bytes)}
+        headers = {"Content-Length": str(size_bytes)} | ({} if checksum is None else checksum.header)
         return self._presigner.presign("PUT", key, query=query, headers=headers, seconds=seconds)
 
     def read(self, key: str, *, start: int, end: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

@@ -6,21 +6,28 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, RunningService, ServiceStarter
 from tests.support.uploads import Upload, Uploads, md5_of, opened_uploads
+from tests.support.worker_edge import EDGE_SECRET, WorkerEdge, running_worker
 
 from jettythunder import edge_tokens
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.signatures import SigningKeys
 
 # Heartbeats that a test need not sit out.
-
 BRISK = {"EDGE_HEARTBEAT_SECONDS": "0.5"}
+
+
+class Reachable(Protocol):
+    """An edge of any kind."""
+
+    @property
+    def url(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Client:
 
     async def put(
         self,
-        edge: RunningService,
+        edge: Reachable,
         upload: Upload,
         data: bytes | AsyncIterator[bytes],
         *,
@@ -80,7 +87,7 @@ class Client:
             return Answer(answer.status, await answer.json(content_type=None), dict(answer.headers))
 
     @contextlib.asynccontextmanager
-    async def half_sent(self, edge: RunningService, upload: Upload, data: bytes) -> AsyncIterator["HalfSent"]:
+    async def half_sent(self, edge: Reachable, upload: Upload, data: bytes) -> AsyncIterator["HalfSent"]:
         """A chunk of which the edge has the first half only."""
         host, port = edge.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -149,6 +156,19 @@ def edges(
     for edge in started:
         edge.wait_until_ready()
     yield started
+    starter.end()
+
+
+@pytest.fixture(scope="package")
+def worker_edge(
+    uploads: Uploads, infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkerEdge]:
+    """The Cloudflare Worker, under the name `near`, and the gateway that it works with."""
+    starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("gateway"))
+    gateway = starter("storage-gateway", {"EDGE_SECRETS": EDGE_SECRET})
+    folder = tmp_path_factory.mktemp("worker")
+    with running_worker(infrastructure, folder, gateway_url=gateway.url, edge_id="near") as worker:
+        yield worker
     starter.end()
 
 

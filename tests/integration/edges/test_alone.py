@@ -55,27 +55,6 @@ async def test_its_chunks_are_recorded_and_others_publish_the_event(
     assert await uploads.object_of(upload) == data
 
 
-async def test_a_suspended_account_s_chunk_is_refused(
-    client: Client, lone_edge: RunningService, uploads: Uploads
-) -> None:
-    upload = await uploads.begin("session")
-    await uploads.change_account(upload, "suspended_at = now()")
-    assert (await client.put(lone_edge, upload, random_chunk())).problem == (409, "upload_not_open")
-    assert await uploads.rows(upload) == []
-
-
-async def test_a_revoked_token_is_refused(
-    client: Client, lone_edge: RunningService, uploads: Uploads
-) -> None:
-    upload, data = await uploads.begin("session"), random_chunk()
-    token = client.token(upload, len(data))
-    assert (await client.put(lone_edge, upload, data, token=token)).status == 200
-    await uploads.change_account(upload, "epoch = epoch + 1")
-    assert (await client.put(lone_edge, upload, data, token=token)).problem == (403, "link_revoked")
-    renewed = client.token(upload, len(data), epoch=1)
-    assert (await client.put(lone_edge, upload, random_chunk(), token=renewed)).status == 200
-
-
 async def test_a_token_that_is_revoked_on_the_way_records_nothing(
     client: Client, lone_edge: RunningService, uploads: Uploads
 ) -> None:

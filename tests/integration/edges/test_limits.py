@@ -73,3 +73,17 @@ async def test_an_edge_told_to_end_finishes_the_chunk_it_receives(
         assert await sending.finish() == 200
         await ended
     assert await uploads.object_of(upload) == data
+
+
+async def test_a_client_that_goes_away_leaves_nothing(
+    client: Client, edge: RunningService, uploads: Uploads
+) -> None:
+    upload, data = await uploads.begin("session"), random_chunk()
+    async with client.half_sent(edge, upload, data):
+        await eventually(lambda: listed_load(uploads, "near"), timeout_seconds=15)
+
+    async def idle() -> bool:
+        return await listed_load(uploads, "near") == 0
+
+    await eventually(idle, timeout_seconds=15)
+    assert await uploads.rows(upload) == []

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest_asyncio
 from tests.support.agentcache import AgentCache, running_agentcache
+from tests.support.edge_health import running_edge
 from tests.support.gateway import Tenant
 from tests.support.infrastructure import RunningService, Services, ServiceStarter
-
-FAR = {"id": "fra-1", "region": "eu-central", "url": "https://fra-1.edges.example/"}
+from tests.support.waiting import eventually
 
 
 @pytest_asyncio.fixture
@@ -20,7 +20,7 @@ async def agentcache() -> AsyncIterator[AgentCache]:
 
 def allowed(agentcache: AgentCache) -> dict[str, str]:
     """The settings of a gateway that lists AgentCache's edges."""
-    return {"AGENTCACHE_API_URL": agentcache.url, "AGENTCACHE_EDGE_HOSTS": ".edges.example"}
+    return {"AGENTCACHE_API_URL": agentcache.url, "AGENTCACHE_EDGE_HOSTS": "127.0.0.1"}
 
 
 async def edges_at(tenant: Tenant, base_url: str) -> dict[str, dict[str, Any]]:
@@ -40,22 +40,31 @@ async def test_every_chunk_worker_is_listed_as_agentcache_lists_edges(
         "region": "local",
         "url": services.urls["chunk-worker-1"],
         "kind": "worker",
+        "max_chunk_bytes": None,
     }
 
 
 async def test_agentcaches_own_edges_are_merged(
     tenant: Tenant, start_service: ServiceStarter, agentcache: AgentCache
 ) -> None:
-    agentcache.listing = [FAR]
-    gateway = start_service("storage-gateway", allowed(agentcache))
-    listed = await edges_at(tenant, gateway.url)
-    assert listed["agentcache:fra-1"] == {
-        "id": "agentcache:fra-1",
-        "region": "eu-central",
-        "url": "https://fra-1.edges.example",
-        "kind": "external",
-    }
-    assert "edge-1" in listed
+    async with running_edge(max_chunk_bytes=1 << 20) as far:
+        entry = {"id": "fra-1", "region": "eu-central", "url": f"{far.url}/"}
+        agentcache.listing = [entry]
+        gateway = start_service("storage-gateway", allowed(agentcache))
+
+        async def listed() -> dict[str, dict[str, Any]] | None:
+            found = await edges_at(tenant, gateway.url)
+            return found if "agentcache:fra-1" in found else None
+
+        found = await eventually(listed)
+        assert found["agentcache:fra-1"] == {
+            "id": "agentcache:fra-1",
+            "region": "eu-central",
+            "url": far.url,
+            "kind": "external",
+            "max_chunk_bytes": 1 << 20,
+        }
+        assert "edge-1" in found
 
 
 async def test_an_agentcache_that_hangs_keeps_nobody_waiting(

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload
 from jettythunder.checksums import Algorithm, Checksum, checksum_of
+from jettythunder.chunks.model import Chunk, RecordedChunk, Upload
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.errors import ChecksumMismatch, ChunkGone, StorageUnavailable, TruncatedBody
 from jettythunder.storage import ObjectMissing, StoredPart

@@ -11,21 +11,22 @@ import pytest
 from starlette.requests import ClientDisconnect
 from tests.support.virtual_time import now, run_virtually
 
-from chunk_worker.chunks.model import RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
-from chunk_worker.edge.attempts import Attempts
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
-from chunk_worker.errors import EdgeBusy, TooManyAttempts
+from chunk_worker.errors import EdgeBusy
 from jettythunder import edge_tokens
 from jettythunder.checksums import Checksum
+from jettythunder.chunks.attempts import Attempts
+from jettythunder.chunks.model import RecordedChunk
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
     InvalidField,
     LinkExpired,
     LinkInvalid,
     LinkRevoked,
+    TooManyAttempts,
     TruncatedBody,
     UploadNotOpen,
     UploadTimedOut,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chunk_worker.chunks.model import RecordedChunk, Upload, stored_already
+from jettythunder.chunks.model import RecordedChunk, Upload, stored_already
 from jettythunder.errors import LinkInvalid, LinkRevoked, UploadNotOpen
 
 from .fakes import EPOCH, OPEN_UPLOAD, made_chunk, md5_of

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 
 from chunk_worker.chunks.gateways import GatewayAddresses
-from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.chunks.storing import ChunkStore
 from jettythunder.chunk_urls import ChunkUrls
+from jettythunder.chunks.model import Chunk, RecordedChunk
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.errors import (
     ChecksumMismatch,

@@ -703,8 +703,18 @@ class FakeStorage(Storage):
     def presign_download(self, key: str, *, content_disposition: str, content_type: str, seconds: int) -> str:
         return f"https://storage/{key}?seconds={seconds}"
 
-    def presign_part(self, key: str, upload_id: str, number: int, *, size_bytes: int, seconds: int) -> str:
-        return f"https://storage/{key}?part={number}&size={size_bytes}&seconds={seconds}"
+    def presign_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        *,
+        size_bytes: int,
+        seconds: int,
+        checksum: Checksum | None = None,
+    ) -> str:
+        signed = "" if checksum is None else f"&checksum={checksum}"
+        return f"https://storage/{key}?part={number}&size={size_bytes}&seconds={seconds}{signed}"
 
     @contextlib.asynccontextmanager
     async def read(self, key: str, *, start: int, end: int) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -8,16 +8,9 @@ from tests.support.agentcache import AgentCache, running_agentcache
 
 from jettythunder.hosts import HostList
 from storage_gateway.edges.external import ExternalEdges
-from storage_gateway.edges.known import Edges
 from storage_gateway.edges.store import Edge
 
 FAR = {"id": "fra-1", "region": "eu-central", "url": "https://fra-1.edges.example/"}
-OURS = Edge("edge-1", "local", "http://127.0.0.1:3100", "worker")
-
-
-class OwnEdges:
-    async def live(self, *, silent_seconds: float) -> list[Edge]:
-        return [OURS]
 
 
 @pytest.fixture
@@ -28,13 +21,10 @@ async def agentcache() -> AsyncIterator[AgentCache]:
 
 async def listed(
     agentcache: AgentCache, listing: Any, hosts: str = ".edges.example, 127.0.0.1"
-) -> list[dict[str, str]]:
-    """The edges that clients see besides our own."""
+) -> list[Edge]:
+    """The edges of the list that are asked for their health."""
     agentcache.listing = listing
-    external = ExternalEdges(agentcache.url, HostList(hosts))
-    own, *others = await Edges(OwnEdges(), external, direct_url=None, region="r").answer()
-    assert own["id"] == "edge-1"
-    return others
+    return await ExternalEdges(agentcache.url, HostList(hosts)).known()
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -43,12 +33,7 @@ async def test_an_edge_on_an_allowed_host_is_listed_under_an_id_of_its_own(
 ) -> None:
     entries = [{**FAR, "id": "edge-1"}]
     [edge] = await listed(agentcache, {"edges": entries} if wrapped else entries)
-    assert edge == {
-        "id": "agentcache:edge-1",
-        "region": "eu-central",
-        "url": "https://fra-1.edges.example",
-        "kind": "external",
-    }
+    assert edge == Edge("agentcache:edge-1", "eu-central", "https://fra-1.edges.example", "external")
 
 
 @pytest.mark.parametrize(
@@ -68,12 +53,12 @@ async def test_an_edge_elsewhere_or_in_plaintext_is_dropped_and_the_others_stay(
     agentcache: AgentCache, url: Any
 ) -> None:
     edges = await listed(agentcache, [{"id": "other", "url": url}, FAR])
-    assert [edge["id"] for edge in edges] == ["agentcache:fra-1"]
+    assert [edge.id for edge in edges] == ["agentcache:fra-1"]
 
 
 async def test_this_machine_needs_no_encryption(agentcache: AgentCache) -> None:
     [edge] = await listed(agentcache, [{"id": "near", "url": "http://127.0.0.1:9000"}])
-    assert edge["url"] == "http://127.0.0.1:9000"
+    assert edge.url == "http://127.0.0.1:9000"
 
 
 @pytest.mark.parametrize(

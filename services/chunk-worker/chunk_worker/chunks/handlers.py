@@ -5,11 +5,11 @@ from typing import Annotated
 from faststream import Context
 from faststream.rabbit import Channel, RabbitRouter
 
-from chunk_worker.chunks.model import Chunk
 from chunk_worker.chunks.spooled import SpooledChunks
 from chunk_worker.messages import CHUNK_WORKER_COMMANDS
 from jettythunder.broker.subscribers import consumes, of_type
 from jettythunder.checksums import Checksum
+from jettythunder.chunks.model import Chunk
 from jettythunder.contracts.envelope import Event
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV1, UploadChunkV2
 

@@ -4,9 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from chunk_worker.chunks.gateways import GatewayAddresses
-from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import Blocks, ChunkStore
 from jettythunder.chunk_urls import ChunkUrls
+from jettythunder.chunks.model import Chunk, RecordedChunk
 from jettythunder.contracts.uploads import ChunkFailedV1
 from jettythunder.errors import JettyThunderError, LinkInvalid
 

@@ -9,9 +9,9 @@ from uuid import UUID
 from prometheus_client import Counter, Histogram
 
 from chunk_worker.bucket import check_bucket
-from chunk_worker.chunks.model import Chunk, RecordedChunk, Upload, stored_already
 from jettythunder import telemetry, tracing
 from jettythunder.checksums import Checksum
+from jettythunder.chunks.model import Chunk, RecordedChunk, Upload, stored_already
 from jettythunder.contracts.uploads import ChunkUploadedV1
 from jettythunder.errors import UploadNotFound, UploadNotOpen
 from jettythunder.storage import ObjectMissing, StoredPart

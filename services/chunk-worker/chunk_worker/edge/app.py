@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator
 import svcs
 from fastapi import FastAPI
 
-from chunk_worker.chunks.store import Store
 from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.assembly import STREAMED_PATHS, add_edge, open_edge
+from chunk_worker.messages import SOURCE
 from chunk_worker.settings import EdgeProcessSettings
 from jettythunder import http, telemetry
+from jettythunder.chunks.store import Store
 from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.storage import open_storage
 
@@ -37,6 +38,6 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     open_tracing(registry, settings, service=_NAME)
     database = await open_database(registry, settings, service=_NAME)
     storage = await open_storage(registry, settings, writes_only=True)
-    store = ChunkStore(Store(database), storage, edge=settings.edge_id)
+    store = ChunkStore(Store(database, source=SOURCE), storage, edge=settings.edge_id)
     open_edge(registry, settings, database, store, url=settings.edge_url)
     yield

@@ -6,13 +6,13 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 
 from chunk_worker.chunks.storing import ChunkStore
-from chunk_worker.edge.attempts import Attempts
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
 from chunk_worker.edge.registration import Registration
 from chunk_worker.edge.routes import router
 from chunk_worker.settings import EdgeSettings
+from jettythunder.chunks.attempts import Attempts
 from jettythunder.database import Database
 from jettythunder.signatures import VerifyingKeys
 from jettythunder.slots import Slots

@@ -10,12 +10,12 @@ from uuid import UUID
 from prometheus_client import Gauge
 from starlette.requests import ClientDisconnect
 
-from chunk_worker.chunks.model import Chunk, RecordedChunk
 from chunk_worker.chunks.storing import ChunkStore
-from chunk_worker.edge.attempts import Attempts
 from chunk_worker.edge.model import InFlight, check_token, parse_content_md5
 from chunk_worker.edge.recorder import Recorder
 from jettythunder import edge_tokens, security_log
+from jettythunder.chunks.attempts import Attempts
+from jettythunder.chunks.model import Chunk, RecordedChunk
 from jettythunder.errors import TruncatedBody, UploadTimedOut
 from jettythunder.http.pace import Pace
 from jettythunder.signatures import VerifyingKeys

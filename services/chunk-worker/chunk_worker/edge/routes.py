@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from chunk_worker.edge.ingest import EdgeIngest
-from chunk_worker.errors import EdgeBusy, TooManyAttempts
+from chunk_worker.errors import EdgeBusy
 from jettythunder import security_log
 from jettythunder.errors import (
     ChecksumMismatch,
@@ -16,6 +16,7 @@ from jettythunder.errors import (
     LinkInvalid,
     LinkRevoked,
     StorageUnavailable,
+    TooManyAttempts,
     TruncatedBody,
     Unauthenticated,
     UploadNotFound,

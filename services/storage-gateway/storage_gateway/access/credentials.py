@@ -1,4 +1,4 @@
-"""Authentication: tenants by key and secret, AgentCache by its bearer token, links by their signature."""
+"""Authentication: tenants by key and secret, AgentCache and Workers by bearer tokens, links by signature."""
 
 from collections.abc import Sequence
 from typing import Annotated, NoReturn, Protocol
@@ -29,6 +29,7 @@ _secret = APIKeyHeader(
     description="A tenant's API secret (jts_…)",
 )
 _agentcache = HTTPBearer(auto_error=False, scheme_name="AgentCache", description="AgentCache's secret")
+_edge = HTTPBearer(auto_error=False, scheme_name="Edge", description="A Worker's secret, of EDGE_SECRETS")
 
 
 # What OpenAPI says about the credentials of tenants.
@@ -48,12 +49,21 @@ class Access:
 
     Args:
         agentcache_secrets: the bearer tokens of AgentCache: one, or two during a rotation.
+        edge_secrets: those of Workers, likewise; none admits none.
     """
 
-    def __init__(self, accounts: KnownAccounts, limits: Limits, *, agentcache_secrets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        accounts: KnownAccounts,
+        limits: Limits,
+        *,
+        agentcache_secrets: Sequence[str],
+        edge_secrets: Sequence[str] = (),
+    ) -> None:
         self._accounts = accounts
         self._limits = limits
         self._agentcache_secrets = agentcache_secrets
+        self._edge_secrets = edge_secrets
         # An address that others misuse stays open to who has shown the right pair.
         self._lately_right: dict[tuple[str, str], None] = {}
 
@@ -109,9 +119,17 @@ class Access:
             RateLimited: the address has used up its requests.
         """
         security_log.identify("agentcache")
-        given = bearer_token(request)
-        if not any(signing.matches(given, secret) for secret in self._agentcache_secrets):
-            await self._refuse(request)
+        await self._admit(request, self._agentcache_secrets)
+
+    async def edge(self, request: Request) -> None:
+        """Admit a Worker, however many wrong secrets come from its address.
+
+        Raises:
+            Unauthenticated: the secret is wrong, which counts against the address.
+            RateLimited: the address has used up its requests.
+        """
+        security_log.identify("edge")
+        await self._admit(request, self._edge_secrets)
 
     async def link_owner(self, request: Request, asset_id: UUID, *, epoch: int) -> UUID:
         """The account behind a signed link of an epoch. Requests by links have a count of their own beside
@@ -131,6 +149,11 @@ class Access:
             raise LinkRevoked
         await self._limits.count_link(request, owner.account_id, limit=owner.rate_limit_per_minute)
         return owner.account_id
+
+    async def _admit(self, request: Request, secrets: Sequence[str]) -> None:
+        given = bearer_token(request)
+        if not any(signing.matches(given, secret) for secret in secrets):
+            await self._refuse(request)
 
     def _remember(self, api_key: str, digest: str) -> None:
         self._lately_right.pop((api_key, digest), None)
@@ -155,13 +178,20 @@ async def _check_agentcache(request: Request) -> None:
     await find(request, Access).agentcache(request)
 
 
+@raises(Unauthenticated, RateLimited)
+@wants(_edge)
+async def _check_edge(request: Request) -> None:
+    await find(request, Access).edge(request)
+
+
 async def _tenant(request: Request) -> Tenant:
     tenant: Tenant = request.state.tenant
     return tenant
 
 
-# Routes that are open to tenants and to AgentCache: credentials are checked before a body is read.
+# Routes of tenants, AgentCache and Workers: credentials are checked before a body is read.
 TenantRoute = guarded(_check_tenant)
 AgentCacheRoute = guarded(_check_agentcache)
+EdgeRoute = guarded(_check_edge)
 
 CurrentTenant = Annotated[Tenant, Depends(_tenant)]

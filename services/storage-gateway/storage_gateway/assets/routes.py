@@ -20,13 +20,12 @@ from jettythunder.errors import (
 from jettythunder.http import Route, provided, raises
 from jettythunder.security_log import SecurityEvent
 from storage_gateway.access.credentials import Access, CurrentTenant, TenantRoute, with_tenants_pair
-from storage_gateway.assets import conditions, names
 from storage_gateway.assets.answers import asset_answer
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.find import Finder
 from storage_gateway.assets.links import Links
 from storage_gateway.assets.model import Asset, Reason
-from storage_gateway.assets.ranges import ByteRange, parse_range
+from storage_gateway.assets.representation import answer_for
 from storage_gateway.assets.stream import StreamAnswer, Streams
 from storage_gateway.assets.verify import Verifier
 from storage_gateway.errors import (
@@ -54,13 +53,6 @@ CacheKeyParameter = Annotated[str | None, Query(max_length=512, pattern=_NO_NUL)
 
 # What collects logs cuts long lines.
 _IDS_OF_A_LINE = 100
-
-# A browser must not run a tenant's file as part of this origin, whatever its content type.
-_INERT_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
 
 # A signed link gives access by itself, never a cookie, so pages of any origin may use it.
 _OPEN_TO_PAGES = {
@@ -289,32 +281,7 @@ async def stream_preflight(asset_id: UUID) -> Response:
 
 
 async def _answer(request: Request, asset: Asset, streams: Streams, *, link: str | None) -> Response:
-    """The answer to a GET or HEAD for an asset's bytes (RFC 9110: conditions, then ranges)."""
-    headers = _headers(asset)
-    asked = conditions.Conditions(request.headers, etag=asset.etag, modified_at=asset.created_at)
-    if asked.are_met_already():
-        return Response(status_code=304, headers=headers)
-    wanted = None
-    if request.method == "GET" and asked.let_range_apply():
-        wanted = parse_range(request.headers.get("range"), asset.size_bytes)
-    sent = wanted or ByteRange.whole(asset.size_bytes)
-    if wanted is not None:
-        headers["Content-Range"] = wanted.content_range
-    headers["Content-Length"] = str(sent.length_bytes)
-    status = 206 if wanted is not None else 200
-    if request.method == "HEAD" or asset.size_bytes == 0:
-        return Response(status_code=status, headers=headers)
-    return StreamAnswer(await streams.open(asset, sent, link=link), status, headers)
-
-
-def _headers(asset: Asset) -> dict[str, str]:
-    return {
-        "ETag": f'"{asset.etag}"',
-        "Accept-Ranges": "bytes",
-        "Content-Type": asset.content_type,
-        "Content-Disposition": names.content_disposition("inline", asset.filename),
-        "Last-Modified": asset.created_at.strftime("%a, %d %b %Y %H:%M:%S GMT"),
-        "Cache-Control": "private, max-age=0, must-revalidate",
-        "Referrer-Policy": "no-referrer",
-        **_INERT_HEADERS,
-    }
+    answer = answer_for(asset, request.method, request.headers)
+    if answer.sent is None:
+        return Response(status_code=answer.status, headers=answer.headers)
+    return StreamAnswer(await streams.open(asset, answer.sent, link=link), answer.status, answer.headers)

@@ -60,12 +60,19 @@ class Bandwidth:
         await self._keeping.close()
 
     async def hold(
-        self, asset: Asset, reservation_id: UUID, size_bytes: int, events: outbox.Rows = _NO_EVENTS
+        self,
+        asset: Asset,
+        reservation_id: UUID,
+        size_bytes: int,
+        events: outbox.Rows = _NO_EVENTS,
+        *,
+        seconds: int | None = None,
     ) -> None:
         """Hold bandwidth for one read of an asset, and count the hit.
 
         Args:
             events: are written in the same statement, where the bandwidth is granted.
+            seconds: how long it is held where nobody keeps it, unless that is as usual.
 
         Raises:
             BandwidthQuotaExceeded: the period has no room for it.
@@ -76,7 +83,7 @@ class Bandwidth:
             asset_id=asset.id,
             reservation_id=reservation_id,
             size_bytes=size_bytes,
-            hold_seconds=self._hold_seconds,
+            hold_seconds=seconds or self._hold_seconds,
         )
         if not room.granted:
             raise BandwidthQuotaExceeded(

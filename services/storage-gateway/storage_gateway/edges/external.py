@@ -1,7 +1,6 @@
 """AgentCache's own edges: asked for now and then, and believed as far as the installation says."""
 
 import asyncio
-import json
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from pydantic import BaseModel, Field, HttpUrl, ValidationError
 
 from jettythunder import telemetry
 from jettythunder.hosts import HostList, is_this_machine
+from storage_gateway.edges.answers import read_json
 from storage_gateway.edges.store import Edge
 
 log = telemetry.logger(__name__)
@@ -72,14 +72,7 @@ class ExternalEdges:
             aiohttp.ClientSession(timeout=timeout) as http,
             http.get(f"{self._url}/edges", allow_redirects=False) as answer,
         ):
-            if answer.status != 200:
-                raise ValueError(f"AgentCache answered {answer.status}.")
-            body = bytearray()
-            async for block in answer.content.iter_any():
-                body += block
-                if len(body) > _MOST_BYTES:
-                    raise ValueError(f"AgentCache's list of edges is larger than {_MOST_BYTES} bytes.")
-        found = json.loads(body)
+            found = await read_json(answer, most_bytes=_MOST_BYTES)
         listed = found.get("edges", []) if isinstance(found, dict) else found
         return listed if isinstance(listed, list) else []
 

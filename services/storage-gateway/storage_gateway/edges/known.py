@@ -1,18 +1,23 @@
-"""Where chunks can be sent: our own chunk-workers, AgentCache's edges, and the object storage itself."""
+"""Where chunks can be sent: our own chunk-workers, edges without our database, the object storage itself."""
 
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
-from storage_gateway.edges.external import ExternalEdges
 from storage_gateway.edges.store import Edge
 
-_SILENT_SECONDS = 15
+SILENT_SECONDS = 15
 
 
 class Workers(Protocol):
     """Where our own edges are listed."""
 
     async def live(self, *, silent_seconds: float) -> list[Edge]: ...
+
+
+class Checked(Protocol):
+    """Edges that do not list themselves, and are asked for their health."""
+
+    def healthy(self) -> list[Edge]: ...
 
 
 class Edges:
@@ -22,18 +27,20 @@ class Edges:
         direct_url: the object storage's address where clients may send chunks straight to it, else None.
     """
 
-    def __init__(
-        self, workers: Workers, external: ExternalEdges, *, direct_url: str | None, region: str
-    ) -> None:
+    def __init__(self, workers: Workers, checked: Checked, *, direct_url: str | None, region: str) -> None:
         self._workers = workers
-        self._external = external
+        self._checked = checked
         self._direct = [Edge("lyve", region, direct_url, "direct")] if direct_url else []
 
     async def known(self) -> list[Edge]:
-        """All edges: the least busy workers first, then AgentCache's, then the object storage."""
-        workers = await self._workers.live(silent_seconds=_SILENT_SECONDS)
-        return [*workers, *await self._external.known(), *self._direct]
+        """All edges: the least busy workers first, then those without our database, then the storage."""
+        workers = await self._workers.live(silent_seconds=SILENT_SECONDS)
+        return [*workers, *self._checked.healthy(), *self._direct]
 
-    async def answer(self) -> list[dict[str, str]]:
-        """All edges as clients see them."""
-        return [asdict(edge) for edge in await self.known()]
+    async def answer(self, *, chunk_bytes: int = 0) -> list[dict[str, Any]]:
+        """The edges that take chunks of this size, as clients see them."""
+        return [
+            asdict(edge)
+            for edge in await self.known()
+            if edge.max_chunk_bytes is None or edge.max_chunk_bytes >= chunk_bytes
+        ]

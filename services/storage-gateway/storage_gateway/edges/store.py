@@ -7,12 +7,16 @@ from jettythunder.database import Database, Queries
 
 @dataclass(frozen=True)
 class Edge:
-    """A place that takes chunks. ``kind`` is worker, external or direct (the object storage itself)."""
+    """A place that takes chunks. ``kind`` is worker, external or direct (the object storage itself).
+
+    ``max_chunk_bytes`` is the largest chunk that it takes, None for any.
+    """
 
     id: str
     region: str
     url: str
     kind: str
+    max_chunk_bytes: int | None = None
 
 
 _live_edges = Queries("storage_gateway.edges").all("live_edges", Edge)

@@ -50,7 +50,7 @@ from storage_gateway.uploads.answers import result_answer, session_answer, uploa
 from storage_gateway.uploads.form import Form
 from storage_gateway.uploads.model import MAX_CHUNKS, MAX_TTL_SECONDS, Result, parse_options
 from storage_gateway.uploads.receive import FormUploads
-from storage_gateway.uploads.sessions import NewSession, Sessions
+from storage_gateway.uploads.sessions import NewSession, Session, Sessions
 
 router = APIRouter(prefix="/api/storage", route_class=TenantRoute)
 
@@ -199,8 +199,7 @@ async def create(
     made = await sessions.create(tenant, body.parsed())
     if isinstance(made, Result):
         return result_answer(made, links)
-    answer = {"success": True, "upload": session_answer(made), "edges": await edges.answer()}
-    return JSONResponse(answer, 201)
+    return JSONResponse(await _with_edges(made, edges), 201)
 
 
 @router.get("/uploads", tags=["upload sessions"])
@@ -224,8 +223,13 @@ async def session_status(
     upload_id: UUID, tenant: CurrentTenant, sessions: AnySessions, edges: AnyEdges
 ) -> dict[str, Any]:
     """How far a session is, and which chunks are missing."""
-    session = await sessions.find(tenant.account_id, upload_id)
-    return {"success": True, "upload": session_answer(session), "edges": await edges.answer()}
+    return await _with_edges(await sessions.find(tenant.account_id, upload_id), edges)
+
+
+async def _with_edges(session: Session, edges: Edges) -> dict[str, Any]:
+    """A session, and the edges that take its chunks."""
+    listed = await edges.answer(chunk_bytes=session.upload.plan.chunk_size_bytes)
+    return {"success": True, "upload": session_answer(session), "edges": listed}
 
 
 @router.post("/uploads/{upload_id}/tokens", tags=["upload sessions"])

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from chunk_worker.chunks.model import RecordedChunk, Upload
 from jettythunder import outbox
 from jettythunder.checksums import Checksum
+from jettythunder.chunks.model import RecordedChunk, Upload
 from jettythunder.contracts.uploads import ChunkFailedV1, ChunkUploadedV1
 from jettythunder.database import Database, Queries
-
-SOURCE = "/chunk-worker"
 
 
 @dataclass(frozen=True)
@@ -25,16 +23,21 @@ class _UploadRow:
     edge: str | None
 
 
-_queries = Queries("chunk_worker.chunks")
+_queries = Queries("jettythunder.chunks")
 _fetch_upload = _queries.maybe("fetch_upload", _UploadRow)
 _record_chunk = _queries.one("record_chunk", bool, publishes=True)
 
 
 class Store:
-    """Reads uploads, and writes the chunks that were stored."""
+    """Reads uploads, and writes the chunks that were stored.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        source: the service whose events these are.
+    """
+
+    def __init__(self, database: Database, *, source: str) -> None:
         self._database = database
+        self._source = source
 
     async def upload(self, upload_id: UUID, *, account_id: UUID, number: int) -> Upload | None:
         """An account's upload with what is recorded of one of its chunks."""
@@ -55,7 +58,7 @@ class Store:
 
         With an epoch it takes none either where that is not the account's any more.
         """
-        rows = outbox.rows(event, source=SOURCE)
+        rows = outbox.rows(event, source=self._source)
         return await _record_chunk(
             self._database,
             **event.model_dump(exclude={"account_id"}),
@@ -67,7 +70,7 @@ class Store:
 
     async def publish_failure(self, event: ChunkFailedV1) -> None:
         """Have the event published that a chunk failed."""
-        await outbox.write(self._database, event, source=SOURCE)
+        await outbox.write(self._database, event, source=self._source)
 
 
 def _recorded(row: _UploadRow, number: int) -> RecordedChunk | None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from chunk_worker.errors import TooManyAttempts
+from jettythunder.errors import TooManyAttempts
 
 _WINDOW_SECONDS = 900.0
 _MOST_REMEMBERED = 100_000
