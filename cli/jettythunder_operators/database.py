@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from jettythunder.settings import DatabaseSettings
 from jettythunder_client.errors import ClientError
 from jettythunder_migrations import LOCK_ATTEMPTS, LOCK_TIMEOUT_SECONDS, MigrationError
 from jettythunder_migrations import migrate as apply_migrations
+from jettythunder_operators.operating import read_settings
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
@@ -19,7 +21,9 @@ class MigrationFailed(ClientError):
     code, status, retryable = "migration_failed", 500, False
 
 
-DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="PostgreSQL, postgresql://…")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(envvar="DATABASE_URL", help="PostgreSQL, postgresql://…", show_default=False)
+]
 
 
 @app.callback()
@@ -29,7 +33,7 @@ def root() -> None:
 
 @app.command()
 def migrate(
-    database_url: DatabaseUrl,
+    database_url: DatabaseUrl = None,
     lock_timeout_seconds: Annotated[
         float,
         typer.Option(
@@ -48,6 +52,10 @@ def migrate(
 ) -> None:
     """Bring a database to the newest schema; safe to repeat, one at a time."""
     try:
-        apply_migrations(database_url, lock_timeout_seconds=lock_timeout_seconds, lock_attempts=lock_attempts)
+        apply_migrations(
+            database_url or str(read_settings(DatabaseSettings).database_url),
+            lock_timeout_seconds=lock_timeout_seconds,
+            lock_attempts=lock_attempts,
+        )
     except MigrationError as error:
         raise MigrationFailed(str(error)) from error

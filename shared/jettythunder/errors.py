@@ -187,6 +187,12 @@ class ChunkGone(JettyThunderError):
     code, status, retryable = "chunk_gone", 410, False
 
 
+class ShuttingDown(JettyThunderError):
+    """This instance of the service is shutting down. Nothing was stored; send it again to another one."""
+
+    code, status, retryable = "shutting_down", 503, True
+
+
 class MalformedEvent(JettyThunderError):
     """The message is not a CloudEvent of a known type and version."""
 

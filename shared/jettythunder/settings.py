@@ -1,6 +1,8 @@
 """Settings from the environment. A missing required one stops the service with a sentence that names it."""
 
+import os
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -12,7 +14,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from jettythunder.hosts import HostList
 from jettythunder.operators import UNNAMED, OperatorToken, OperatorTokens
@@ -22,16 +29,40 @@ from jettythunder.secrets import Secret, required_without
 # Of RabbitMQ's units of age, at most.
 _DAYS_OF = {"Y": 366, "M": 31, "D": 1, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400}
 
+DRAIN_SECONDS = (
+    "How long the service may take to finish what it has begun when it is stopped; what stops it waits ten "
+    "seconds longer at least"
+)
+
 Address = Annotated[str, NetworkAddress]
 SecretAddress = Annotated[SecretStr, NetworkAddress]
 
 
+# Names a folder with secrets as files, as container engines give them: each is called as its setting is.
+SECRETS_DIR = "JETTYTHUNDER_SECRETS_DIR"
+
+
 class EnvironmentSettings(BaseSettings):
-    """Settings that are read from environment variables of their names."""
+    """Settings that are read from environment variables of their names, and from files of secrets."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A variable that is set goes before a file."""
+        folder = os.environ.get(SECRETS_DIR)
+        if not folder or not Path(folder).is_dir():
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
 
 class BrokerSettings(EnvironmentSettings):
@@ -96,6 +127,14 @@ class ListenerSettings(EnvironmentSettings):
     internal_host: str | None = Field(
         default=None, description="The address that the internal port listens on; by default the first one's"
     )
+    http_tls_certificate: Path | None = Field(
+        default=None,
+        description="Certificate, with its chain, that the service's ports are served by; without it they "
+        "speak HTTP without encryption",
+    )
+    http_tls_key: Path | None = Field(
+        default=None, description="The certificate's private key, where HTTP_TLS_CERTIFICATE does not hold it"
+    )
     http_max_connections: int = Field(default=2_000, ge=1, description="Connections at once")
     http_max_idle_connections: int = Field(
         default=1_000,
@@ -125,9 +164,6 @@ class ListenerSettings(EnvironmentSettings):
         # A server that closes first may do so just when the next request is on its way, which is then lost.
         description="How long an idle connection is kept: longer than clients and load balancers do",
     )
-    http_graceful_seconds: int = Field(
-        default=20, ge=1, description="How long requests under way may take when the service ends"
-    )
 
 
 class TracingSettings(EnvironmentSettings):
@@ -148,12 +184,17 @@ class TracingSettings(EnvironmentSettings):
     )
 
 
-class ProcessSettings(ListenerSettings, TracingSettings):
-    """What every process needs, also one without messages."""
+class DatabaseSettings(EnvironmentSettings):
+    """The database."""
 
     database_url: Annotated[PostgresDsn, NetworkAddress] = Field(
         description="PostgreSQL, postgresql://user:password@host:port/name?sslmode=verify-full"
     )
+
+
+class ProcessSettings(ListenerSettings, TracingSettings, DatabaseSettings):
+    """What every process needs, also one without messages."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least severe log lines that are written"
     )
@@ -188,6 +229,7 @@ class ProcessSettings(ListenerSettings, TracingSettings):
         "X-Forwarded-Proto are believed; empty believes nobody",
     )
     database_pool_size: int = Field(default=10, ge=1, description="Connections to the database at most")
+    drain_seconds: float = Field(default=25, gt=0, description=DRAIN_SECONDS)
 
     @property
     def operator_tokens(self) -> tuple[OperatorToken, ...]:
@@ -238,10 +280,6 @@ class PublicSettings(ProcessSettings):
 
 class ServiceSettings(ProcessSettings, BrokerSettings):
     """What every service needs. Each service's own settings class adds to it."""
-
-    shutdown_timeout_seconds: float = Field(
-        default=15, gt=0, description="How long handlers may take to finish when the service stops"
-    )
 
 
 class StorageSettings(EnvironmentSettings):

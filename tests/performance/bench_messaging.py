@@ -220,13 +220,13 @@ async def _consume(pipe: Pipe) -> None:
             Publisher(link),
             [router],
             retry_delays_ms=settings.retry_delays_ms,
-            graceful_timeout_seconds=5,
         )
         await broker.start()
         pipe.send("ready")
         try:
             await _report(pipe, seen)
         finally:
+            await broker.drain()
             await broker.stop()
             await link.close()
 

@@ -48,7 +48,6 @@ START_SECONDS = 60
 # The chunk-worker's code as an edge and nothing else, which `make up` starts none of.
 EDGE = ServiceKind(
     name="edge",
-    application="chunk_worker.edge.main:app",
     settings="chunk_worker.settings:EdgeProcessSettings",
     port=3200,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from jettythunder.http.applications import applications
 from jettythunder_dev.layout import REPOSITORY, Layout, read_template
 from jettythunder_dev.programs import Program
 
@@ -24,7 +25,6 @@ class ServiceKind:
     """A service as deploy/dev/services.toml lists it. `scales` services run as many times as wanted."""
 
     name: str
-    application: str
     settings: str
     port: int
     url_variable: str | None = None
@@ -65,7 +65,7 @@ def service_kinds() -> list[ServiceKind]:
 
 def service_command(kind: ServiceKind, port: int) -> list[str]:
     """The command that serves the application on loopback."""
-    return [sys.executable, "-m", "jettythunder.http.serve", kind.application, "--port", str(port)]
+    return [sys.executable, "-m", "jettythunder.http.serve", applications()[kind.name], "--port", str(port)]
 
 
 def service_environment(

@@ -74,6 +74,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
         context={"spooled_chunks": spooled, "asset_verifier": AssetVerifier(storage)},
     )
     await messaging.start()
+    app.state.drain.add(messaging.drain)
     if settings.edge_url is not None:
-        open_edge(registry, settings, database, store, url=settings.edge_url)
+        open_edge(app.state.drain, registry, settings, database, store, url=settings.edge_url)
     yield

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from chunk_worker.chunks.gateways import GatewayAddresses
 from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.plaintext import NetworkAddress
-from jettythunder.settings import Address, PublicSettings, ServiceSettings, StorageSettings
+from jettythunder.settings import DRAIN_SECONDS, Address, PublicSettings, ServiceSettings, StorageSettings
 from jettythunder.signatures import VerifyingKeys
 
 
@@ -26,6 +26,7 @@ def _missing() -> PydanticCustomError:
 class EdgeSettings(PublicSettings, StorageSettings):
     """What an edge reads from the environment. It has no broker, and no key that signs anything."""
 
+    drain_seconds: float = Field(default=180, gt=0, description=DRAIN_SECONDS)
     edge_id: str = Field(
         default_factory=_own_name,
         min_length=1,

@@ -60,6 +60,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     registry.register_value(audit.Audit, operations.audit)
     running = replays.RunningReplays(operations.replays)
     registry.register_value(replays.RunningReplays, running, on_registry_close=running.close)
+    app.state.drain.add(running.drain)
     watching = Periodic("event-log", operations.retention.watch, interval_seconds=_WATCH_SECONDS)
     registry.register_value(Periodic, watching, on_registry_close=watching.close)
     watching.start()

@@ -62,6 +62,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
         context=_use_cases(store, storage, master_keys),
     )
     await messaging.start()
+    app.state.drain.add(messaging.drain)
     yield
 
 

@@ -141,12 +141,6 @@ class ChunkUploadFailed(JettyThunderError):
     code, status, retryable = "chunk_upload_failed", 503, True
 
 
-class ShuttingDown(JettyThunderError):
-    """This gateway is shutting down. Send the request again: another one takes it."""
-
-    code, status, retryable = "shutting_down", 503, True
-
-
 class VerificationUnavailable(JettyThunderError):
     """No chunk-worker has computed the asset's hash in time. The call is safe to repeat."""
 

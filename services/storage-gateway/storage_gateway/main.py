@@ -1,4 +1,4 @@
-"""The ASGI application: `python -m jettythunder.http.serve storage_gateway.main:app`."""
+"""The gateway's application: `jettythunder serve storage-gateway`."""
 
 from storage_gateway.app import create_app
 

@@ -10,13 +10,14 @@ from jettythunder.chunk_urls import ChunkUrlSettings
 from jettythunder.hosts import HostList
 from jettythunder.plaintext import NetworkAddress
 from jettythunder.secrets import Secret, Secrets, required_without
-from jettythunder.settings import Address, PublicSettings, ServiceSettings, StorageSettings
+from jettythunder.settings import DRAIN_SECONDS, Address, PublicSettings, ServiceSettings, StorageSettings
 from jettythunder.signatures import SigningKeys
 
 
 class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSettings):
     """What the storage-gateway reads from the environment."""
 
+    drain_seconds: float = Field(default=270, gt=0, description=DRAIN_SECONDS)
     jettythunder_signing_keys: SecretStr = Field(
         description="Private keys (Ed25519) of stream links and edge tokens, `kid:seed[,…]`: "
         "the first signs, all are accepted"

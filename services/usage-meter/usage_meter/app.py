@@ -85,6 +85,8 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     metering = _open_metering(registry, settings, database, storage, messaging)
     await messaging.start()
     metering.start()
+    app.state.drain.add(messaging.drain)
+    app.state.drain.add(metering.drain)
     yield
 
 
@@ -177,7 +179,7 @@ def _open_metering(
                 at_start=False,
             ),
         ],
-        close_seconds=settings.shutdown_timeout_seconds,
+        close_seconds=settings.drain_seconds,
     )
     registry.register_value(Metering, metering, ping=Metering.ping, on_registry_close=metering.close)
     return metering

@@ -1,5 +1,6 @@
 """A service's side of the broker: its handlers, its publisher and its relay, opened and closed as one."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
@@ -57,8 +58,9 @@ class Messaging:
             self.publisher,
             routers,
             retry_delays_ms=settings.retry_delays_ms,
-            graceful_timeout_seconds=settings.shutdown_timeout_seconds,
         )
+        self._drain_seconds = settings.drain_seconds
+        self._is_drained = False
         for name, dependency in context.items():
             self._broker.context.set_global(name, dependency)
 
@@ -108,9 +110,17 @@ class Messaging:
         if not await self._broker.ping(timeout=2):
             raise BrokerUnavailable
 
+    async def drain(self) -> None:
+        """Take no more messages, and let handlers finish; where this is cancelled, they hand theirs back."""
+        self._is_drained = True
+        await self._broker.drain()
+
     async def close(self) -> None:
         """Let handlers finish, publish what they committed, and disconnect."""
-        log.info("shutting down: what is in flight is finished first")
+        if not self._is_drained:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_seconds):
+                    await self.drain()
         await self._keeping.close()
         await self._broker.stop()
         await self._relay.close()

@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, cast
 
@@ -30,11 +31,13 @@ from faststream import AckPolicy, BaseMiddleware, ContextRepo
 from faststream.exceptions import SubscriberNotFound
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitQueue, RabbitRouter
 from faststream.rabbit.message import RabbitMessage
+from faststream.rabbit.subscriber import RabbitSubscriber
 from prometheus_client import Histogram
 from pydantic import BaseModel, ValidationError
 
 from jettythunder import telemetry, tracing
 from jettythunder.broker import topology
+from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.decoding import decode
 from jettythunder.broker.publisher import Publisher
 from jettythunder.broker.settling import (
@@ -48,7 +51,8 @@ from jettythunder.broker.settling import (
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.contracts.envelope import Event, Payload
 from jettythunder.contracts.replies import Denied
-from jettythunder.errors import JettyThunderError, UnknownEventType
+from jettythunder.drain import UnderWay
+from jettythunder.errors import JettyThunderError, ShuttingDown, UnknownEventType
 
 log = telemetry.logger(__name__)
 
@@ -56,6 +60,8 @@ IMMEDIATE_ATTEMPTS = 2
 
 # Before a message goes back to its queue: each delivery counts towards the limit of the queue.
 _LONGEST_PAUSE_SECONDS = 30.0
+
+_RECONNECT_SECONDS = 0.5
 
 _seconds = Histogram("jettythunder_message_seconds", "Time in the handler", ["queue", "type"])
 
@@ -108,32 +114,60 @@ def of_type(payload: type[Payload]) -> Callable[[RabbitMessage], Any]:
     return is_of_type
 
 
+class ServiceBroker(RabbitBroker):
+    """A broker whose consumers can be ended while their handlers finish. Make it with :func:`make_broker`."""
+
+    guarantees: "Guarantees"
+
+    async def drain(self) -> None:
+        """Take no more messages, hand back those whose handlers have not begun, and wait for the others.
+
+        Where this is cancelled, they are handed back too. (FastStream's own stop waits first, while messages
+        still arrive that nobody handles.)
+        """
+        # In this order: what arrives until the consumers are cancelled goes back.
+        await asyncio.gather(self.guarantees.drain(), *(_cancel_consumer(each) for each in self.subscribers))
+
+
+async def _cancel_consumer(subscriber: object) -> None:
+    assert isinstance(subscriber, RabbitSubscriber)  # noqa: S101 - a broker of RabbitMQ has no others
+    queue, tag = subscriber._queue_obj, subscriber._consumer_tag
+    if queue is None or tag is None:
+        return
+    subscriber._consumer_tag = None
+    while True:
+        try:
+            await queue.cancel(tag)
+        except CONNECTION_ERRORS:
+            # The connection comes back with its consumers.
+            await asyncio.sleep(_RECONNECT_SECONDS)
+        else:
+            return
+
+
 def make_broker(
-    url: str,
-    publisher: Publisher,
-    routers: Iterable[RabbitRouter],
-    *,
-    retry_delays_ms: Sequence[int],
-    graceful_timeout_seconds: float,
-) -> RabbitBroker:
+    url: str, publisher: Publisher, routers: Iterable[RabbitRouter], *, retry_delays_ms: Sequence[int]
+) -> ServiceBroker:
     """A broker that feeds these routers' handlers once it is started.
 
     What handlers ask for with ``Context`` is set on its ``context`` before.
 
     Args:
         publisher: for retries, dead letters and replies; on another connection.
-        graceful_timeout_seconds: how long handlers may take to finish when it is stopped.
     """
     guarantees = Guarantees(publisher, retry_delays_ms=retry_delays_ms)
-    return RabbitBroker(
+    broker = ServiceBroker(
         url,
         routers=tuple(routers),
         middlewares=(guarantees,),
         # Consumers come back within a second of the broker; the default waits five.
-        reconnect_interval=0.5,
-        graceful_timeout=graceful_timeout_seconds,
+        reconnect_interval=_RECONNECT_SECONDS,
+        # Stopping it does not wait: it is drained before.
+        graceful_timeout=None,
         logger=None,
     )
+    broker.guarantees = guarantees
+    return broker
 
 
 class Guarantees:
@@ -142,6 +176,11 @@ class Guarantees:
     def __init__(self, publisher: Publisher, *, retry_delays_ms: Sequence[int]) -> None:
         self._publisher = publisher
         self._retry_delays_ms = retry_delays_ms
+        self._under_way = UnderWay()
+
+    async def drain(self) -> None:
+        """Hand back what arrives from now on, and wait until all that was begun is settled."""
+        await self._under_way.drain()
 
     def __call__(
         self, message: IncomingMessage | None, /, *, context: ContextRepo
@@ -151,7 +190,14 @@ class Guarantees:
             return BaseMiddleware(message, context=context)
         queue = subscribed.consumed
         settler = Settler(self._publisher, queue, retry_delays_ms=self._retry_delays_ms)
-        return _Handling(message, context, queue=queue, settler=settler, publisher=self._publisher)
+        return _Handling(
+            message,
+            context,
+            queue=queue,
+            settler=settler,
+            publisher=self._publisher,
+            begun=self._under_way.begun(),
+        )
 
 
 class _Handling(BaseMiddleware[Any, IncomingMessage]):
@@ -165,14 +211,30 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         queue: ConsumerQueue,
         settler: Settler,
         publisher: Publisher,
+        begun: AbstractContextManager[None],
     ) -> None:
         super().__init__(message, context=context)
+        self._begun = begun
         self._message = message
         self._queue = queue
         self._settler = settler
         self._publisher = publisher
         self._event: Event[Any] | None = None
         self._reply: BaseModel | None = None
+
+    async def on_receive(self) -> None:
+        """Begin, or hand the message back where the service drains.
+
+        Raises:
+            ShuttingDown: it was handed back.
+        """
+        try:
+            self._begun.__enter__()
+        except ShuttingDown:
+            if self._deliveries:
+                await self._pause()
+            await self._hand_back()
+            raise
 
     async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> None:
         """Handle it, with one immediate retry; what the handler raises is settled at the exit."""
@@ -213,19 +275,25 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         exc_tb: TracebackType | None = None,
     ) -> bool:
         """Settle the message; True, since what was raised has been handled."""
-        if exc_val is not None and not isinstance(exc_val, Exception):
-            # The process stops: nothing is waited for.
-            await self._hand_back()
-            return False
+        try:
+            if exc_val is not None and not isinstance(exc_val, Exception):
+                # The process stops: nothing is waited for.
+                await self._hand_back()
+                return False
+            await self._settle_surely(exc_val)
+        finally:
+            self._begun.__exit__(None, None, None)
+        return True
+
+    async def _settle_surely(self, error: Exception | None) -> None:
         event = self._event
         with telemetry.correlated(event.correlation if event else None):
             try:
-                await self._settle(exc_val)
-            except Exception as error:
-                log.warning("message handed back", queue=self._queue.name, error_type=type(error).__name__)
-                await asyncio.sleep(min(2.0**self._deliveries, _LONGEST_PAUSE_SECONDS))
+                await self._settle(error)
+            except Exception as failure:
+                log.warning("message handed back", queue=self._queue.name, error_type=type(failure).__name__)
+                await self._pause()
                 await self._hand_back()
-        return True
 
     async def _settle(self, error: Exception | None) -> None:
         message = self._message
@@ -282,6 +350,9 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
     @property
     def _deliveries(self) -> int:
         return small_count(self._message.headers.get("x-delivery-count"))
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(min(2.0**self._deliveries, _LONGEST_PAUSE_SECONDS))
 
     async def _hand_back(self) -> None:
         # A channel that is closed has given the message back already.

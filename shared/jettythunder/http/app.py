@@ -14,7 +14,8 @@ from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jettythunder import __version__
-from jettythunder.errors import JettyThunderError
+from jettythunder.drain import Drain
+from jettythunder.errors import JettyThunderError, ShuttingDown
 from jettythunder.http.bodies import BodyLimit, EarlyAnswers
 from jettythunder.http.callers import Callers
 from jettythunder.http.documents import DescribedAPI
@@ -36,7 +37,7 @@ _READINESS_SECONDS = 1.0
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {
-        "description": "A server that this service needs does not answer.",
+        "description": "A server that this service needs does not answer, or the service is being stopped.",
         "content": {"application/json": {}},
     }
 }
@@ -84,6 +85,7 @@ def create_app(
     app.router.route_class = Route
     app.state.settings = read
     app.state.readiness = _Readiness()
+    app.state.drain = drain = Drain()
     app.state.operator_access = OperatorAccess(read.operator_tokens)
     answer_problems(app)
     app.add_middleware(Methods)
@@ -96,7 +98,7 @@ def create_app(
     internal = Internal(read.internal_port, ("/metrics", *internal_paths))
     if read.internal_port is not None:
         app.add_middleware(InternalPaths, internal=internal)
-    app.add_middleware(AnswerHeaders)
+    app.add_middleware(AnswerHeaders, drain=drain)
     app.add_middleware(EarlyAnswers)
     if read.otel_exporter_otlp_endpoint is not None:
         app.add_middleware(Traced, internal=internal, trusts_clients=read.traceparent_of_clients == "parent")
@@ -130,7 +132,12 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """Every server this service needs answers; 503 names those that don't. They are asked once a second."""
+    """Every server this service needs answers; 503 names those that don't. They are asked once a second.
+
+    A service that is being stopped is not ready either.
+    """
+    if request.app.state.drain.has_begun:
+        return JSONResponse({"status": "not_ready", "checks": {"drain": ShuttingDown.code}}, 503)
     readiness: _Readiness = request.app.state.readiness
     checks = await readiness.checks(registry_of(request))
     ready = all(state == "ok" for state in checks.values())

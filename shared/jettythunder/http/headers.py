@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jettythunder.drain import Drain
+
 RawHeader = tuple[bytes, bytes]
 
 # Where its handler does not say otherwise, an answer stays out of caches, and browsers do not guess its type.
@@ -17,10 +19,15 @@ def note_headers(scope: Scope, headers: Sequence[RawHeader]) -> None:
 
 
 class AnswerHeaders:
-    """Middleware that adds the default headers and the noted ones to answers."""
+    """Middleware that adds the default headers and the noted ones to answers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Where the service drains, each answer is the last one on its connection: the next request goes to another
+    instance.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,7 +39,8 @@ class AnswerHeaders:
                 given = message.get("headers", ())
                 names = {name for name, _ in given}
                 missing = [header for header in _DEFAULTS if header[0] not in names]
-                message["headers"] = [*given, *missing, *scope.get("state", {}).get(_NOTED, ())]
+                last = [(b"connection", b"close")] if self._drain.has_begun else []
+                message["headers"] = [*given, *missing, *last, *scope.get("state", {}).get(_NOTED, ())]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

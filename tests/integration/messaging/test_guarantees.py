@@ -152,7 +152,6 @@ async def opened_consumer(
         publisher,
         [router],
         retry_delays_ms=settings.retry_delays_ms,
-        graceful_timeout_seconds=5,
     )
     async with await aio_pika.connect(infrastructure.rabbitmq_url) as connection:
         consumer = OwnConsumer(queue, await connection.channel(), publisher)
@@ -161,6 +160,7 @@ async def opened_consumer(
         try:
             yield consumer
         finally:
+            await broker.drain()
             await broker.stop()
             await link.close()
             for each in (queue.name, queue.dead_letter_queue):

@@ -169,7 +169,7 @@ async def opened_bench(infrastructure: Infrastructure) -> AsyncIterator[Bench]:
     await database.open()
     link = BrokerLink(url, name="test publisher")
     publisher = Publisher(link)
-    broker = make_broker(url, publisher, [router], retry_delays_ms=(), graceful_timeout_seconds=5)
+    broker = make_broker(url, publisher, [router], retry_delays_ms=())
     sql = await asyncpg.connect(infrastructure.database_url)
     try:
         async with (
@@ -184,6 +184,7 @@ async def opened_bench(infrastructure: Infrastructure) -> AsyncIterator[Bench]:
             await broker.start()
             yield bench
     finally:
+        await broker.drain()
         await broker.stop()
         await link.close()
         await sql.close()

@@ -1,5 +1,6 @@
 """An application that needs no servers, for tests that start it as a process."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncGenerator
 
@@ -9,12 +10,18 @@ from starlette.types import Receive, Scope, Send
 from tests.unit.shared.numbers import numbers
 
 from jettythunder import http
+from jettythunder.drain import UnderWay
 from jettythunder.http.sending import file_sender
 from jettythunder.settings import ServiceSettings
+
+_under_way = UnderWay()
+_release = asyncio.Event()
+_works: list[str] = []
 
 
 @svcs.fastapi.lifespan
 async def _lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None, None]:
+    app.state.drain.add(_under_way.drain)
     yield
 
 
@@ -51,3 +58,24 @@ class FileAnswer(Response):
 async def file(begin: int, size_bytes: int) -> FileAnswer:
     """A file for clients."""
     return FileAnswer(begin, size_bytes)
+
+
+@app.get("/work")
+async def work() -> str:
+    """Work that is finished when it is released."""
+    with _under_way.begun():
+        _works.append("begun")
+        await _release.wait()
+    return "done"
+
+
+@app.get("/release")
+async def release() -> None:
+    """Let the work be finished."""
+    _release.set()
+
+
+@app.get("/works")
+async def works() -> int:
+    """How many pieces of work have begun."""
+    return len(_works)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,11 +43,11 @@ def command(port: int) -> list[str]:
 
 
 @contextmanager
-def running(port: int, **environment: str) -> Iterator[None]:
+def running(port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command(port), env={**ENVIRONMENT, **environment})
     try:
         eventually_sync(lambda: status(port, "/healthz") == 200, timeout_seconds=60)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)
@@ -90,3 +91,38 @@ def test_a_port_that_is_taken_is_named() -> None:
         )
     assert stopped.returncode != 0
     assert stopped.stderr.strip() == f"Can't listen on 127.0.0.1, port {port}: Address already in use."
+
+
+def test_a_service_that_is_stopped_finishes_its_work_before_it_stops_listening() -> None:
+    (port,) = free_ports(1)
+    with running(port) as process, ThreadPoolExecutor() as pool:
+        begun = pool.submit(httpx.get, f"http://127.0.0.1:{port}/work", timeout=60)
+        eventually_sync(lambda: working(port))
+        process.terminate()
+        eventually_sync(lambda: status(port, "/readyz") == 503)
+        assert status(port, "/healthz") == 200
+        refused = httpx.get(f"http://127.0.0.1:{port}/work")
+        assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
+        assert int(refused.headers["retry-after"]) > 0
+        # The next request of this client goes to another instance.
+        assert refused.headers["connection"] == "close"
+        assert process.poll() is None
+        assert status(port, "/release") == 200
+        assert begun.result().status_code == 200
+        process.wait(30)
+    assert status(port, "/healthz") is None
+
+
+def test_work_that_is_not_finished_in_time_fails_with_an_answer() -> None:
+    (port,) = free_ports(1)
+    with running(port, DRAIN_SECONDS="0.2") as process, ThreadPoolExecutor() as pool:
+        begun = pool.submit(httpx.get, f"http://127.0.0.1:{port}/work", timeout=60)
+        eventually_sync(lambda: working(port))
+        process.terminate()
+        cut_off = begun.result()
+        assert (cut_off.status_code, cut_off.json()["code"]) == (503, "shutting_down")
+        process.wait(30)
+
+
+def working(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/works").json() == 1

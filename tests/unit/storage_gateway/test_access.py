@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.requests import Request
 
+from jettythunder.drain import Drain
 from jettythunder.errors import LinkRevoked, RateLimited, Unauthenticated
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.signing import secret_digest
@@ -93,7 +94,7 @@ async def headers_of(given: Request) -> dict[bytes, bytes]:
     async def send(message: object) -> None:
         sent.append(dict(message["headers"]))  # type: ignore[index]
 
-    await AnswerHeaders(app)(given.scope, given.receive, send)
+    await AnswerHeaders(app, Drain())(given.scope, given.receive, send)
     return {name: value for name, value in sent[0].items() if name.startswith(b"ratelimit")}
 
 

@@ -39,5 +39,5 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[None
     database = await open_database(registry, settings, service=_NAME)
     storage = await open_storage(registry, settings, writes_only=True)
     store = ChunkStore(Store(database, source=SOURCE), storage, edge=settings.edge_id)
-    open_edge(registry, settings, database, store, url=settings.edge_url)
+    open_edge(app.state.drain, registry, settings, database, store, url=settings.edge_url)
     yield

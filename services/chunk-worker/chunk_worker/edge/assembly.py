@@ -14,6 +14,7 @@ from chunk_worker.edge.routes import router
 from chunk_worker.settings import EdgeSettings
 from jettythunder.chunks.attempts import Attempts
 from jettythunder.database import Database
+from jettythunder.drain import Drain
 from jettythunder.signatures import VerifyingKeys
 from jettythunder.slots import Slots
 
@@ -35,7 +36,13 @@ def add_edge(app: FastAPI) -> None:
 
 
 def open_edge(
-    registry: svcs.Registry, settings: EdgeSettings, database: Database, store: ChunkStore, *, url: str
+    drain: Drain,
+    registry: svcs.Registry,
+    settings: EdgeSettings,
+    database: Database,
+    store: ChunkStore,
+    *,
+    url: str,
 ) -> None:
     """Open what the routes need, and list the edge under its address."""
     recorder = Recorder(settings.recorder_url, api_key=_secret(settings.agentcache_api_key))
@@ -66,6 +73,13 @@ def open_edge(
     )
     registration.start()
     registry.register_value(Registration, registration, on_registry_close=registration.close)
+
+    async def leave() -> None:
+        # Off the list first: no client is sent here any more while the last chunks arrive.
+        await registration.close()
+        await ingest.drain()
+
+    drain.add(leave)
 
 
 def _secret(given: SecretStr | None) -> str | None:

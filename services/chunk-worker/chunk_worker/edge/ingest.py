@@ -16,6 +16,7 @@ from chunk_worker.edge.recorder import Recorder
 from jettythunder import edge_tokens, security_log
 from jettythunder.chunks.attempts import Attempts
 from jettythunder.chunks.model import Chunk, RecordedChunk
+from jettythunder.drain import UnderWay
 from jettythunder.errors import TruncatedBody, UploadTimedOut
 from jettythunder.http.pace import Pace
 from jettythunder.signatures import VerifyingKeys
@@ -53,6 +54,7 @@ class EdgeIngest:
         self._stall_seconds = stall_seconds
         self._least_bytes_per_second = least_bytes_per_second
         self._late_seconds = late_seconds
+        self._under_way = UnderWay()
         _in_flight.set_function(lambda: in_flight.bytes)
 
     async def take(
@@ -71,6 +73,7 @@ class EdgeIngest:
             LinkInvalid, LinkExpired, LinkRevoked: the token does not allow this chunk, or not any more.
             EdgeBusy, TooManyAttempts: too much is in flight, or the chunk came too often; nothing was read.
             TruncatedBody, UploadTimedOut, ChecksumMismatch: not the chunk's bytes arrived; none is stored.
+            ShuttingDown: the edge takes no more chunks, or ends before this one is stored.
         """
         allowed = edge_tokens.read(self._keys, token)
         security_log.identify("edge_token", account_id=allowed.account_id)
@@ -95,10 +98,14 @@ class EdgeIngest:
             self._attempts.count(upload_id, number)
             return contextlib.nullcontext(blocks)
 
-        with self._in_flight.taken(chunk.account_id, chunk.size_bytes):
+        with self._under_way.begun(), self._in_flight.taken(chunk.account_id, chunk.size_bytes):
             stored = await self._store.store(chunk, opened)
         self._recorder.note(upload_id, number, edge=stored.edge)
         return stored
+
+    async def drain(self) -> None:
+        """Take no more chunks, and wait for those under way; where this is cancelled, they fail."""
+        await self._under_way.drain()
 
 
 async def _arriving(body: AsyncIterator[bytes], pace: Pace, *, deadline: float) -> AsyncIterator[bytes]:

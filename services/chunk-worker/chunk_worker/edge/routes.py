@@ -15,6 +15,7 @@ from jettythunder.errors import (
     LinkExpired,
     LinkInvalid,
     LinkRevoked,
+    ShuttingDown,
     StorageUnavailable,
     TooManyAttempts,
     TruncatedBody,
@@ -73,6 +74,7 @@ class StoredChunk:
     ChecksumMismatch,
     TooManyAttempts,
     EdgeBusy,
+    ShuttingDown,
     StorageUnavailable,
 )
 async def put_chunk(

@@ -23,6 +23,10 @@ class RunningReplays:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def drain(self) -> None:
+        """Wait for the replays that run."""
+        await asyncio.gather(*self._tasks)
+
     async def close(self) -> None:
         """Interrupt the replays that run; they can be resumed."""
         tasks = list(self._tasks)

@@ -18,7 +18,8 @@ from uuid import UUID
 
 from jettythunder import telemetry
 from jettythunder.checksums import Algorithm
-from jettythunder.errors import JettyThunderError, UploadNotOpen, UploadTimedOut
+from jettythunder.drain import UnderWay
+from jettythunder.errors import JettyThunderError, ShuttingDown, UploadNotOpen, UploadTimedOut
 from jettythunder.ids import new_id
 from jettythunder.slots import Slots
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
@@ -29,7 +30,6 @@ from storage_gateway.errors import (
     ContentHashMismatch,
     MissingFile,
     MultipleFiles,
-    ShuttingDown,
     TooManyUploads,
 )
 from storage_gateway.uploads import model
@@ -148,6 +148,7 @@ class FormUploads:
         self._chunk_sizes = chunk_sizes
         self._chunks_in_flight = chunks_in_flight
         self._aborting: set[asyncio.Task[None]] = set()
+        self._under_way = UnderWay()
 
     async def receive_form(self, tenant: Tenant, form: Form) -> Result:
         """Take a form's file and fields and make them an asset.
@@ -155,14 +156,19 @@ class FormUploads:
         Raises:
             JettyThunderError: of the error table; nothing is stored then and nothing stays reserved.
         """
-        upload_id = new_id()
-        if not self._slots.take(tenant.account_id):
-            raise TooManyUploads(retry_after_seconds=_RETRY_AFTER_SECONDS)
-        try:
-            with self._leases.held(upload_id):
-                return await self._receive(upload_id, tenant, form)
-        finally:
-            self._slots.give_back(tenant.account_id)
+        with self._under_way.begun():
+            upload_id = new_id()
+            if not self._slots.take(tenant.account_id):
+                raise TooManyUploads(retry_after_seconds=_RETRY_AFTER_SECONDS)
+            try:
+                with self._leases.held(upload_id):
+                    return await self._receive(upload_id, tenant, form)
+            finally:
+                self._slots.give_back(tenant.account_id)
+
+    async def drain(self) -> None:
+        """Take no more forms, and wait for those under way; where this is cancelled, they fail."""
+        await self._under_way.drain()
 
     async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form) -> Result:
         upload = _Upload(upload_id, tenant, self._probe.capabilities.algorithm)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from jettythunder import security_log
 from jettythunder.errors import (
     InvalidField,
+    ShuttingDown,
     StorageUnavailable,
     TruncatedBody,
     UploadNotFound,
@@ -34,7 +35,6 @@ from storage_gateway.errors import (
     MalformedForm,
     MissingFile,
     MultipleFiles,
-    ShuttingDown,
     SpoolFull,
     StorageNotIncluded,
     StorageQuotaExceeded,

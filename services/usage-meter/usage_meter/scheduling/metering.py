@@ -40,10 +40,14 @@ class Metering:
         """
         await self._consumer.ping()
 
+    async def drain(self) -> None:
+        """Take no more events, and book those that have arrived."""
+        await self._consumer.close(timeout_seconds=self._close_seconds)
+
     async def close(self) -> None:
         """Stop; work that is cut off leaves its transaction undone and is repeated by the next run."""
         await asyncio.gather(*(each.close() for each in self._work))
-        await self._consumer.close(timeout_seconds=self._close_seconds)
+        await self.drain()
 
 
 def periodic(
