@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,7 +35,7 @@ from jettythunder.broker import topology
 from jettythunder.broker.connection import BrokerLink, declare_topology
 from jettythunder.broker.publisher import Publisher, envelope
 from jettythunder.broker.settling import ATTEMPTS, ERROR_CODE, ERROR_MESSAGE, FIRST_FAILED_AT
-from jettythunder.broker.subscribers import consumes, make_broker, of_type
+from jettythunder.broker.subscribers import ServiceBroker, consumes, make_broker, of_type
 from jettythunder.broker.topology import COMMANDS, EVENTS, ConsumerQueue
 from jettythunder.contracts.assets import AssetDeletedV1, AssetStreamedV1
 from jettythunder.contracts.envelope import Event, Payload
@@ -77,11 +78,14 @@ class OwnConsumer:
     queue: ConsumerQueue
     channel: AbstractChannel
     publisher: UnsteadyPublisher
+    broker: ServiceBroker
+    may_finish: asyncio.Event = field(default_factory=asyncio.Event)
     handled: list[Event[Any]] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
 
     async def handle(self, event: Event[Any]) -> Answer:
         self.handled.append(event)
+        await self.may_finish.wait()
         if self.failures:
             raise self.failures.pop(0)
         return Answer()
@@ -154,7 +158,8 @@ async def opened_consumer(
         retry_delays_ms=settings.retry_delays_ms,
     )
     async with await aio_pika.connect(infrastructure.rabbitmq_url) as connection:
-        consumer = OwnConsumer(queue, await connection.channel(), publisher)
+        consumer = OwnConsumer(queue, await connection.channel(), publisher, broker)
+        consumer.may_finish.set()
         broker.context.set_global("consumer", consumer)
         await broker.start()
         try:
@@ -435,3 +440,41 @@ async def test_an_unexpected_failure_says_no_more_to_a_caller(
         denied = json.loads((await first(answered)).body)
         assert denied["code"] == JettyThunderError.code
         assert "jts_secret" not in str(denied)
+
+
+async def test_a_consumer_that_is_drained_finishes_what_it_has_begun_and_hands_back_the_rest(
+    servers: Infrastructure,
+) -> None:
+    async with opened_consumer(servers) as consumer:
+        consumer.may_finish.clear()
+        begun = {await consumer.send(deleted()) for _ in range(3)}
+        await eventually(lambda: len(consumer.handled) == 3)
+        draining = asyncio.create_task(consumer.broker.drain())
+        # Some arrive before the broker has cancelled the consumer, the others after.
+        others = {await consumer.send(deleted()) for _ in range(20)}
+
+        async def are_back() -> bool:
+            return await consumer.waiting() == len(others)
+
+        await eventually(are_back)
+        assert not draining.done()
+        consumer.may_finish.set()
+        await draining
+        assert {str(event.id) for event in consumer.handled} == begun
+        assert await consumer.waiting() == len(others)
+
+
+async def test_what_a_drained_consumer_does_not_finish_in_time_goes_back(servers: Infrastructure) -> None:
+    async with opened_consumer(servers) as consumer:
+        consumer.may_finish.clear()
+        await consumer.send(deleted())
+        await eventually(lambda: consumer.handled)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await consumer.broker.drain()
+
+        async def is_back() -> bool:
+            return await consumer.waiting() == 1
+
+        await eventually(is_back)
+        consumer.may_finish.set()
