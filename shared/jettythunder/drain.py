@@ -81,7 +81,7 @@ class UnderWay:
                 self._is_idle.set()
 
     async def drain(self) -> None:
-        """Begin nothing more, and wait for what is under way; where this is cancelled, cancel that as well."""
+        """Begin nothing more, and wait for what is under way; where this is cancelled, cancel that too."""
         self._is_draining = True
         try:
             await self._is_idle.wait()

@@ -17,7 +17,7 @@ from jettythunder_dev.postgres import DATABASE, OWNER, SUPERUSER
 from jettythunder_dev.programs import Program
 from jettythunder_dev.rabbitmq import USER
 
-COMPOSE_FILE = REPOSITORY / "deploy" / "compose" / "compose.yaml"
+COMPOSE_FILE = REPOSITORY / "deploy" / "dev" / "compose.yaml"
 COMPOSE_ROLES = ("postgres", "rabbitmq")
 ENGINE_TIMEOUT_SECONDS = 5
 

@@ -71,7 +71,7 @@ class NativeRabbitMQ:
             port=self._port, definitions=definitions
         )
         write_private(self._folder / "rabbitmq.conf", settings)
-        write_private(definitions, json.dumps(self._definitions(), indent=2))
+        write_private(definitions, json.dumps(definitions(self._password, self._service_passwords), indent=2))
         write_private(self._folder / "enabled_plugins", "[].\n")
         link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
 
@@ -126,42 +126,43 @@ class NativeRabbitMQ:
     def _url(self, user: str, password: str) -> str:
         return f"amqp://{user}:{quote(password, safe='')}@127.0.0.1:{self._port}/"
 
-    def _definitions(self) -> dict[str, list[dict[str, str]]]:
-        """The users and what they may do, as the node takes them at its start."""
-        from jettythunder.broker.permissions import (  # noqa: PLC0415 - aio_pika starts slowly
-            Permissions,
-            permissions,
-            user_of,
-        )
-        from jettythunder.broker.topology import installed_services  # noqa: PLC0415
-
-        allowed = [
-            Permissions(USER, ".*", ".*", ".*"),
-            *(
-                of_user
-                for of_user in permissions(installed_services())
-                if of_user.user in map(user_of, self._service_passwords)
-            ),
-        ]
-        passwords = {USER: self._password} | {
-            user_of(service): password for service, password in self._service_passwords.items()
-        }
-        return {
-            "vhosts": [{"name": "/"}],
-            "users": [
-                {
-                    "name": user,
-                    "password_hash": hashed_password(password),
-                    "hashing_algorithm": "rabbit_password_hashing_sha256",
-                    "tags": "administrator" if user == USER else "",
-                }
-                for user, password in passwords.items()
-            ],
-            "permissions": [{"vhost": "/", **asdict(of_user)} for of_user in allowed],
-        }
-
     def describe(self) -> str:
         return f"RabbitMQ {self.version} on 127.0.0.1:{self._port}"
+
+
+def definitions(password: str, service_passwords: Mapping[str, str]) -> dict[str, list[dict[str, str]]]:
+    """The users and what they may do, as a node takes them at its start; `password` is of our own user."""
+    from jettythunder.broker.permissions import (  # noqa: PLC0415 - aio_pika starts slowly
+        Permissions,
+        permissions,
+        user_of,
+    )
+    from jettythunder.broker.topology import installed_services  # noqa: PLC0415
+
+    allowed = [
+        Permissions(USER, ".*", ".*", ".*"),
+        *(
+            of_user
+            for of_user in permissions(installed_services())
+            if of_user.user in map(user_of, service_passwords)
+        ),
+    ]
+    passwords = {USER: password} | {
+        user_of(service): password for service, password in service_passwords.items()
+    }
+    return {
+        "vhosts": [{"name": "/"}],
+        "users": [
+            {
+                "name": user,
+                "password_hash": hashed_password(password),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": "administrator" if user == USER else "",
+            }
+            for user, password in passwords.items()
+        ],
+        "permissions": [{"vhost": "/", **asdict(of_user)} for of_user in allowed],
+    }
 
 
 def hashed_password(password: str) -> str:

@@ -57,6 +57,7 @@ class NativeSwift:
             write_private(self._swift_dir / f"{kind}.conf", text)
         proxy = Template(read_template("swift/proxy.conf")).substitute(
             places,
+            host="127.0.0.1",
             port=self._port,
             region=REGION,
             account=ACCOUNT,

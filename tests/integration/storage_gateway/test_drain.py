@@ -1,4 +1,4 @@
-"""A gateway that is stopped: what it has begun it finishes, the chunks that workers fetch from it among it."""
+"""A gateway that is stopped finishes what it has begun, and workers still fetch its chunks."""
 
 import asyncio
 import os
