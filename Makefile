@@ -62,7 +62,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -97,6 +97,26 @@ test-hostile: install ## Measure a well-behaved account while slow, silent and g
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: images
+images: ## Build the container images, and the bill of materials (TAG=latest)
+	@deploy/images/build
+
+.PHONY: compose-secrets
+compose-secrets: install ## Make the secrets of deploy/compose where they are missing
+	@$(BIN)/python -m jettythunder_dev.container_secrets $(ARGS)
+
+COMPOSED := postgres:17-bookworm rabbitmq:4-management haproxy:3.0 jettythunder jettythunder-s3
+
+.PHONY: compose-test
+compose-test: install ## Start all of it in containers, make the five calls, and upload over four workers
+	@deploy/images/require-engine $(COMPOSED)
+	$(BIN)/pytest -m containers -s tests/containers/test_compose.py $(ARGS)
+
+.PHONY: drain-test
+drain-test: install ## Restart every container in turn under load, and account for every upload and message
+	@deploy/images/require-engine $(COMPOSED)
+	$(BIN)/pytest -m containers -s tests/containers/test_drain.py $(ARGS)
 
 .PHONY: bench
 bench: OUTPUT = $(filter --json --markdown,$(ARGS))

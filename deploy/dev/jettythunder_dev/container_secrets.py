@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from jettythunder.broker.permissions import user_of
@@ -40,12 +41,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--encrypted", action="store_true", help="servers are spoken to by TLS")
     given = parser.parse_args()
-    make_secrets(given.folder, encrypted=given.encrypted)
+    make_secrets(given.folder, ports=os.environ, encrypted=given.encrypted)
     print(f"The secrets are in {given.folder}; `. {given.folder}/env` loads them into a shell.")
 
 
-def make_secrets(folder: Path, *, encrypted: bool = False) -> None:
-    """Write the secrets that are missing, and what is made of them."""
+def make_secrets(folder: Path, *, ports: Mapping[str, str], encrypted: bool = False) -> None:
+    """Write the secrets that are missing, and what is made of them.
+
+    Args:
+        ports: those that the compose file's variables change, such as POSTGRES_PORT.
+        encrypted: servers are spoken to by TLS.
+    """
     made = {name: _kept(folder / name) or new_secret() for name in PLAIN}
     signing_keys = _kept(folder / "jettythunder_signing_keys") or new_signing_key("1")
     made["jettythunder_signing_keys"] = signing_keys
@@ -57,7 +63,7 @@ def make_secrets(folder: Path, *, encrypted: bool = False) -> None:
     for name, text in made.items():
         write_private(folder / name, text)
         (folder / name).chmod(0o444)
-    write_environment(folder / "env", folder / "env", _environment(made))
+    write_environment(folder / "env", folder / "env", _environment(made, ports))
 
 
 def _kept(path: Path) -> str | None:
@@ -83,11 +89,11 @@ def _database_url(made: dict[str, str], address: str) -> str:
     return f"postgresql://jettythunder:{made['database_password']}@{address}/jettythunder"
 
 
-def _environment(made: dict[str, str]) -> dict[str, str]:
+def _environment(made: dict[str, str], ports: Mapping[str, str]) -> dict[str, str]:
     """What commands on this machine reach the containers by."""
 
     def port(name: str, default: int) -> str:
-        return f"127.0.0.1:{os.environ.get(name) or default}"
+        return f"127.0.0.1:{ports.get(name) or default}"
 
     ours = made["rabbitmq_url"].partition("//")[2].partition("@")[0]
     return {

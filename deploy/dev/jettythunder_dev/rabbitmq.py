@@ -66,12 +66,14 @@ class NativeRabbitMQ:
         """Write the node's configuration; the node makes its own data."""
         for folder in ("home", "mnesia", "log"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        definitions = self._folder / "definitions.json"
+        definitions_file = self._folder / "definitions.json"
         settings = Template(read_template("rabbitmq.conf")).substitute(
-            port=self._port, definitions=definitions
+            port=self._port, definitions=definitions_file
         )
         write_private(self._folder / "rabbitmq.conf", settings)
-        write_private(definitions, json.dumps(definitions(self._password, self._service_passwords), indent=2))
+        write_private(
+            definitions_file, json.dumps(definitions(self._password, self._service_passwords), indent=2)
+        )
         write_private(self._folder / "enabled_plugins", "[].\n")
         link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
 
