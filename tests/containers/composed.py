@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.infrastructure import choose_first_port
@@ -26,13 +26,12 @@ PORTS = ("GATEWAY", "POSTGRES", "RABBITMQ", "S3", "PROVISIONING", "USAGE_METER",
 
 @dataclass(frozen=True)
 class Composed:
-    """A compose project. ``variables`` are those of its file, ``environment`` leads a shell to its servers."""
+    """A compose project. ``variables`` are those of its file; ``environment`` leads to its servers."""
 
     project: str
     files: tuple[str, ...]
     variables: dict[str, str]
     environment: dict[str, str]
-    containers: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
