@@ -230,10 +230,10 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         """
         try:
             self._begun.__enter__()
-        except ShuttingDown:
+        except ShuttingDown as error:
             if self._deliveries:
                 await self._pause()
-            await self._hand_back()
+            await self._hand_back(error)
             raise
 
     async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> None:
@@ -278,7 +278,7 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
         try:
             if exc_val is not None and not isinstance(exc_val, Exception):
                 # The process stops: nothing is waited for.
-                await self._hand_back()
+                await self._hand_back(exc_val)
                 return False
             await self._settle_surely(exc_val)
         finally:
@@ -291,9 +291,8 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
             try:
                 await self._settle(error)
             except Exception as failure:
-                log.warning("message handed back", queue=self._queue.name, error_type=type(failure).__name__)
                 await self._pause()
-                await self._hand_back()
+                await self._hand_back(failure)
 
     async def _settle(self, error: Exception | None) -> None:
         message = self._message
@@ -354,7 +353,8 @@ class _Handling(BaseMiddleware[Any, IncomingMessage]):
     async def _pause(self) -> None:
         await asyncio.sleep(min(2.0**self._deliveries, _LONGEST_PAUSE_SECONDS))
 
-    async def _hand_back(self) -> None:
+    async def _hand_back(self, reason: BaseException) -> None:
+        log.warning("message handed back", queue=self._queue.name, error_type=type(reason).__name__)
         # A channel that is closed has given the message back already.
         with contextlib.suppress(Exception):
             await self._message.nack(requeue=True)

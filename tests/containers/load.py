@@ -1,0 +1,139 @@
+"""Load on the balancer's address by a client that repeats what it is told to repeat, and records all else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from jettythunder.broker import topology
+from jettythunder.broker.publisher import Publisher
+from jettythunder.contracts.agentcache import UserSignedUpV1
+
+CHUNK_BYTES = 6_000_000
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass
+class Load:
+    """Uploads, reads and sign-ups until it is stopped.
+
+    ``failures`` are calls that failed in any other way than by 503 `shutting_down`, which is repeated after
+    Retry-After, as its answer says; and those that were refused in this way again and again.
+    """
+
+    http: httpx.AsyncClient
+    publisher: Publisher
+    base_url: str
+    webhook_secret: str
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    announced_users: set[str] = field(default_factory=set)
+    sha256_by_asset: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, *, users_at_once: int) -> None:
+        """Run until :meth:`stop`."""
+        self.headers = await self._sign_up()
+        async with asyncio.TaskGroup() as group:
+            for number in range(users_at_once):
+                group.create_task(self._use(random.Random(number)))
+            group.create_task(self._announce())
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads were acknowledged."""
+        return len(self.sha256_by_asset)
+
+    def stop(self) -> None:
+        """Let calls under way end, and begin no others."""
+        self._stopping.set()
+
+    async def verify(self) -> int:
+        """Read every acknowledged asset; how many there are."""
+        for asset_id in self.sha256_by_asset:
+            await self._read(asset_id)
+        return self.uploads
+
+    async def _use(self, chance: random.Random) -> None:
+        while not self._stopping.is_set():
+            if chance.random() < 0.6 or not self.sha256_by_asset:
+                # Two thirds have several chunks, which workers fetch from the gateway.
+                await self._upload(chance.randrange(1, 3 * CHUNK_BYTES))
+            else:
+                await self._read(chance.choice(list(self.sha256_by_asset)))
+
+    async def _sign_up(self) -> dict[str, str]:
+        body = {"agentcache_user_id": uuid4().hex, "agentcache_email": "a@example.com", "tier": "enterprise"}
+        token = {"Authorization": f"Bearer {self.webhook_secret}"}
+        answer = await self._call("POST", "/api/agentcache/provision", headers=token, json=body)
+        assert answer is not None, self.failures
+        account = answer.json()["account"]
+        return {"Authorization": f"Bearer {account['api_key']}", "X-API-Secret": account["api_secret"]}
+
+    async def _upload(self, size_bytes: int) -> None:
+        content = os.urandom(size_bytes)
+        file = {"file": ("drain.bin", content, "application/octet-stream")}
+        answer = await self._call("POST", "/api/storage/upload", headers=self.headers, files=file)
+        if answer is not None:
+            self.sha256_by_asset[answer.json()["asset"]["id"]] = hashlib.sha256(content).hexdigest()
+            self.counts["uploads"] += 1
+
+    async def _read(self, asset_id: str) -> None:
+        answer = await self._call("GET", f"/api/storage/stream/{asset_id}", headers=self.headers)
+        if answer is not None:
+            self.counts["reads"] += 1
+            if hashlib.sha256(answer.content).hexdigest() != self.sha256_by_asset[asset_id]:
+                self.damaged.append(asset_id)
+
+    async def _announce(self) -> None:
+        while not self._stopping.is_set():
+            user, event_id = f"drain-{uuid4().hex}", uuid4()
+            data = UserSignedUpV1(user_id=user, email="a@example.com", tier="pro")
+            event = {"specversion": "1.0", "id": str(event_id), "source": "/agentcache"}
+            body = {**event, "type": data.TYPE, "data": data.model_dump()}
+            await self.publisher.publish(
+                httpx.Request("POST", "http://x", json=body).content,
+                exchange=topology.AGENTCACHE_EVENTS,
+                routing_key=data.TYPE,
+                event_type=data.TYPE,
+                message_id=str(event_id),
+            )
+            self.announced_users.add(user)
+            self.counts["sign-ups by event"] += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _call(self, method: str, path: str, **how: Any) -> httpx.Response | None:
+        """The answer of success; None where there was none, which is a failure."""
+        call = f"{method} {path}"
+        for _ in range(_ATTEMPTS):
+            try:
+                answer = await self.http.request(method, self.base_url + path, **how)
+            except httpx.HTTPError as error:
+                self.failures.append(f"{call}: {type(error).__name__}")
+                return None
+            if answer.is_success:
+                return answer
+            if not _is_shutting_down(answer):
+                self.failures.append(f"{call}: {answer.status_code} {answer.text[:200]}")
+                return None
+            self.counts["refused by a draining gateway, and repeated"] += 1
+            await asyncio.sleep(float(answer.headers["retry-after"]))
+        self.failures.append(f"{call}: refused {_ATTEMPTS} times")
+        return None
+
+
+def _is_shutting_down(answer: httpx.Response) -> bool:
+    if answer.status_code != 503 or "problem+json" not in answer.headers.get("content-type", ""):
+        return False
+    return bool(answer.json()["code"] == "shutting_down")
