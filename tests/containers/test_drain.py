@@ -1,4 +1,4 @@
-"""Restart every container in turn while load runs: no upload fails, no event is lost, little is done twice."""
+"""Restart every container in turn under load: no upload fails, no event is lost, little is done twice."""
 
 from __future__ import annotations
 
