@@ -10,6 +10,7 @@ from typing import Any
 
 import docker
 from docker.errors import DockerException
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from tests.support.waiting import eventually_sync
 
@@ -30,10 +31,10 @@ class Containers:
 
 
 def containers_are_possible() -> bool:
-    """Whether an engine answers and has both images; nothing is pulled for a test run."""
+    """Whether an engine answers and has the images, that of the containers' reaper too; nothing is pulled."""
     try:
         client = docker.from_env(timeout=5)
-        for image in (POSTGRES_IMAGE, RABBITMQ_IMAGE):
+        for image in (POSTGRES_IMAGE, RABBITMQ_IMAGE, testcontainers_config.ryuk_image):
             client.images.get(image)
     except DockerException:
         return False

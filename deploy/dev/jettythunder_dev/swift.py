@@ -58,6 +58,7 @@ class NativeSwift:
         proxy = Template(read_template("swift/proxy.conf")).substitute(
             places,
             host="127.0.0.1",
+            encryption="",
             port=self._port,
             region=REGION,
             account=ACCOUNT,

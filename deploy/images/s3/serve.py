@@ -1,6 +1,7 @@
 """Serve S3 on port 8080 from one Swift node with its data in /var/lib/swift. Runs in Swift's environment.
 
 The access key is `jetty:thunder`; S3_SECRET_FILE names the file with its secret.
+Where S3_TLS_CERTIFICATE and S3_TLS_KEY name files, it is served by HTTPS.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ def write_settings(secret: str) -> None:
         (SETTINGS / f"{kind}.conf").write_text(
             storage.substitute(places, kind=kind, port=port, devices=DATA / "node")
         )
+    encryption = ""
+    if certificate := os.environ.get("S3_TLS_CERTIFICATE"):
+        encryption = f"cert_file = {certificate}\nkey_file = {os.environ['S3_TLS_KEY']}"
     proxy = Template((TEMPLATES / "proxy.conf").read_text()).substitute(
         places,
         host="0.0.0.0",  # noqa: S104 - of the container
@@ -62,6 +66,7 @@ def write_settings(secret: str) -> None:
         account="jetty",
         account_user="thunder",
         secret=secret,
+        encryption=encryption,
     )
     (SETTINGS / "proxy.conf").write_text(proxy)
 
