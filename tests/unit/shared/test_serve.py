@@ -126,3 +126,21 @@ def test_work_that_is_not_finished_in_time_fails_with_an_answer() -> None:
 
 def working(port: int) -> bool:
     return httpx.get(f"http://127.0.0.1:{port}/works").text == "1"
+
+
+def test_a_service_is_started_by_its_name() -> None:
+    (port,) = free_ports(1)
+    serve = [sys.executable, "-m", "jettythunder_cli.main", "serve"]
+    arguments = ["operations", "--host", "127.0.0.1", "--port", str(port)]
+    with socket.create_server(("127.0.0.1", port)):
+        stopped = subprocess.run(
+            [*serve, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert stopped.stderr.strip() == f"Can't listen on 127.0.0.1, port {port}: Address already in use."
+
+
+def test_a_service_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    serve = [sys.executable, "-m", "jettythunder_cli.main", "serve", "gateway"]
+    refused = subprocess.run(serve, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert all(name in refused.stderr for name in ("storage-gateway", "chunk-worker", "edge"))

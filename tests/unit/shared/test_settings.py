@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,19 @@ def test_the_inbox_is_kept_longer_than_the_event_log(
         return
     with pytest.raises(SystemExit, match="INBOX_KEEP_DAYS is "):
         load(BrokerSettings)
+
+
+def test_a_secret_may_be_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "rabbitmq_url").write_text("amqp://file@localhost/\n")
+    environment.setenv("JETTYTHUNDER_SECRETS_DIR", str(tmp_path))
+    assert load(BrokerSettings).rabbitmq_url.get_secret_value() == "amqp://file@localhost/"
+    environment.setenv("RABBITMQ_URL", "amqp://variable@localhost/")
+    assert load(BrokerSettings).rabbitmq_url.get_secret_value() == "amqp://variable@localhost/"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_none(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("JETTYTHUNDER_SECRETS_DIR", str(tmp_path / "none"))
+    environment.setenv("RABBITMQ_URL", "amqp://variable@localhost/")
+    assert load(BrokerSettings).rabbitmq_url.get_secret_value() == "amqp://variable@localhost/"
