@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jettythunder.http.applications import applications
+from jettythunder.applications import applications
 
 
 def serve(

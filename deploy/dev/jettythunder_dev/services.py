@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from jettythunder.http.applications import applications
+from jettythunder.applications import applications
 from jettythunder_dev.layout import REPOSITORY, Layout, read_template
 from jettythunder_dev.programs import Program
 
