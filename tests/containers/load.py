@@ -7,8 +7,9 @@ import hashlib
 import os
 import random
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import httpx
@@ -18,6 +19,11 @@ from jettythunder.broker.publisher import Publisher
 from jettythunder.contracts.agentcache import UserSignedUpV1
 
 CHUNK_BYTES = 6_000_000
+SLOW_CLIENTS = 2
+Body: TypeAlias = bytes | AsyncIterator[bytes]
+
+_FORM = {"Content-Type": "multipart/form-data; boundary=drain"}
+_PIECE_BYTES = 250_000
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.1
 
@@ -48,6 +54,8 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for number in range(users_at_once):
                 group.create_task(self._use(random.Random(number)))
+            for _ in range(SLOW_CLIENTS):
+                group.create_task(self._upload_slowly())
             group.create_task(self._announce())
 
     @property
@@ -83,11 +91,21 @@ class Load:
 
     async def _upload(self, size_bytes: int) -> None:
         content = os.urandom(size_bytes)
-        file = {"file": ("drain.bin", content, "application/octet-stream")}
-        answer = await self._call("POST", "/api/storage/upload", headers=self.headers, files=file)
+        await self._post(content, lambda: _form(content))
+        self.counts["uploads"] += 1
+
+    async def _upload_slowly(self) -> None:
+        """Uploads that take some seconds, so that whatever gateway is stopped has one of them."""
+        while not self._stopping.is_set():
+            content = os.urandom(3 * CHUNK_BYTES)
+            await self._post(content, lambda: _in_pieces(_form(content)))  # noqa: B023
+            self.counts["slow uploads"] += 1
+
+    async def _post(self, content: bytes, body: Callable[[], Body]) -> None:
+        """Upload ``content``, which ``body`` gives anew for each attempt."""
+        answer = await self._call("POST", "/api/storage/upload", headers=self.headers | _FORM, body=body)
         if answer is not None:
             self.sha256_by_asset[answer.json()["asset"]["id"]] = hashlib.sha256(content).hexdigest()
-            self.counts["uploads"] += 1
 
     async def _read(self, asset_id: str) -> None:
         answer = await self._call("GET", f"/api/storage/stream/{asset_id}", headers=self.headers)
@@ -113,12 +131,15 @@ class Load:
             self.counts["sign-ups by event"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _call(self, method: str, path: str, **how: Any) -> httpx.Response | None:
+    async def _call(
+        self, method: str, path: str, *, body: Callable[[], Body] | None = None, **how: Any
+    ) -> httpx.Response | None:
         """The answer of success; None where there was none, which is a failure."""
         call = f"{method} {path}"
         for _ in range(_ATTEMPTS):
             try:
-                answer = await self.http.request(method, self.base_url + path, **how)
+                content = body() if body is not None else None
+                answer = await self.http.request(method, self.base_url + path, content=content, **how)
             except httpx.HTTPError as error:
                 self.failures.append(f"{call}: {type(error).__name__}")
                 return None
@@ -131,6 +152,18 @@ class Load:
             await asyncio.sleep(float(answer.headers["retry-after"]))
         self.failures.append(f"{call}: refused {_ATTEMPTS} times")
         return None
+
+
+def _form(content: bytes) -> bytes:
+    head = b'--drain\r\nContent-Disposition: form-data; name="file"; filename="drain.bin"\r\n\r\n'
+    return head + content + b"\r\n--drain--\r\n"
+
+
+async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A body as a client behind a slow line sends it."""
+    for start in range(0, len(body), _PIECE_BYTES):
+        yield body[start : start + _PIECE_BYTES]
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _is_shutting_down(answer: httpx.Response) -> bool:

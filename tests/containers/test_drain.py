@@ -38,9 +38,7 @@ SETTLE_SECONDS = 240.0
 
 VARIABLES = {"JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000)}
 
-_READ_METRICS = (
-    "import urllib.request as u; print(u.urlopen('http://rabbitmq:15692/metrics').read().decode())"
-)
+_READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
 
 async def test_nothing_fails_and_nothing_is_lost_while_every_service_is_restarted() -> None:
@@ -85,6 +83,9 @@ async def _restart_in_turn(project: Composed, load: Load) -> Counter[str]:
             handed_back.update(back)
             print(f"  {container}: stopped in {seconds:.1f} s, exit code {code}, handed back {len(back)}")
             assert code == 0
+            await eventually(
+                lambda: _balancer_has_both(project), timeout_seconds=RECOVERY_SECONDS, poll_seconds=0.5
+            )
             await _more_uploads(load, UPLOADS_BETWEEN)
     return handed_back
 
@@ -101,13 +102,23 @@ async def _more_uploads(load: Load, count: int) -> None:
     await eventually(lambda: load.uploads >= enough, timeout_seconds=RECOVERY_SECONDS)
 
 
+async def _metric(project: Composed, url: str, pattern: str) -> int:
+    """The sum of a server's samples that match a pattern."""
+    read = ("exec", "-T", "operations", "python", "-c", _READ, url)
+    metrics = await asyncio.to_thread(project.compose, *read)
+    return sum(int(float(value)) for value in re.findall(rf"^{pattern} (\S+)$", metrics, re.MULTILINE))
+
+
 async def _redelivered(project: Composed) -> int:
     """How often the broker has delivered a message again, since it started."""
-    metrics = await asyncio.to_thread(
-        project.compose, "exec", "-T", "operations", "python", "-c", _READ_METRICS
-    )
-    found = re.findall(r"^rabbitmq_global_messages_redelivered_total\{[^}]*\} (\d+)", metrics, re.MULTILINE)
-    return sum(map(int, found))
+    samples = r"rabbitmq_global_messages_redelivered_total\{[^}]*\}"
+    return await _metric(project, "http://rabbitmq:15692/metrics", samples)
+
+
+async def _balancer_has_both(project: Composed) -> bool:
+    """Whether both gateways get requests. One that is stopped before leaves none."""
+    samples = r'haproxy_backend_active_servers\{proxy="gateways"\}'
+    return await _metric(project, "http://balancer:8404/metrics", samples) == 2
 
 
 async def _account(
