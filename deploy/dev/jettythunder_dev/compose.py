@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from urllib.parse import quote
 
 from jettythunder_dev.clients import make_database, ping_broker, ping_database
@@ -27,6 +28,7 @@ class Compose:
 
     def __init__(self, layout: Layout) -> None:
         self._project = layout.identifier
+        self._creating = threading.Lock()
 
     def engine_answers(self) -> bool:
         """Whether there is a Docker engine with compose to talk to."""
@@ -45,6 +47,9 @@ class Compose:
 
     def up(self, service: str, environment: dict[str, str]) -> None:
         """Start the service's container and wait until it is healthy."""
+        # Both services' first containers make the project's network, which only one can.
+        with self._creating:
+            self._run(["create", service], environment)
         self._run(["up", "--detach", "--wait", service], environment)
 
     def down(self, *, purge: bool) -> None:
