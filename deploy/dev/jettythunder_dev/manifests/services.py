@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from pydantic_settings import BaseSettings
 
 from chunk_worker.settings import EdgeProcessSettings
+from jettythunder.applications import applications
 from jettythunder.broker import topology
 from jettythunder.settings import load
 from jettythunder.signatures import SigningKeys, new_signing_key
@@ -43,8 +44,8 @@ def known_queues() -> frozenset[str]:
 
 def known_metrics() -> frozenset[str]:
     """The metrics that services export, without the endings of counters and histograms."""
-    for kind in service_kinds():
-        import_module(kind.application.partition(".")[0] + ".app")
+    for application in applications().values():
+        import_module(application.partition(":")[0].removesuffix(".main") + ".app")
     return frozenset(metric.name for metric in REGISTRY.collect())
 
 
@@ -61,11 +62,7 @@ def seconds_to_drain(documents: Sequence[Document]) -> dict[str, float]:
         name = deployment["metadata"]["name"]
         given = settings_of(Pod.of(deployment), documents)
         fields = _classes()[name].model_fields
-        found[name] = sum(
-            float(given.get(variable.upper(), fields[variable].default))
-            for variable in ("drain_seconds", "http_graceful_seconds", "shutdown_timeout_seconds")
-            if variable in fields
-        )
+        found[name] = float(given.get("DRAIN_SECONDS", fields["drain_seconds"].default))
     return found
 
 
