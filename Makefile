@@ -184,7 +184,7 @@ docs: asyncapi ## Write the parts of the documentation that are generated from t
 lock: install ## Pin the newest allowed packages, with their hashes
 	$(COMPILE) --upgrade --extra dev --no-emit-package jettythunder --no-emit-package jettythunder-client \
 	  pyproject.toml deploy/dev/pyproject.toml --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --no-emit-package jettythunder-client pyproject.toml \
+	$(COMPILE) --constraint requirements.lock --extra tracing --no-emit-package jettythunder-client pyproject.toml \
 	  --output-file deploy/images/services-requirements.lock
 	$(COMPILE) --constraint requirements.lock cli/pyproject.toml --output-file deploy/images/client-requirements.lock
 	$(COMPILE) --constraint requirements.lock deploy/images/build-requirements.in \

@@ -12,7 +12,6 @@ from jettythunder.chunk_urls import ChunkUrls
 from jettythunder.chunks.attempts import Attempts
 from jettythunder.chunks.store import Store as ChunkRecords
 from jettythunder.database import Database
-from jettythunder.drain import Drain
 from jettythunder.hosts import HostList
 from jettythunder.lifecycle import open_database, open_tracing
 from jettythunder.signatures import SigningKeys
@@ -102,7 +101,7 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     await probe.start()
     rpc = RpcClient(settings.rabbitmq_url.get_secret_value(), name=f"{SERVICE} calls")
     registry.register_value(RpcClient, rpc, on_registry_close=rpc.close)
-    lost_objects = _build(app.state.drain, registry, settings, database, storage, probe, rpc)
+    lost_objects = _build(registry, settings, database, storage, probe, rpc)
     messaging = await open_messaging(
         registry,
         settings,
@@ -113,11 +112,11 @@ async def lifespan(app: FastAPI, registry: svcs.Registry) -> AsyncGenerator[dict
     )
     await messaging.start()
     app.state.drain.add(messaging.drain)
+    app.state.drain.add((await svcs.Container(registry).aget(FormUploads)).drain)
     yield {}
 
 
 def _build(
-    drain: Drain,
     registry: svcs.Registry,
     settings: Settings,
     database: Database,
@@ -252,7 +251,6 @@ def _build(
         chunks_in_flight=settings.chunks_in_flight_per_upload,
     )
     registry.register_value(FormUploads, uploads, on_registry_close=uploads.close)
-    drain.add(uploads.drain)
     sessions = Sessions(
         upload_store,
         storage,
