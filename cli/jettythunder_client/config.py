@@ -16,10 +16,13 @@ from jettythunder_client.errors import InvalidConfiguration, NotLoggedIn
 from jettythunder_client.private_files import write_private
 
 DEFAULT_API_URL = "http://localhost:3000"
+DEFAULT_CDN_URL = "http://localhost:53777"
 BLOCK_BYTES = 1024 * 1024
 # A block being read, one being sent, and what the transport and the kernel hold.
 _BYTES_PER_CONNECTION = 3 * BLOCK_BYTES
 _AGENTCACHE_PATH = "/api/agentcache"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_OFF = frozenset({"off", "none"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Config:
     state_dir: Path = field(default_factory=lambda: default_state_dir({}))
     retry_seconds: float = 300.0
     """How long a failing call is repeated, and a transfer goes on without any success before it gives up."""
+    cdn_url: str | None = None
+    """Where this machine's desktop CDN would be; downloads read through it where it runs."""
 
     @property
     def max_parallel(self) -> int:
@@ -79,13 +84,55 @@ def load_config(
         api_url=base_url(str(url)),
         api_key=str(key),
         api_secret=str(secret),
-        max_threads=_whole(environment, "JETTYSPEED_MAX_THREADS", 32, 1, 1024),
+        max_threads=whole_number(environment, "JETTYSPEED_MAX_THREADS", 32, 1, 1024),
         chunk_size_mb=_chunk_size_mb(environment),
         jettyspeed_enabled=_flag(environment, "JETTYSPEED_ENABLED"),
-        memory_budget_bytes=_whole(environment, "JETTYSPEED_MEMORY_MB", 128, 8, 1_000_000) * 1024 * 1024,
+        memory_budget_bytes=whole_number(environment, "JETTYSPEED_MEMORY_MB", 128, 8, 1_000_000) * 1024**2,
         state_dir=default_state_dir(environment),
-        retry_seconds=float(_whole(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
+        retry_seconds=float(whole_number(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
+        cdn_url=local_cdn_url(environment),
     )
+
+
+def cdn_state_dir_of(state_dir: Path) -> Path:
+    """The desktop CDN's folder of a state folder."""
+    return state_dir / "cdn"
+
+
+def cdn_state_dir(environment: Mapping[str, str]) -> Path:
+    """Where the desktop CDN has its token and its state."""
+    return cdn_state_dir_of(default_state_dir(environment))
+
+
+def cdn_port(environment: Mapping[str, str]) -> int:
+    """The port that JETTYSPEED_CDN_URL names, which must be one of this machine.
+
+    Raises:
+        InvalidConfiguration: it is none.
+    """
+    given = environment.get("JETTYSPEED_CDN_URL", "").strip()
+    if given.lower() in _OFF:
+        given = ""
+    parts = urlsplit(given or DEFAULT_CDN_URL)
+    try:
+        port = parts.port or 80
+    except ValueError:
+        port = 0
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or not port:
+        raise InvalidConfiguration(
+            f"JETTYSPEED_CDN_URL takes an address of this machine, such as {DEFAULT_CDN_URL}, not {given!r}."
+        )
+    return port
+
+
+def local_cdn_url(environment: Mapping[str, str]) -> str | None:
+    """Where the desktop CDN would be; None where JETTYSPEED_CDN_URL is `off` or another machine's."""
+    if environment.get("JETTYSPEED_CDN_URL", "").strip().lower() in _OFF:
+        return None
+    try:
+        return f"http://localhost:{cdn_port(environment)}"
+    except InvalidConfiguration:
+        return None
 
 
 def store_credentials(*, api_url: str, api_key: str, api_secret: str, config_file: Path) -> None:
@@ -133,7 +180,12 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def _whole(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+def whole_number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number by the environment.
+
+    Raises:
+        InvalidConfiguration: it is none, or outside its bounds.
+    """
     given = environment.get(name, "").strip()
     if not given:
         return default
@@ -145,7 +197,7 @@ def _whole(environment: Mapping[str, str], name: str, default: int, least: int, 
 def _chunk_size_mb(environment: Mapping[str, str]) -> int | None:
     if not environment.get("JETTYSPEED_CHUNK_SIZE_MB", "").strip():
         return None
-    return _whole(environment, "JETTYSPEED_CHUNK_SIZE_MB", 10, 6, 5000)
+    return whole_number(environment, "JETTYSPEED_CHUNK_SIZE_MB", 10, 6, 5000)
 
 
 def _flag(environment: Mapping[str, str], name: str) -> bool:

@@ -1,0 +1,1 @@
+"""The desktop CDN: a read-through cache of one account's assets on this machine, and its page."""

@@ -1,0 +1,1 @@
+"""Blocks on the disk, and the index that knows them."""
