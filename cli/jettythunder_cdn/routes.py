@@ -59,7 +59,7 @@ async def signed_asset(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/healthz")
 async def health(request: web.Request) -> web.Response:
-    """That it runs; where a challenge is given, a proof that it has this machine's token and which account."""
+    """That it runs; for a challenge, a proof that it has this machine's token, and of which account."""
     answer = {"status": "ok", "service": "jettythunder-cdn"}
     challenge = request.query.get("challenge", "")
     config = request.app[ACCOUNT].signed_in

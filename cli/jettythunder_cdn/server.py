@@ -14,6 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from jettythunder_cdn.account import Account
+from jettythunder_cdn.desktop.overview import Overview
+from jettythunder_cdn.desktop.routes import CODES, OVERVIEW, UPLOADS
+from jettythunder_cdn.desktop.routes import routes as desktop_routes
+from jettythunder_cdn.desktop.uploads import Uploads
 from jettythunder_cdn.errors import PortTaken
 from jettythunder_cdn.figures import Figures
 from jettythunder_cdn.guard import Guard, Tokens
@@ -66,7 +70,15 @@ async def opened(
         app[TOKENS] = Tokens(settings.state_dir)
         app[CACHE] = cache
         app[ACCOUNT] = account
+        app[CODES] = {}
+        app[OVERVIEW] = Overview(account, cache)
+        uploads = app[UPLOADS] = Uploads(
+            settings.state_dir / "uploads", account, cache, min_free_bytes=settings.min_free_bytes
+        )
+        uploads.start()
+        stack.push_async_callback(uploads.close)
         app.router.add_routes(routes)
+        app.router.add_routes(desktop_routes)
         yield app
 
 

@@ -34,6 +34,7 @@ TENANT_COMMANDS = {
     "login": "jettythunder_cli.login:login",
     "logout": "jettythunder_cli.login:logout",
     "uploads": "jettythunder_cli.upload:uploads",
+    "cdn": "jettythunder_cli.cdn:cdn",
 }
 
 

@@ -1,4 +1,4 @@
-"""The desktop CDN of this machine, as the library finds it: by a token in a file that only its owner can read.
+"""The desktop CDN of this machine, found by a token in a file that only its owner can read.
 
 The token is sent to no other program that happens to listen on the port: first the desktop CDN proves that
 it has the token, and that it is signed in with the same account.

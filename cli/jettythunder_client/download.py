@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +14,14 @@ from pathlib import Path
 import aiohttp
 
 from jettythunder_client.api import Api, Asset
+from jettythunder_client.cdn import LocalCdn, find_cdn
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.engine import Engine
-from jettythunder_client.errors import AssetNotFound, DownloadCorrupt, LinkExpired
-from jettythunder_client.events import Observer
+from jettythunder_client.errors import AssetNotFound, ClientError, DownloadCorrupt, LinkExpired
+from jettythunder_client.events import Notice, Observer
 from jettythunder_client.names import name_to_write
 from jettythunder_client.plan import chunk_range, chunk_sizes
-from jettythunder_client.problems import raise_problem
+from jettythunder_client.problems import NETWORK_ERRORS, raise_problem
 from jettythunder_client.scheduler import Attempt, Limits
 from jettythunder_client.target import Journal, Target
 
@@ -79,11 +80,16 @@ class Downloader:
             name = name_to_write(str(asset["filename"]), asset_id=asset["id"])
             place = Target(folder / name, overwrite=overwrite)
         journal = _resumable(place, asset) or link
-        if journal is None:
+        cdn = await find_cdn(self._api.http, self._config)
+        if journal is None and cdn is not None:
+            journal = _without_link(asset)
+        elif journal is None:
             journal = _journal(await self._api.download_link(asset_id=asset["id"]))
-        received = await self._fetch(journal, place)
-        if await asyncio.to_thread(_sha256, place.part) != asset["content_hash"]:
-            place.discard()
+        received = await self._fetch_checked(asset, journal, place, cdn)
+        if received is None and cdn is not None:
+            self._observe(Notice("The desktop CDN's bytes are not the asset's: fetching them anew."))
+            received = await self._fetch_checked(asset, _without_link(asset), place, None)
+        if received is None:
             raise DownloadCorrupt
         place.finish()
         return DownloadResult(asset, place.path, asset["size_bytes"], received, time.monotonic() - began)
@@ -101,13 +107,23 @@ class Downloader:
         answer = await self._api.download_link(key=key)
         return answer["asset"], _journal(answer)
 
-    async def _fetch(self, journal: Journal, place: Target) -> int:
+    async def _fetch_checked(
+        self, asset: Asset, journal: Journal, place: Target, cdn: LocalCdn | None
+    ) -> int | None:
+        """Fetch what is missing; None where the whole has another hash than the asset, and was removed."""
+        received = await self._fetch(journal, place, cdn)
+        if await asyncio.to_thread(_sha256, place.part) == asset["content_hash"]:
+            return received
+        place.discard()
+        return None
+
+    async def _fetch(self, journal: Journal, place: Target, cdn: LocalCdn | None) -> int:
         sizes = chunk_sizes(chunk_size_bytes=journal.range_bytes, size_bytes=journal.size_bytes)
         wanted = {number: size for number, size in sizes.items() if number not in set(journal.done)}
         descriptor = place.open(journal)
         try:
             with ThreadPoolExecutor(4, thread_name_prefix="file") as executor:
-                fetcher = _RangeFetcher(self._api, journal, place, descriptor, executor)
+                fetcher = _RangeFetcher(self._api, journal, place, descriptor, executor, cdn)
                 engine = Engine(
                     fetcher.fetch,
                     chunks=wanted,
@@ -124,11 +140,20 @@ class Downloader:
 
 
 class _RangeFetcher:
-    """Fetches ranges from the storage by link, or from the gateway once the link has expired."""
+    """Fetches ranges from the desktop CDN where one runs, else from the storage by link, or from the gateway
+    where there is no link, or it has expired.
+    """
 
     def __init__(
-        self, api: Api, journal: Journal, place: Target, descriptor: int, executor: ThreadPoolExecutor
+        self,
+        api: Api,
+        journal: Journal,
+        place: Target,
+        descriptor: int,
+        executor: ThreadPoolExecutor,
+        cdn: LocalCdn | None,
     ) -> None:
+        self._cdn = cdn
         self._api = api
         self._journal = journal
         self._place = place
@@ -150,23 +175,47 @@ class _RangeFetcher:
         offset, length = chunk_range(
             attempt.number, chunk_size_bytes=journal.range_bytes, size_bytes=journal.size_bytes
         )
-        by_link = self._link_is_good()
-        url = journal.url if by_link else self._api.url(f"/api/storage/stream/{journal.asset_id}")
-        headers = {} if by_link else dict(self._api.credentials)
-        headers["Range"] = f"bytes={offset}-{offset + length - 1}"
+        if not await self._fetch_from_cdn(offset, length, moved):
+            by_link = self._link_is_good()
+            url = journal.url if by_link else self._api.url(f"/api/storage/stream/{journal.asset_id}")
+            headers = {} if by_link else self._api.credentials
+            await self._fetch_from(url, headers, offset, length, moved, by_link=by_link)
+        journal.done.append(attempt.number)
+        await self._run(self._place.save, journal)
+
+    async def _fetch_from_cdn(self, offset: int, length: int, moved: Callable[[int], None]) -> bool:
+        """Fetch a range from the desktop CDN; after a failure it is not asked again."""
+        if self._cdn is None:
+            return False
+        url = self._cdn.asset_url(self._journal.asset_id)
+        try:
+            await self._fetch_from(url, self._cdn.headers, offset, length, moved)
+        except (ClientError, *NETWORK_ERRORS):
+            self._cdn = None
+        return self._cdn is not None
+
+    async def _fetch_from(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        offset: int,
+        length: int,
+        moved: Callable[[int], None],
+        *,
+        by_link: bool = False,
+    ) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        given = {**headers, "Range": f"bytes={offset}-{offset + length - 1}"}
         # The link has its permission in itself; the account's credentials follow no redirect.
         async with self._api.http.get(
-            url, headers=headers, timeout=timeout, allow_redirects=by_link
+            url, headers=given, timeout=timeout, allow_redirects=by_link
         ) as response:
             if by_link and response.status == 403:
                 self._link_refused = True
                 raise LinkExpired
             await raise_problem(response)
-            _check_range(response, offset, length, journal.size_bytes)
+            _check_range(response, offset, length, self._journal.size_bytes)
             await self._write(response, offset, length, moved)
-        journal.done.append(attempt.number)
-        await self._run(self._place.save, journal)
 
     async def _write(
         self, response: aiohttp.ClientResponse, offset: int, length: int, moved: Callable[[int], None]
@@ -200,6 +249,11 @@ def _journal(answer: dict[str, object]) -> Journal:
         url=str(answer["url"]),
         expires_at=datetime.fromisoformat(str(answer["expires_at"])).timestamp(),
     )
+
+
+def _without_link(asset: Asset) -> Journal:
+    """The journal of a download that needs no link, which would count the whole asset as bandwidth."""
+    return Journal(asset["id"], asset["content_hash"], asset["size_bytes"], _RANGE_BYTES, url="", expires_at=0)
 
 
 def _place(target: Path | None, *, overwrite: bool) -> tuple[Path, Target | None]:

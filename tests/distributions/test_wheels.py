@@ -26,7 +26,7 @@ SERVER_PACKAGES = {
     "jettythunder",
 }
 OPERATORS_COMMANDS = {"contracts", "db", "dead-letters", "events", "keys", "usage"}
-TENANT_COMMANDS = {"upload", "uploads", "download", "quota", "ls", "rm", "login", "logout"}
+TENANT_COMMANDS = {"upload", "uploads", "download", "quota", "ls", "rm", "login", "logout", "cdn"}
 
 
 def run(*command: str | Path, **environment: str) -> str:

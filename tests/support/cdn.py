@@ -164,7 +164,7 @@ class Gateway:
         app = web.Application(middlewares=[self._note])
         app.router.add_get("/api/storage/stream/{id}", self._stream)
         app.router.add_get("/api/storage/assets", self._list)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -176,7 +176,7 @@ class Gateway:
         if self.is_down:
             assert request.transport is not None
             request.transport.abort()
-            raise ConnectionResetError
+            return web.Response()
         if self.status is not None:
             return web.Response(status=self.status)
         own = (

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from io import FileIO
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
 from jettythunder_cdn.errors import Changed, ReaderStalled, Refused, UpstreamUnavailable
 from jettythunder_cdn.figures import Figures
-from jettythunder_cdn.model import FETCH_BLOCKS, Asset, Credential, ReadAhead, Span, runs
+from jettythunder_cdn.model import BLOCK_BYTES, FETCH_BLOCKS, Asset, Credential, ReadAhead, Span, runs
 from jettythunder_cdn.reading.flights import Arrival, Flights
 from jettythunder_cdn.reading.grants import Freshness, Grants
 from jettythunder_cdn.store.store import Store
@@ -118,6 +119,16 @@ class Cache:
             with Reading(self, asset, credential, Span(0, asset.size_bytes - 1), "fresh", 0) as reading:
                 await reading.send(_Nowhere())
         await self.settled()
+
+    async def admit(self, asset: Asset, file: Path) -> None:
+        """Keep the bytes of an asset that was just uploaded, as far as there is room."""
+        with file.open("rb", buffering=0) as opened:
+            for number in range(asset.block_count):
+                block = await asyncio.to_thread(opened.read, BLOCK_BYTES)
+                kept = len(block) == asset.block_size(number)
+                if not kept or not await self.store.write_block(asset, number, block):
+                    return
+        self.settle(asset)
 
     async def close(self) -> None:
         """Give up what is on its way, and finish what is being verified."""

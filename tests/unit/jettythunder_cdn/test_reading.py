@@ -1,4 +1,4 @@
-"""Reading through the desktop CDN over HTTP: what is fetched, what is answered, and when the gateway is asked."""
+"""Reading through the desktop CDN over HTTP: what is fetched and answered, when the gateway is asked."""
 
 from __future__ import annotations
 
