@@ -62,7 +62,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -118,6 +118,10 @@ drain-test: install ## Restart every container in turn under load, and account f
 	@deploy/images/require-engine $(COMPOSED)
 	$(BIN)/pytest -m containers -s tests/containers/test_drain.py $(ARGS)
 
+.PHONY: desktop-pictures
+desktop-pictures: install ## Work through the desktop page in Chromium, check it with axe, and take its pictures
+	$(BIN)/pytest -m browser tests/browser $(ARGS)
+
 .PHONY: bench
 bench: OUTPUT = $(filter --json --markdown,$(ARGS))
 bench: install ## Measure uploads against their peers, then messaging, replay and metering
@@ -145,6 +149,10 @@ bench-tracing: install ## Measure events and uploads a second with traces off, a
 .PHONY: bench-worker
 bench-worker: install $(WORKER)/node_modules/installed ## Measure JettySpeed over a chunk-worker, the Cloudflare Worker, and both
 	$(BIN)/python -m tests.performance.jettyspeed.worker_edge $(ARGS)
+
+.PHONY: bench-cdn
+bench-cdn: install ## Measure the desktop CDN warm: throughput, and the time of small reads
+	$(BIN)/python -m tests.performance.bench_cdn $(ARGS)
 
 .PHONY: bench-scale-out
 bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late

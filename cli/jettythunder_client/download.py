@@ -253,7 +253,9 @@ def _journal(answer: dict[str, object]) -> Journal:
 
 def _without_link(asset: Asset) -> Journal:
     """The journal of a download that needs no link, which would count the whole asset as bandwidth."""
-    return Journal(asset["id"], asset["content_hash"], asset["size_bytes"], _RANGE_BYTES, url="", expires_at=0)
+    return Journal(
+        asset["id"], asset["content_hash"], asset["size_bytes"], _RANGE_BYTES, url="", expires_at=0
+    )
 
 
 def _place(target: Path | None, *, overwrite: bool) -> tuple[Path, Target | None]:

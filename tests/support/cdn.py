@@ -65,6 +65,23 @@ class Bytes:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Held:
+    """An asset's bytes in memory, as they were uploaded."""
+
+    content: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def read(self, start: int, stop: int) -> bytes:
+        return self.content[start:stop]
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
 def asset_of(content: Bytes, *, asset_id: str = "a", etag: str | None = None) -> Asset:
     """The asset with these bytes."""
     return Asset(
@@ -134,7 +151,7 @@ class Shelf:
 class Gateway:
     """A gateway over HTTP that streams assets, and notes every request."""
 
-    contents: dict[str, Bytes] = field(default_factory=dict)
+    contents: dict[str, Bytes | Held] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
     cache_keys: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
@@ -161,7 +178,9 @@ class Gateway:
 
     async def start(self) -> web.AppRunner:
         self.gate.set()
-        app = web.Application(middlewares=[self._note])
+        app = web.Application(middlewares=[self._note], client_max_size=2**30)
+        app.router.add_get("/api/agentcache/quota", self._quota)
+        app.router.add_post("/api/storage/upload", self._upload)
         app.router.add_get("/api/storage/stream/{id}", self._stream)
         app.router.add_get("/api/storage/assets", self._list)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -187,6 +206,29 @@ class Gateway:
             return web.Response(status=401 if "signature" not in request.query else 403)
         response: web.StreamResponse = await handler(request)
         return response
+
+    async def _quota(self, _: web.Request) -> web.Response:
+        resource = {"used_bytes": 5, "reserved_bytes": 0, "quota_bytes": 100, "percent": 5.0}
+        figures = {"storage": resource, "bandwidth": resource, "warnings": []}
+        return web.json_response({"tier": "pro", "jetty_speed_enabled": True, **figures})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        await self.gate.wait()
+        reader = await request.multipart()
+        part = await reader.next()
+        assert isinstance(part, aiohttp.BodyPartReader)
+        held = Held(bytes(await part.read()))
+        asset_id = f"uploaded-{len(self.contents)}"
+        self.contents[asset_id], self.etags[asset_id] = held, held.sha256()
+        record = {
+            "id": asset_id,
+            "filename": part.filename,
+            "size_bytes": held.size_bytes,
+            "content_hash": held.sha256(),
+            "content_hash_verified": True,
+            "content_type": "text/plain",
+        }
+        return web.json_response({"success": True, "asset": record}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
         named = self.cache_keys.get(request.query["cache_key"])
@@ -318,6 +360,7 @@ class CdnProcess:
     process: asyncio.subprocess.Process
     url: str
     token: str
+    environment: Mapping[str, str]
 
     @property
     def resident_bytes(self) -> int:
@@ -359,7 +402,7 @@ async def cdn_process(
     try:
         await eventually(answers, timeout_seconds=30)
         token = (Path(environment["JETTYTHUNDER_STATE_DIR"]) / "cdn" / "token").read_text().strip()
-        yield CdnProcess(process, url, token)
+        yield CdnProcess(process, url, token, environment)
     finally:
         if process.returncode is None:
             process.kill()

@@ -98,9 +98,7 @@ async def state(request: web.Request) -> web.Response:
     account = request.app[ACCOUNT]
     if not request.app[TOKENS].is_session(request.headers.get(hdrs.AUTHORIZATION)):
         has_account = account.signed_in is not None
-        return web.json_response(
-            {"signed_in": False, "has_account": has_account, "api_url": account.api_url}
-        )
+        return web.json_response({"signed_in": False, "has_account": has_account, "api_url": account.api_url})
     overview = await request.app[OVERVIEW].now()
     return web.json_response({"signed_in": True, **overview, "uploads": request.app[UPLOADS].listed()})
 

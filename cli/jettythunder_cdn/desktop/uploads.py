@@ -321,4 +321,3 @@ def plain_name(name: str) -> str:
     """A file's name without its folders and control characters."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join("_" if unicodedata.category(char)[0] == "C" else char for char in last)
-

@@ -1,0 +1,1 @@
+"""The desktop CDN's page in a real browser."""
