@@ -106,11 +106,16 @@ async def test_the_page_in_a_browser(
     assert report["signedIn"]
 
 
+def _uploaded(cdn: CdnProcess) -> list[str]:
+    """The assets that the page's uploads became."""
+    folder = Path(cdn.environment["JETTYTHUNDER_STATE_DIR"]) / "cdn" / "uploads"
+    return [json.loads(file.read_text())["asset_id"] for file in sorted(folder.glob("*/upload.json"))]
+
+
 async def _read_all(http: aiohttp.ClientSession, cdn: CdnProcess) -> None:
     """Read everything that was uploaded, through the desktop CDN."""
     headers = {"Authorization": f"Bearer {cdn.token}"}
-    for file in sorted(Path(cdn.environment["JETTYTHUNDER_STATE_DIR"]).glob("cdn/uploads/*/upload.json")):
-        asset_id = json.loads(file.read_text())["asset_id"]
+    for asset_id in _uploaded(cdn):
         async with http.get(f"{cdn.url}/v1/assets/{asset_id}", headers=headers) as response:
             assert response.status == 200
             async for _ in response.content.iter_chunked(1024 * 1024):

@@ -183,10 +183,11 @@ async def _check_credentials(account: Account, body: Mapping[str, Any]) -> None:
     known = account.signed_in
     if known is not None and not hmac.compare_digest(known.api_key.encode(), key.encode()):
         raise OtherAccount
+    if known is not None and hmac.compare_digest(known.api_secret.encode(), secret.encode()):
+        return
     # Who is signed in can't be led to another gateway by somebody who only reaches this port.
     url = known.api_url if known is not None else base_url(str(body.get("api_url") or account.api_url))
     config = Config(url, key, secret, retry_seconds=_CHECK_SECONDS)
     async with AsyncClient(config) as client:
         await client.api.fetch_quota()
-    if known is None or known.api_secret != secret:
-        account.keep(api_url=url, api_key=key, api_secret=secret)
+    account.keep(api_url=url, api_key=key, api_secret=secret)

@@ -22,6 +22,7 @@ from jettythunder_cdn.account import Account
 from jettythunder_cdn.errors import BadRequest, NoSpace, NotFound, WrongOffset
 from jettythunder_cdn.model import Asset
 from jettythunder_cdn.reading.cache import Cache
+from jettythunder_client.cdn import account_digest
 from jettythunder_client.client import AsyncClient
 from jettythunder_client.errors import ClientError
 from jettythunder_client.events import EdgeProgress, Event, Moved, Notice
@@ -37,6 +38,7 @@ SENT_AT_ONCE = 2
 _MOST_FILES = 10_000
 _SPEED_SECONDS = 0.5
 _DONE_KEPT = 50
+_OWN = frozenset({"account", "modified_ms"})
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Upload:
     """A file on its way from the page to the account."""
 
     id: str
+    account: str
     name: str
     folder: str
     size_bytes: int
@@ -105,8 +108,8 @@ class Uploads:
         await asyncio.gather(*sending.values(), return_exceptions=True)
 
     def listed(self) -> list[dict[str, Any]]:
-        """All uploads for the page, oldest first."""
-        found = sorted(self._uploads.values(), key=lambda upload: upload.created_at)
+        """The account's uploads for the page, oldest first."""
+        found = sorted(self._mine(), key=lambda upload: upload.created_at)
         return [self._shown(upload) for upload in found]
 
     def create(self, *, name: str, folder: str, size_bytes: int, modified_ms: int) -> dict[str, Any]:
@@ -118,7 +121,7 @@ class Uploads:
         """
         if not name or len(name) > 1024 or size_bytes < 0 or len(folder) > 4096:
             raise BadRequest("A file has a name and a size.")
-        for upload in self._uploads.values():
+        for upload in self._mine():
             same = (upload.name, upload.folder, upload.size_bytes, upload.modified_ms)
             if upload.state == "receiving" and same == (name, folder, size_bytes, modified_ms):
                 return self._shown(upload)
@@ -130,7 +133,8 @@ class Uploads:
         )
         if shutil.disk_usage(self._folder).free - unreceived - size_bytes < self._min_free_bytes:
             raise NoSpace
-        upload = Upload(uuid4().hex, name, folder, size_bytes, modified_ms, time.time())
+        account = account_digest(self._account.config)
+        upload = Upload(uuid4().hex, account, name, folder, size_bytes, modified_ms, time.time())
         self._place(upload).mkdir(mode=0o700)
         self._content(upload).touch(mode=0o600)
         self._uploads[upload.id] = upload
@@ -201,12 +205,12 @@ class Uploads:
 
     async def pause_all(self) -> None:
         """Stop sending everything, as nobody is signed in any more."""
-        for upload in list(self._uploads.values()):
+        for upload in self._mine():
             await self.pause(upload.id)
 
     def _send_more(self) -> None:
         waiting = sorted(
-            (upload for upload in self._uploads.values() if upload.state == "waiting"),
+            (upload for upload in self._mine() if upload.state == "waiting"),
             key=lambda upload: upload.created_at,
         )
         for upload in waiting[: max(0, SENT_AT_ONCE - len(self._sending))]:
@@ -252,6 +256,9 @@ class Uploads:
         try:
             if asset.size_bytes == upload.size_bytes:
                 await self._cache.admit(asset, content)
+                # Asked about now, it can be read at once when there is no network later.
+                with suppress(ClientError):
+                    await self._cache.asset(asset.id, self._account.credential)
         finally:
             content.unlink(missing_ok=True)
         done = [one for one in self._uploads.values() if one.state == "done"]
@@ -268,10 +275,17 @@ class Uploads:
         upload.state, upload.detail = state, detail
         write_private(self._place(upload) / "upload.json", json.dumps(asdict(upload)))
 
+    def _mine(self) -> list[Upload]:
+        """The uploads of the account that is signed in."""
+        config = self._account.signed_in
+        account = account_digest(config) if config is not None else None
+        return [upload for upload in self._uploads.values() if upload.account == account]
+
     def _get(self, upload_id: str) -> Upload:
-        if (upload := self._uploads.get(upload_id)) is None:
-            raise NotFound("There is no such upload.")
-        return upload
+        for upload in self._mine():
+            if upload.id == upload_id:
+                return upload
+        raise NotFound("There is no such upload.")
 
     def _place(self, upload: Upload) -> Path:
         return self._folder / upload.id
@@ -286,7 +300,7 @@ class Uploads:
 
     def _shown(self, upload: Upload) -> dict[str, Any]:
         progress = self._progress.get(upload.id, Progress())
-        shown = {key: value for key, value in asdict(upload).items() if key != "modified_ms"}
+        shown = {key: value for key, value in asdict(upload).items() if key not in _OWN}
         received = self._received(upload) if upload.state == "receiving" else upload.size_bytes
         done = upload.size_bytes if upload.state == "done" else progress.done_bytes
         return {

@@ -1,9 +1,10 @@
 """Reading through the cache: an asset's range, from the disk where it is there, else from the gateway."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +87,8 @@ class Cache:
             if known is None or not self._cache_key_offline:
                 raise
             return known[0], True
-        index.put_name(cache_key, credential.id, asset_id, now)
+        with suppress(sqlite3.OperationalError):
+            index.put_name(cache_key, credential.id, asset_id, now)
         return asset_id, False
 
     def read(self, asset: Asset, credential: Credential, span: Span, freshness: Freshness) -> "Reading":

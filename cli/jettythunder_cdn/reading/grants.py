@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from jettythunder_cdn.errors import LinkEnded, Refused, UpstreamUnavailable
@@ -32,6 +34,7 @@ class Grants:
         self._offline_seconds = offline_seconds
         self._clock = clock
         self._unavailable_at = -math.inf
+        self._ended: set[tuple[str, str]] = set()
         self._asking: dict[tuple[str, str], asyncio.Task[tuple[Asset, Freshness]]] = {}
 
     async def asset(self, asset_id: str, credential: Credential) -> tuple[Asset, Freshness]:
@@ -68,21 +71,23 @@ class Grants:
 
     def expire(self, asset_id: str, credential: Credential) -> None:
         """Ask again for the next read."""
-        self._store.index.revoke(credential.id, asset_id)
+        with suppress(sqlite3.OperationalError):
+            self._store.index.revoke(credential.id, asset_id)
 
     async def refused(self, asset_id: str, credential: Credential, refusal: Refused) -> None:
         """Draw the consequences of a refusal, at once."""
-        if refusal.is_gone:
-            await self.forget(asset_id)
-        elif refusal.ends_the_right:
+        if not refusal.ends_the_right:
+            return
+        # Noted here first: on a full disk the index can't be written.
+        self._ended.add((credential.id, asset_id))
+        with suppress(sqlite3.OperationalError):
             self._store.index.revoke(credential.id, asset_id)
-
-    async def forget(self, asset_id: str) -> None:
-        """Forget an asset that is no longer there, and its bytes where no other asset has them."""
-        if (content := self._store.index.forget_asset(asset_id)) is not None:
-            await self._store.drop(content)
+            if refusal.is_gone and (content := self._store.index.forget_asset(asset_id)) is not None:
+                await self._store.drop(content)
 
     def _age(self, asset_id: str, credential: Credential) -> float | None:
+        if (credential.id, asset_id) in self._ended:
+            return None
         granted_at = self._store.index.granted_at(credential.id, asset_id)
         age = None if granted_at is None else self._clock() - granted_at
         # A clock that was put back makes no right last longer.
@@ -102,16 +107,18 @@ class Grants:
             raise
         now = self._clock()
         self._unavailable_at = -math.inf
-        if found is None and known is not None:
-            self._store.index.grant(credential.id, asset_id, now)
-            return known, "revalidated"
-        if found is None:
+        asset = found or known
+        if asset is None:
             raise UpstreamUnavailable
-        self._store.index.put_asset(found)
-        self._store.index.grant(credential.id, asset_id, now)
-        if known is not None and known.content != found.content:
-            await self._adopt(known, found)
-        return found, "new" if known is None else "revalidated"
+        # On a full disk the gateway is asked each time.
+        with suppress(sqlite3.OperationalError):
+            if found is not None:
+                self._store.index.put_asset(found)
+            self._store.index.grant(credential.id, asset_id, now)
+            self._ended.discard((credential.id, asset_id))
+            if known is not None and known.content != asset.content:
+                await self._adopt(known, asset)
+        return asset, "new" if known is None else "revalidated"
 
     async def _adopt(self, known: Asset, found: Asset) -> None:
         """An asset's bytes never change: with a verified hash they only get their name."""

@@ -110,7 +110,8 @@ class Index:
 
     @staticmethod
     def _opened(file: Path) -> sqlite3.Connection:
-        rows = sqlite3.connect(file, isolation_level=None, cached_statements=64)
+        # Nobody else writes it, so there is nothing to wait for.
+        rows = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=64)
         try:
             rows.execute("PRAGMA journal_mode = WAL")
             rows.execute("PRAGMA synchronous = NORMAL")

@@ -13,7 +13,7 @@ import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
@@ -81,7 +81,8 @@ class Store:
     def close(self) -> None:
         """Finish what is being written, and close the index."""
         self._executor.shutdown(wait=True)
-        self.flush()
+        with suppress(sqlite3.OperationalError):
+            self.flush()
         self.index.close()
 
     def flush(self) -> None:
@@ -199,7 +200,8 @@ class Store:
         if self.has_room():
             return True
         async with self._evicting:
-            self.flush()
+            with suppress(sqlite3.OperationalError):
+                self.flush()
             for content in self.index.evictable():
                 if self.has_room():
                     break

@@ -1,4 +1,4 @@
-"""The desktop CDN with the real gateway and edges: uploads of its page, and downloads that read through it."""
+"""The desktop CDN with the real gateway and edges: its page's uploads, and downloads that read through it."""
 
 from __future__ import annotations
 

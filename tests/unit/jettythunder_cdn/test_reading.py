@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -310,3 +312,19 @@ async def test_the_figures_say_what_was_saved(gateway: Gateway, cdn: Cdn) -> Non
     assert stats["saved_bytes"] == 2 * FILM.size_bytes
     assert stats["fetched_bytes"] == FILM.size_bytes
     assert stats["since_start"]["answers"] == {"MISS": 1, "HIT": 2}
+
+
+async def test_where_even_the_index_can_t_be_written_bytes_pass_through(gateway: Gateway, cdn: Cdn) -> None:
+    gateway.add("film", FILM)
+    gateway.add("other", Bytes(2000, seed=1))
+    await cdn.get("/v1/assets/other")
+    with closing(sqlite3.connect(cdn.settings.folder / "index.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            answer = await cdn.get("/v1/assets/film")
+            assert (answer.status, answer.body) == (200, FILM.read(0, FILM.size_bytes))
+        # A refusal holds all the same.
+        gateway.status = 403
+        assert (await cdn.get("/v1/assets/film")).status == 403
+        gateway.status, gateway.is_down = None, True
+        assert (await cdn.get("/v1/assets/film")).status == 503

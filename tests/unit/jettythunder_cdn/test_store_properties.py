@@ -200,38 +200,42 @@ EVENTS = st.one_of(
 )
 
 
+async def happen(world: World, event: tuple[object, ...]) -> None:  # noqa: PLR0912 - one case for each event
+    match event:
+        case ("read", str(name), int(start), int(length)):
+            await world.read(name, start, length)
+        case ("together", list(reads)):
+            await asyncio.gather(*(world.read(*read[1:]) for read in reads))
+        case ("hang_up", ("read", str(name), int(start), int(length))):
+            await world.read(name, start, length, hang_up_after=0)
+        case ("kill", bool(before), ("read", str(name), int(start), int(length))):
+            world.faults.kill_before_rename, world.faults.kill_after_rename = before, not before
+            await world.read(name, start, length)
+            await world.cache.settled()
+            await world.reopen()
+        case ("damage", int(pick)):
+            world.damage(pick)
+        case ("lose", int(pick)):
+            world.lose(pick)
+        case ("full", bool(full)):
+            world.faults.full = full
+        case ("restart",):
+            await world.reopen()
+        case ("clear",):
+            await world.cache.store.clear()
+        case ("down", bool(is_down)):
+            world.shelf.is_down = is_down
+        case ("refuse", refusal):
+            world.shelf.refusal = refusal if refusal is None else int(str(refusal))
+        case ("later", float(seconds)):
+            world.clock.now += seconds
+        case _:
+            raise AssertionError(event)
+
+
 async def live(world: World, events: list[tuple[object, ...]]) -> None:
     for event in events:
-        match event:
-            case ("read", str(name), int(start), int(length)):
-                await world.read(name, start, length)
-            case ("together", list(reads)):
-                await asyncio.gather(*(world.read(*read[1:]) for read in reads))
-            case ("hang_up", ("read", str(name), int(start), int(length))):
-                await world.read(name, start, length, hang_up_after=0)
-            case ("kill", bool(before), ("read", str(name), int(start), int(length))):
-                world.faults.kill_before_rename, world.faults.kill_after_rename = before, not before
-                await world.read(name, start, length)
-                await world.cache.settled()
-                await world.reopen()
-            case ("damage", int(pick)):
-                world.damage(pick)
-            case ("lose", int(pick)):
-                world.lose(pick)
-            case ("full", bool(full)):
-                world.faults.full = full
-            case ("restart",):
-                await world.reopen()
-            case ("clear",):
-                await world.cache.store.clear()
-            case ("down", bool(is_down)):
-                world.shelf.is_down = is_down
-            case ("refuse", refusal):
-                world.shelf.refusal = refusal if refusal is None else int(str(refusal))
-            case ("later", float(seconds)):
-                world.clock.now += seconds
-            case _:
-                raise AssertionError(event)
+        await happen(world, event)
         await world.settle()
     world.shelf.is_down, world.shelf.refusal = False, None
     await world.reopen()
