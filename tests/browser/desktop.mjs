@@ -62,6 +62,7 @@ const lanes = await upload.locator(".lanes li").count();
 await upload.getByRole("button", { name: /^Pause/ }).click();
 await state("paused");
 const paused = await share();
+await page.waitForFunction(() => document.activeElement.textContent === "Resume");
 const focused = await page.evaluate(() => document.activeElement.textContent);
 await upload.getByRole("button", { name: /^Resume/ }).press("Enter");
 await state("sending");

@@ -15,7 +15,8 @@ from jettythunder_cdn.upstream import Upstream
 from jettythunder_client.errors import ClientError
 
 FLIGHTS_AT_ONCE = 4
-"""Bounds memory: each holds a block that arrives, and one that is being stored."""
+"""Bounds memory: each holds one block. A reader of many has two of them, so that one arrives while the other
+is stored."""
 
 
 class Arrival:
@@ -149,23 +150,13 @@ class Flights:
         start = arrivals[0].number * BLOCK_BYTES
         span = Span(start, start + sum(arrival.size_bytes for arrival in arrivals) - 1)
         self._figures.upstream_requests += 1
-        storing: asyncio.Task[None] | None = None
-        try:
-            async with self._upstream.read(asset, credential, span) as pieces:
-                rest = b""
-                for position, arrival in enumerate(arrivals):
-                    if not ahead and not any(left.readers for left in arrivals[position:]):
-                        break
-                    rest = await self._receive(arrival, pieces, rest)
-                    if storing is not None:
-                        await storing
-                    # The next block arrives while this one is being written.
-                    storing = asyncio.create_task(self._keep(asset, arrival))
-            if storing is not None:
-                await storing
-        finally:
-            if storing is not None and not storing.done():
-                storing.cancel()
+        async with self._upstream.read(asset, credential, span) as pieces:
+            rest = b""
+            for position, arrival in enumerate(arrivals):
+                if not ahead and not any(left.readers for left in arrivals[position:]):
+                    return
+                rest = await self._receive(arrival, pieces, rest)
+                await self._keep(asset, arrival)
 
     async def _receive(self, arrival: Arrival, pieces: AsyncIterator[bytes], rest: bytes) -> bytes:
         """Fill a block; what came beyond it."""
