@@ -67,7 +67,7 @@ async def health(request: web.Request) -> web.Response:
         account = account_digest(config) if config is not None else ""
         answer["proof"] = proof(request.app[TOKENS].machine, challenge=challenge, account=account)
     headers = {"Cache-Control": "no-store"}
-    if (origin := request[FOREIGN_ORIGIN]) is not None:
+    if origin := request[FOREIGN_ORIGIN]:
         headers |= open_to(origin)
     return web.json_response(answer, headers=headers)
 
@@ -245,7 +245,7 @@ def _headers(request: web.Request, found: Asset) -> dict[str, str]:
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "cross-origin" if by_link else "same-origin",
         **_INERT,
-        **(open_to(origin) if origin is not None else {hdrs.VARY: "Origin"}),
+        **(open_to(origin) if origin else {hdrs.VARY: "Origin"}),
     }
 
 

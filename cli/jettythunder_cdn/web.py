@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 GUARD = web.AppKey("guard", Guard)
 TOKENS = web.AppKey("tokens", Tokens)
-FOREIGN_ORIGIN = web.RequestKey("foreign_origin", str | None)  # type: ignore[arg-type]
+FOREIGN_ORIGIN = web.RequestKey("foreign_origin", str)
 
 # Read by pages of other origins: by signed links, and to find out whether a desktop CDN runs.
 _OPEN_PATHS = ("/api/storage/stream/", "/v1/stream/", "/healthz")
@@ -39,7 +39,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             _check_navigation(request)
         if request.method == hdrs.METH_OPTIONS:
             return _preflight(foreign)
-        request[FOREIGN_ORIGIN] = foreign
+        request[FOREIGN_ORIGIN] = foreign or ""
         return await handler(request)
     except ClientError as error:
         return problem(error)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,8 @@ class Gateway:
         app.router.add_post("/api/storage/upload", self._upload)
         app.router.add_get("/api/storage/stream/{id}", self._stream)
         app.router.add_get("/api/storage/assets", self._list)
+        app.router.add_get("/api/storage/assets/{id}", self._record)
+        app.router.add_get("/api/storage/download", self._link)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -229,6 +232,24 @@ class Gateway:
             "content_type": "text/plain",
         }
         return web.json_response({"success": True, "asset": record}, status=201)
+
+    async def _record(self, request: web.Request) -> web.Response:
+        return web.json_response({"success": True, "asset": self._asset(request.match_info["id"])})
+
+    async def _link(self, request: web.Request) -> web.Response:
+        asset_id = request.query["asset_id"]
+        url = f"{self.url}/api/storage/stream/{asset_id}?signature={self.signature}"
+        expires_at = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+        return web.json_response({"url": url, "expires_at": expires_at, "asset": self._asset(asset_id)})
+
+    def _asset(self, asset_id: str) -> dict[str, Any]:
+        content = self.contents[asset_id]
+        return {
+            "id": asset_id,
+            "filename": f"{asset_id}.bin",
+            "size_bytes": content.size_bytes,
+            "content_hash": content.sha256(),
+        }
 
     async def _list(self, request: web.Request) -> web.Response:
         named = self.cache_keys.get(request.query["cache_key"])
