@@ -22,6 +22,10 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_ATTEMPTS = 10
+_PAUSE_SECONDS = 0.02
+
+
 @dataclass(frozen=True)
 class Holder:
     """The process that runs with a folder."""
@@ -45,15 +49,27 @@ class Lock:
         Raises:
             AlreadyRunning: another process has it.
         """
+        # Who only looks whether it is taken has it for a moment.
+        for _ in range(_ATTEMPTS):
+            if self._try():
+                break
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            holder = self.holder()
+            by = f" (process {holder.pid}, port {holder.port})" if holder else ""
+            raise AlreadyRunning(f"A desktop CDN runs already{by}. Stop it with `jettythunder cdn stop`.")
+        self._holder_file.write_text(json.dumps(asdict(Holder(os.getpid(), port, time.time()))))
+
+    def is_taken(self) -> bool:
+        """Whether a process has it; this one gives it back with `close`."""
+        return not self._try()
+
+    def _try(self) -> bool:
         try:
             _lock(self._file)
         except OSError:
-            holder = self.holder()
-            by = f" (process {holder.pid}, port {holder.port})" if holder else ""
-            raise AlreadyRunning(
-                f"A desktop CDN runs already{by}. Stop it with `jettythunder cdn stop`."
-            ) from None
-        self._holder_file.write_text(json.dumps(asdict(Holder(os.getpid(), port, time.time()))))
+            return False
+        return True
 
     def holder(self) -> Holder | None:
         """Who said last that it has the lock."""
@@ -64,6 +80,10 @@ class Lock:
     def release(self) -> None:
         """Give the lock back."""
         self._holder_file.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close the lock's file."""
         self._file.close()
 
 
@@ -72,10 +92,7 @@ def running(state_dir: Path) -> Holder | None:
     if not (state_dir / "lock").exists():
         return None
     lock = Lock(state_dir)
-    holder = lock.holder()
-    with lock._file as file:
-        try:
-            _lock(file)
-        except OSError:
-            return holder
-    return None
+    try:
+        return lock.holder() if lock.is_taken() else None
+    finally:
+        lock.close()
