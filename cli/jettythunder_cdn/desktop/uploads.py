@@ -98,6 +98,8 @@ class Uploads:
                 self._uploads[upload.id] = upload
                 if upload.state == "sending":
                     self._set(upload, "waiting")
+                elif upload.state == "done":
+                    self._content(upload).unlink(missing_ok=True)
         self._send_more()
 
     async def close(self) -> None:

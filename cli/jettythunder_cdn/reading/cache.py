@@ -20,10 +20,10 @@ from jettythunder_cdn.upstream import Upstream
 
 Outcome = Literal["HIT", "MISS", "PARTIAL", "REVALIDATED", "STALE", "BYPASS"]
 
-_FOLLOWERS = 8
+_FOLLOWERS = 4
 """Readers that get a block as it arrives; more of them wait for its file, which costs no memory."""
 _ATTEMPTS = 2
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 32 * 1024
 _NEXT_REQUEST_BLOCKS = 4
 _STALL_SECONDS = 30.0
 

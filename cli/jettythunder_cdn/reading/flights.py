@@ -14,7 +14,7 @@ from jettythunder_cdn.store.store import Store
 from jettythunder_cdn.upstream import Upstream
 from jettythunder_client.errors import ClientError
 
-FLIGHTS_AT_ONCE = 4
+FLIGHTS_AT_ONCE = 3
 """Bounds memory: each holds one block. A reader of many has two of them, so that one arrives while the other
 is stored."""
 

@@ -112,7 +112,8 @@ async def test_what_the_page_uploads_goes_over_edges_survives_a_kill_and_is_read
     assert before > 0
     state = await desktop.call("GET", "state")
     assert state["quota"]["jetty_speed_enabled"]
-    assert not list(account.folder.glob("state/cdn/uploads/*/content"))
+    # It is in the cache now, and no longer among the uploads.
+    await eventually(lambda: not list(account.folder.glob("state/cdn/uploads/*/content")))
 
     bandwidth = (await account.get("/api/agentcache/quota"))["bandwidth"]["used_bytes"]
     for name in ("one.mp4", "two.mp4"):

@@ -123,19 +123,19 @@ function updateUpload(item, upload) {
   item.querySelector("progress").value = done / total;
   const actions = { pause: ["waiting", "sending"], resume: ["paused", "failed"],
     remove: ["receiving", "waiting", "sending", "paused", "done", "failed"] };
+  let left = false;
   for (const button of item.querySelectorAll("button")) {
-    const was = button.hidden;
+    const hadFocus = document.activeElement === button;
     button.hidden = !actions[button.dataset.action].includes(upload.state);
-    // Pausing takes the focus to resuming, and back.
-    if (!was && button.hidden && document.activeElement === button) {
-      requestAnimationFrame(() => item.querySelector("button:not([hidden])")?.focus());
-    }
+    if (hadFocus && button.hidden) left = true;
   }
+  // Pausing takes the focus to resuming, and back.
+  if (left) item.querySelector("button:not([hidden])")?.focus();
   const interrupted = receiving && !sendingFiles.has(upload.id);
   const word = interrupted ? "Not copied as a whole: drop the file again to go on" : WORDS[upload.state];
   text(item.querySelector(".why"), upload.detail ? `${word}: ${upload.detail}` : word);
-  const left = upload.bytes_per_second > 0 ? remaining((upload.size_bytes - sent) / upload.bytes_per_second) : "";
-  const how = upload.state === "sending" ? [`${size(sent)} of ${size(upload.size_bytes)}`, speed(upload.bytes_per_second), left]
+  const until = upload.bytes_per_second > 0 ? remaining((upload.size_bytes - sent) / upload.bytes_per_second) : "";
+  const how = upload.state === "sending" ? [`${size(sent)} of ${size(upload.size_bytes)}`, speed(upload.bytes_per_second), until]
     : upload.state === "done" ? [size(upload.size_bytes), upload.route === "already_stored" ? "was stored already" : `in ${number(upload.seconds)} s`]
     : [`${size(done)} of ${size(upload.size_bytes)}`];
   text(item.querySelector(".how"), how.filter(Boolean).join(" · "));
