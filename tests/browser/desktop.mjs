@@ -79,13 +79,18 @@ await page.locator("#files").setInputFiles([{ name: "notes.txt", mimeType: "text
 await page.waitForFunction(() => document.querySelectorAll("#uploads > li.done").length === 2, null, { timeout: 60_000 });
 console.log("read");
 await lines.next();
+const uploaded = await page.locator("#uploads .done").count();
 await page.waitForFunction(() => parseFloat(document.querySelector(".saved")?.textContent) > 0, null, { timeout: 30_000 });
 const saved = await page.locator(".saved").textContent();
 const quota = await page.locator("#quota .detail").allTextContents();
 await page.waitForFunction(() => document.querySelector(".contents b")?.textContent.includes("."), null, { timeout: 30_000 });
+await page.waitForFunction(() => !document.getElementById("quota").textContent.includes("reserved"), null, { timeout: 60_000 });
+await page.evaluate(() => document.activeElement.blur());
 await look("done");
 await page.setViewportSize({ width: 390, height: 800 });
 await look("narrow");
 
-console.log(JSON.stringify({ findings, errors, lanes, paused, focused, signedIn, saved, quota }));
+console.log(JSON.stringify({ uploaded, findings, errors, lanes, paused, focused, signedIn, saved, quota }));
 await browser.close();
+// What waits for lines would keep it alive.
+process.exit(0);

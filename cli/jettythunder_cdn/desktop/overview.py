@@ -11,13 +11,13 @@ from jettythunder_client.client import AsyncClient
 from jettythunder_client.config import Config
 from jettythunder_client.errors import ClientError
 
-_QUOTA_SECONDS = 15.0
+_QUOTA_SECONDS = 10.0
 _ANSWER_SECONDS = 2.0
 _KEY_SHOWN = 12
 
 
 class Overview:
-    """Asks the gateway for the quota every 15 seconds at most."""
+    """Asks the gateway for the quota every 10 seconds, and when an upload is done."""
 
     def __init__(self, account: Account, cache: Cache) -> None:
         self._account = account
@@ -29,10 +29,14 @@ class Overview:
         self._quota: dict[str, Any] | None = None
         self._problem = ""
         self._asked_at = -_QUOTA_SECONDS
+        self._uploads_done = 0
 
-    async def now(self) -> dict[str, Any]:
+    async def now(self, *, uploads_done: int) -> dict[str, Any]:
         """What is known at the moment."""
         config = self._account.signed_in
+        if uploads_done != self._uploads_done:
+            self._uploads_done = uploads_done
+            self._asked_at = -_QUOTA_SECONDS
         if config is not None and time.monotonic() - self._asked_at >= _QUOTA_SECONDS:
             self._asked_at = time.monotonic()
             await self._ask(config)

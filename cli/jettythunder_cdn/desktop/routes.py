@@ -99,8 +99,9 @@ async def state(request: web.Request) -> web.Response:
     if not request.app[TOKENS].is_session(request.headers.get(hdrs.AUTHORIZATION)):
         has_account = account.signed_in is not None
         return web.json_response({"signed_in": False, "has_account": has_account, "api_url": account.api_url})
-    overview = await request.app[OVERVIEW].now()
-    return web.json_response({"signed_in": True, **overview, "uploads": request.app[UPLOADS].listed()})
+    uploads = request.app[UPLOADS]
+    overview = await request.app[OVERVIEW].now(uploads_done=uploads.done_count)
+    return web.json_response({"signed_in": True, **overview, "uploads": uploads.listed()})
 
 
 @routes.post("/desktop/api/uploads")

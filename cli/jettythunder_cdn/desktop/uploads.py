@@ -114,6 +114,11 @@ class Uploads:
         found = sorted(self._mine(), key=lambda upload: upload.created_at)
         return [self._shown(upload) for upload in found]
 
+    @property
+    def done_count(self) -> int:
+        """How many of the listed uploads are done."""
+        return sum(upload.state == "done" for upload in self._mine())
+
     def create(self, *, name: str, folder: str, size_bytes: int, modified_ms: int) -> dict[str, Any]:
         """Begin to receive a file; the upload that was begun with it, if that is not received yet.
 
@@ -223,7 +228,9 @@ class Uploads:
         progress = self._progress[upload.id] = Progress()
         try:
             result = await self._transfer(upload, progress)
-            upload.asset_id, upload.route, upload.seconds = result.asset["id"], result.route, result.seconds
+            upload.asset_id, upload.route = result.asset["id"], result.route
+            # Of a resumed upload only the last part's time is known.
+            upload.seconds = 0.0 if result.resumed_bytes else result.seconds
             self._set(upload, "done")
             await self._keep(upload, result)
         except ClientError as error:

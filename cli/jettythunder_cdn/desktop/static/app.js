@@ -136,7 +136,7 @@ function updateUpload(item, upload) {
   text(item.querySelector(".why"), upload.detail ? `${word}: ${upload.detail}` : word);
   const until = upload.bytes_per_second > 0 ? remaining((upload.size_bytes - sent) / upload.bytes_per_second) : "";
   const how = upload.state === "sending" ? [`${size(sent)} of ${size(upload.size_bytes)}`, speed(upload.bytes_per_second), until]
-    : upload.state === "done" ? [size(upload.size_bytes), upload.route === "already_stored" ? "was stored already" : `in ${number(upload.seconds)} s`]
+    : upload.state === "done" ? [size(upload.size_bytes), upload.route === "already_stored" ? "was stored already" : upload.seconds ? `in ${number(upload.seconds)} s` : ""]
     : [`${size(done)} of ${size(upload.size_bytes)}`];
   text(item.querySelector(".how"), how.filter(Boolean).join(" · "));
   const most = Math.max(1, ...upload.edges.map((edge) => edge.goodput));
@@ -254,6 +254,8 @@ function meter(parent, name, title, value, most, detail) {
   const share = most ? value / most : 0;
   made.classList.toggle("over", share >= 1);
   made.querySelector("progress").value = Math.min(1, share);
+  text(made.querySelector("h3"), title);
+  made.querySelector("progress").setAttribute("aria-label", title);
   text(made.querySelector(".percent"), `${number(share * 100)} %`);
   text(made.querySelector(".detail"), detail);
 }
