@@ -22,11 +22,11 @@ page.on("pageerror", (error) => errors.push(String(error)));
 page.on("console", (message) => /Content Security Policy/i.test(message.text()) && errors.push(message.text()));
 page.on("dialog", (dialog) => dialog.accept());
 
-async function look(name) {
+async function look(name, { picture = true } = {}) {
   for (const theme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: theme });
     await page.waitForFunction(() => document.getAnimations().every((animation) => animation.playState !== "running"));
-    await page.screenshot({ path: `${options.pictures}/desktop-${name}-${theme}.png`, fullPage: true });
+    if (picture) await page.screenshot({ path: `${options.pictures}/desktop-${name}-${theme}.png`, fullPage: true });
     const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
     findings.push(...found.violations.map((violation) => `${name}, ${theme}: ${violation.id} (${violation.nodes.map((node) => node.target).join(", ")})`));
   }
@@ -88,7 +88,7 @@ await page.waitForFunction(() => !document.getElementById("quota").textContent.i
 await page.evaluate(() => document.activeElement.blur());
 await look("done");
 await page.setViewportSize({ width: 390, height: 800 });
-await look("narrow");
+await look("narrow", { picture: false });
 
 console.log(JSON.stringify({ uploaded, findings, errors, lanes, paused, focused, signedIn, saved, quota }));
 await browser.close();

@@ -63,7 +63,7 @@ async def test_killed_in_the_middle_it_goes_on_with_what_it_has(
         assert cdn.process.returncode == 0
 
 
-async def test_a_thousand_readers_and_a_large_asset_fit_into_64_mb(
+async def test_hundreds_of_readers_and_a_large_asset_fit_into_64_mb(
     gateway: Gateway, environment: dict[str, str], http: aiohttp.ClientSession
 ) -> None:
     film = gateway.add("film", Bytes(60 * BLOCK_BYTES, seed=1))
@@ -79,7 +79,7 @@ async def test_a_thousand_readers_and_a_large_asset_fit_into_64_mb(
 
     async with cdn_process(environment, http) as cdn:
         assert await read("/v1/assets/film", "bytes=0-") == film.size_bytes
-        wanted = [f"bytes={n % 30 * BLOCK_BYTES}-{n % 30 * BLOCK_BYTES + 200_000}" for n in range(1000)]
+        wanted = [f"bytes={n % 30 * BLOCK_BYTES}-{n % 30 * BLOCK_BYTES + 200_000}" for n in range(400)]
         sizes = await asyncio.gather(*(read("/v1/assets/other", one) for one in wanted))
         assert set(sizes) == {200_001}
         assert cdn.resident_bytes < MOST_BYTES
