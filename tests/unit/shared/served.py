@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import svcs
 from fastapi import FastAPI, Response
 from starlette.types import Receive, Scope, Send
-from tests.unit.shared.numbers import numbers
+from tests.unit.shared.content import content_of
 
 from jettythunder import http
 from jettythunder.drain import UnderWay
@@ -45,7 +45,7 @@ class FileAnswer(Response):
         send_file = file_sender(scope)
         assert send_file is not None
         with tempfile.TemporaryFile() as file:
-            file.write(numbers(self._size_bytes))
+            file.write(content_of(self._size_bytes))
             file.flush()
             middle = (self._begin + self._size_bytes) // 2
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from tests.support.waiting import eventually_sync
-from tests.unit.shared.numbers import numbers
+from tests.unit.shared.content import content_of
 from tests.unit.shared.test_serve import OPS, free_ports, running, status
 
 # More than the kernel takes before the client reads.
-LARGE_BYTES = 64_000_000
+LARGE_BYTES = 32_000_000
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def port() -> Iterator[int]:
 @pytest.mark.parametrize(("begin", "size_bytes"), [(0, 4), (5, 400_000), (0, LARGE_BYTES)])
 def test_a_file_arrives_whole(port: int, begin: int, size_bytes: int) -> None:
     answer = httpx.get(f"http://127.0.0.1:{port}/file?begin={begin}&size_bytes={size_bytes}")
-    assert answer.content == numbers(size_bytes)[begin:]
+    assert answer.content == content_of(size_bytes)[begin:]
 
 
 def test_a_connection_serves_other_requests_after_a_file(port: int) -> None:
