@@ -153,7 +153,7 @@ def test_no_wheel_has_what_belongs_to_the_other(wheels: dict[str, Path]) -> None
         }
         for wheel in ("jettythunder_client", "jettythunder")
     )
-    assert client == {"jettythunder_client", "jettythunder_cli"}
+    assert client == {"jettythunder_cdn", "jettythunder_cli", "jettythunder_client"}
     assert client & server == set()
 
 
