@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import stamina
 import svcs
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from jettythunder import telemetry, tracing
 from jettythunder.database import Database
@@ -26,6 +26,14 @@ _START_ATTEMPTS = 30
 _FIRST_BACKOFF_SECONDS = 0.5
 
 _runs = Counter("jettythunder_periodic_runs_total", "Runs of periodic work", ["work", "outcome"])
+_succeeded_at = Gauge(
+    "jettythunder_periodic_success_timestamp_seconds",
+    "When periodic work was last done, or begun where it never was",
+    ["work"],
+)
+_expected_every = Gauge(
+    "jettythunder_periodic_interval_seconds", "The usual pause between runs of periodic work", ["work"]
+)
 
 
 def open_tracing(registry: svcs.Registry, settings: ProcessSettings, *, service: str) -> None:
@@ -133,6 +141,10 @@ class Periodic:
 
     def start(self) -> None:
         """Begin."""
+        for outcome in ("done", "failed"):
+            _runs.labels(self._name, outcome)
+        _succeeded_at.labels(self._name).set_to_current_time()
+        _expected_every.labels(self._name).set(self._interval_seconds)
         self._task = asyncio.create_task(self._run_forever(), name=self._name)
 
     def run_soon(self) -> None:
@@ -163,6 +175,7 @@ class Periodic:
                 continue
             failures = 0
             _runs.labels(self._name, "done").inc()
+            _succeeded_at.labels(self._name).set_to_current_time()
             pause = self._interval_seconds if wanted is None else wanted
             await self._pause(max(pause, self._rest_factor * (clock() - began)))
 

@@ -280,6 +280,7 @@ def _build(
         verifier=verifier,
         retention=Retention(upload_store, keep_days=settings.closed_uploads_keep_days),
         limits=limits,
+        edges=edges,
         interval_seconds=settings.housekeeping_interval_seconds,
         verify_seconds=settings.verify_seconds,
     )

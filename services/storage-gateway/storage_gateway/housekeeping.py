@@ -7,6 +7,7 @@ from jettythunder.lifecycle import Periodic
 from storage_gateway.access.limits import Limits
 from storage_gateway.assets.delete import Deleter
 from storage_gateway.assets.verify import Verifier
+from storage_gateway.edges.known import Edges
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.retention import Retention
@@ -29,6 +30,7 @@ class Housekeeping:
         verifier: Verifier,
         retention: Retention,
         limits: Limits,
+        edges: Edges,
         interval_seconds: float,
         verify_seconds: float,
     ) -> None:
@@ -41,6 +43,7 @@ class Housekeeping:
                 ("abort-leftover-multiparts", multipart.abort_leftovers),
                 ("delete-objects", deleter.delete_objects),
                 ("forget-rate-limits", limits.forget_old),
+                ("watch-edges", edges.watch),
             )
         ]
         self._work.append(

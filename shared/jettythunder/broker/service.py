@@ -12,6 +12,7 @@ from jettythunder import telemetry
 from jettythunder.broker.batches import BatchConsumer
 from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink, declare_topology
 from jettythunder.broker.publisher import Publisher
+from jettythunder.broker.settling import count_from_zero
 from jettythunder.broker.subscribers import make_broker
 from jettythunder.broker.topology import ConsumerQueue, ServiceMessages
 from jettythunder.database import Database
@@ -61,6 +62,8 @@ class Messaging:
         )
         self._drain_seconds = settings.drain_seconds
         self._is_drained = False
+        for queue in messages.queues:
+            count_from_zero(queue)
         for name, dependency in context.items():
             self._broker.context.set_global(name, dependency)
 

@@ -59,6 +59,7 @@ _COPIED_HEADERS_BYTES = 16_000
 _messages = Counter(
     "jettythunder_messages_total", "Messages by what became of them", ["queue", "type", "outcome"]
 )
+_OUTCOMES = ("processed", "denied", "retried", "waiting", "dead_lettered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +186,13 @@ def is_retryable(error: Exception) -> bool:
 def count_messages(queue: ConsumerQueue, event_type: str, outcome: str, count: int = 1) -> None:
     """Count messages by what became of them."""
     _messages.labels(queue.name, known_type(queue, event_type), outcome).inc(count)
+
+
+def count_from_zero(queue: ConsumerQueue) -> None:
+    """Have the metrics of a queue begin at 0, so that the first failure counts as a rise."""
+    for payload in queue.payloads:
+        for outcome in _OUTCOMES:
+            _messages.labels(queue.name, payload.TYPE, outcome)
 
 
 def known_type(queue: ConsumerQueue, event_type: str) -> str:

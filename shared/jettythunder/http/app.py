@@ -8,7 +8,7 @@ import svcs
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 from prometheus_client.exposition import choose_encoder
 from svcs.fastapi import lifespan as SvcsLifespan  # noqa: N812 - a class of the library
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -22,6 +22,7 @@ from jettythunder.http.documents import DescribedAPI
 from jettythunder.http.guard import Route
 from jettythunder.http.headers import AnswerHeaders
 from jettythunder.http.internal import Internal, InternalPaths
+from jettythunder.http.measured import Measured
 from jettythunder.http.methods import Methods
 from jettythunder.http.operators import OPERATOR_SECURITY, MetricsRoute, OperatorAccess
 from jettythunder.http.problems import answer_problems
@@ -44,6 +45,10 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 
 # What readiness calls the things that services register, where that is not the name of their class.
 _CHECK_NAMES = {"Messaging": "broker", "BrokerLink": "broker"}
+
+_reachable = Gauge(
+    "jettythunder_server_reachable", "1 while a server that this service needs answers", ["server"]
+)
 
 
 def create_app(
@@ -110,6 +115,7 @@ def create_app(
         validator=_is_plain,
     )
     app.add_middleware(Callers)
+    app.add_middleware(Measured)
     if read.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=read.trusted_proxies)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["operation"])
@@ -169,7 +175,13 @@ class _Readiness:
 
 
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics of this process, with exemplars where the scraper takes OpenMetrics."""
+    """Prometheus metrics of this process, and which of the servers that it needs answer now.
+
+    They have exemplars where the scraper takes OpenMetrics.
+    """
+    readiness: _Readiness = request.app.state.readiness
+    for server, state in (await readiness.checks(registry_of(request))).items():
+        _reachable.labels(server).set(state == "ok")
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(REGISTRY), media_type=content_type)
 

@@ -6,6 +6,7 @@ import sentry_sdk
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -15,6 +16,8 @@ from jettythunder.errors import BadRequest, InvalidField, JettyThunderError, Not
 log = telemetry.logger(__name__)
 
 PROBLEM = "application/problem+json"
+
+_problems = Counter("jettythunder_http_problems_total", "Requests answered with an error", ["code"])
 
 
 class Problem(BaseModel):
@@ -34,10 +37,18 @@ class Problem(BaseModel):
 
 def answer_problems(app: FastAPI) -> None:
     """Answer every error of an application as problem+json."""
+    for code in codes_of(JettyThunderError):
+        # From 0 on, so that the first one counts as a rise.
+        _problems.labels(code)
     app.add_exception_handler(JettyThunderError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_unexpected)
+
+
+def codes_of(error: type[JettyThunderError]) -> set[str]:
+    """The codes of an error and of those derived from it, as far as they are imported."""
+    return {error.code}.union(*map(codes_of, error.__subclasses__()))
 
 
 def problem(error: JettyThunderError) -> JSONResponse:
@@ -49,6 +60,7 @@ def problem(error: JettyThunderError) -> JSONResponse:
         headers["Retry-After"] = "1"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    _problems.labels(error.code).inc()
     body = Problem(
         type=f"urn:jettythunder:error:{error.code}",
         title=(type(error).__doc__ or error.detail).strip(),

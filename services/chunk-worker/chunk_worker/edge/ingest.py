@@ -22,6 +22,7 @@ from jettythunder.http.pace import Pace
 from jettythunder.signatures import VerifyingKeys
 
 _in_flight = Gauge("jettythunder_edge_in_flight_bytes", "Bytes of chunks that clients are sending")
+_budget = Gauge("jettythunder_edge_budget_bytes", "Bytes of chunks that the edge holds at most")
 
 
 class EdgeIngest:
@@ -56,6 +57,7 @@ class EdgeIngest:
         self._late_seconds = late_seconds
         self._under_way = UnderWay()
         _in_flight.set_function(lambda: in_flight.bytes)
+        _budget.set(in_flight.capacity_bytes)
 
     async def take(
         self,

@@ -3,15 +3,23 @@
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from storage_gateway.edges.store import Edge
+from prometheus_client import Gauge
+
+from storage_gateway.edges.store import Edge, EdgeCount
 
 SILENT_SECONDS = 15
+
+_edges = Gauge(
+    "jettythunder_edges", "Edges that are listed, by whether they were heard of within 15 s", ["state"]
+)
 
 
 class Workers(Protocol):
     """Where our own edges are listed."""
 
     async def live(self, *, silent_seconds: float) -> list[Edge]: ...
+
+    async def count(self, *, silent_seconds: float) -> EdgeCount: ...
 
 
 class Checked(Protocol):
@@ -44,3 +52,9 @@ class Edges:
             for edge in await self.known()
             if edge.max_chunk_bytes is None or edge.max_chunk_bytes >= chunk_bytes
         ]
+
+    async def watch(self) -> None:
+        """Count our own edges for the metrics."""
+        counted = await self._workers.count(silent_seconds=SILENT_SECONDS)
+        for state, count in asdict(counted).items():
+            _edges.labels(state).set(count)

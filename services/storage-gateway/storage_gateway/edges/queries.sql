@@ -3,3 +3,8 @@
 SELECT id, region, url, 'worker' AS kind, NULL::bigint AS max_chunk_bytes FROM edges
 WHERE last_seen_at > now() - make_interval(secs => :silent_seconds)
 ORDER BY in_flight_bytes, id;
+
+-- name: count_edges(silent_seconds)^
+-- How many of the chunk-workers that are listed have said lately that they take chunks, and how many have not.
+SELECT count(*) FILTER (WHERE is_live) AS live, count(*) FILTER (WHERE NOT is_live) AS silent
+FROM (SELECT last_seen_at > now() - make_interval(secs => :silent_seconds) AS is_live FROM edges) AS listed;

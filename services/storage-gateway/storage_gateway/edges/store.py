@@ -19,7 +19,17 @@ class Edge:
     max_chunk_bytes: int | None = None
 
 
-_live_edges = Queries("storage_gateway.edges").all("live_edges", Edge)
+@dataclass(frozen=True)
+class EdgeCount:
+    """How many edges are listed: those that say that they take chunks, and those that stopped saying so."""
+
+    live: int
+    silent: int
+
+
+_queries = Queries("storage_gateway.edges")
+_live_edges = _queries.all("live_edges", Edge)
+_count_edges = _queries.one("count_edges", EdgeCount)
 
 
 class EdgeStore:
@@ -31,3 +41,7 @@ class EdgeStore:
     async def live(self, *, silent_seconds: float) -> list[Edge]:
         """Edges heard of within ``silent_seconds``, the least busy first."""
         return await _live_edges(self._database, silent_seconds=silent_seconds)
+
+    async def count(self, *, silent_seconds: float) -> EdgeCount:
+        """How many edges are listed, and how many of them were not heard of within ``silent_seconds``."""
+        return await _count_edges(self._database, silent_seconds=silent_seconds)

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from jettythunder import outbox, telemetry
 from jettythunder.contracts.assets import AssetStoredV1
 from jettythunder.contracts.uploads import UploadAbortedV1, UploadCompletedV1
@@ -28,6 +30,12 @@ log = telemetry.logger(__name__)
 _BATCH_SIZE = 50
 # Each further attempt means that another upload of the same bytes, or a deletion, came in between.
 _ATTEMPTS = 5
+
+_uploads = Counter("jettythunder_uploads_total", "Uploads by how they ended", ["ending"])
+_stored, _deduplicated, _aborted, _expired = (
+    _uploads.labels(ending) for ending in ("stored", "deduplicated", "aborted", "expired")
+)
+_stored_bytes = Counter("jettythunder_stored_bytes_total", "Bytes of new assets")
 
 StoreBytes = Callable[[], Awaitable[None]]
 
@@ -78,6 +86,8 @@ class Finisher:
                 await store_bytes()
                 is_stored = True
             if asset := await self._complete_as_new(received, options):
+                _stored.inc()
+                _stored_bytes.inc(received.size_bytes)
                 return Result(asset, False, received.upload_id, options.cache_key)
             if result := await self._completed_meanwhile(received):
                 return result
@@ -107,6 +117,7 @@ class Finisher:
             closed = await self._close(connection, upload_id, Status.ABORTED, code)
         if closed is None:
             return False
+        _aborted.inc()
         log.info("upload aborted", upload_id=str(upload_id), code=code)
         # What can't be removed now is left to housekeeping.
         with suppress(JettyThunderError):
@@ -121,6 +132,7 @@ class Finisher:
                 with telemetry.correlated(upload.correlation_id):
                     await self._close(connection, upload.id, Status.EXPIRED, "expired")
                     log.info("upload expired", upload_id=str(upload.id))
+        _expired.inc(len(expired))
         return 0 if len(expired) == _BATCH_SIZE else None
 
     async def _close(
@@ -210,6 +222,7 @@ class Finisher:
             )
         if not was_open:
             return await self._completed_meanwhile(received)
+        _deduplicated.inc()
         with suppress(JettyThunderError):
             await self._drop_bytes(received)
         return Result(asset, True, received.upload_id, options.cache_key)

@@ -33,6 +33,7 @@ _RETRY_AFTER_SECONDS = 2
 _MOST_PIECES = 1024
 
 _held = Gauge("jettythunder_spool_bytes", "Bytes of the spool's budget in use")
+_budget = Gauge("jettythunder_spool_budget_bytes", "Bytes that the spool may hold")
 
 
 @dataclass(eq=False)
@@ -74,6 +75,7 @@ class SpoolBudget:
         self._waiting: dict[_Wait, None] = {}
         self._beyond_total: Holding | None = None
         self._beyond_share: dict[UUID, Holding] = {}
+        _budget.set(total_bytes)
 
     async def take(self, holding: Holding, count: int, *, timeout_seconds: float | None = None) -> None:
         """Take ``count`` bytes for a chunk, waiting until they are free.

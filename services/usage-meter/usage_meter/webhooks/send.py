@@ -7,11 +7,13 @@ noted in the inbox and not sent again, so replaying the event log sends only wha
 """
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 import aiohttp
+from prometheus_client import Histogram
 from standardwebhooks import Webhook
 
 from jettythunder import tracing
@@ -30,6 +32,12 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 # Besides failures of the server, what HTTP says to try again: time-out, too early, too many requests.
 _LATER = frozenset({408, 425, 429})
+
+_seconds = Histogram(
+    "jettythunder_webhook_seconds", "Time until the receiver of a webhook had answered, or had not", ["outcome"]
+)
+for _outcome in ("delivered", "refused", "undelivered"):
+    _seconds.labels(_outcome)
 
 
 class Webhooks:
@@ -76,6 +84,18 @@ class Webhooks:
         return json.dumps(envelope, separators=(",", ":")).encode()
 
     async def _post(self, url: str, body: bytes, *, headers: dict[str, str]) -> None:
+        began = time.monotonic()
+        outcome = "undelivered"
+        try:
+            await self._deliver(url, body, headers=headers)
+            outcome = "delivered"
+        except WebhookRefused:
+            outcome = "refused"
+            raise
+        finally:
+            _seconds.labels(outcome).observe(time.monotonic() - began, tracing.exemplar())
+
+    async def _deliver(self, url: str, body: bytes, *, headers: dict[str, str]) -> None:
         with tracing.calling("POST webhook", {"http.request.method": "POST"}) as call:
             try:
                 async with self._http.post(
