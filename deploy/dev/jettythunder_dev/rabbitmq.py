@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
@@ -24,6 +24,8 @@ from jettythunder_dev.programs import Program
 
 USER = "jettythunder"
 
+_METRICS_PLUGIN = "rabbitmq_prometheus"
+
 
 class NativeRabbitMQ:
     """A node under `layout.rabbitmq`, run by RabbitMQ's own script as the current user.
@@ -34,6 +36,7 @@ class NativeRabbitMQ:
     Args:
         password: of the user who may do everything.
         service_passwords: of the services' users, by service; each may do what its messages need.
+        metrics_port: where Prometheus may scrape the node; without it the node has no plugin for that.
     """
 
     name = "rabbitmq"
@@ -48,6 +51,7 @@ class NativeRabbitMQ:
         epmd_port: int,
         password: str,
         service_passwords: Mapping[str, str],
+        metrics_port: int | None = None,
     ) -> None:
         self._folder = layout.rabbitmq
         self._node = f"{layout.identifier}@localhost"
@@ -56,6 +60,7 @@ class NativeRabbitMQ:
         self._epmd_port = epmd_port
         self._password = password
         self._service_passwords = service_passwords
+        self._metrics_port = metrics_port
         scripts = find_rabbitmq()
         if scripts is None:
             raise StackError("RabbitMQ is not installed: install it, and repeat.")
@@ -70,12 +75,16 @@ class NativeRabbitMQ:
         settings = Template(read_template("rabbitmq.conf")).substitute(
             port=self._port, definitions=definitions_file
         )
+        plugins = () if self._metrics_port is None else (_METRICS_PLUGIN,)
+        if self._metrics_port is not None:
+            settings += f"\nprometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self._metrics_port}\n"
         write_private(self._folder / "rabbitmq.conf", settings)
         write_private(
             definitions_file, json.dumps(definitions(self._password, self._service_passwords), indent=2)
         )
-        write_private(self._folder / "enabled_plugins", "[].\n")
-        link_server((self._scripts / "rabbitmq-server").resolve().parents[1], self._folder / "server")
+        write_private(self._folder / "enabled_plugins", f"[{','.join(plugins)}].\n")
+        installation = (self._scripts / "rabbitmq-server").resolve().parents[1]
+        link_server(installation, self._folder / "server", plugins=plugins)
 
     def programs(self) -> list[Program]:
         epmd = Program(
@@ -179,30 +188,30 @@ def rabbitmq_version(scripts: Path) -> str:
     return found.group() if found else "unknown"
 
 
-def link_server(installation: Path, linked: Path) -> None:
-    """Make a folder that shows the installation with only those plugins that the server itself consists of.
+def link_server(installation: Path, linked: Path, *, plugins: Sequence[str] = ()) -> None:
+    """Make a folder that shows the installation with these plugins and what the server consists of, only.
 
     Erlang looks through every plugin's folder for each module it loads; without the seventy that are not
     enabled the server starts in half the time.
     """
-    plugins = installation / "plugins"
+    installed = installation / "plugins"
     shutil.rmtree(linked, ignore_errors=True)
     (linked / "plugins").mkdir(parents=True)
     for folder in installation.iterdir():
-        if folder != plugins:
+        if folder != installed:
             (linked / folder.name).symlink_to(folder)
-    for needed in server_applications(plugins):
+    for needed in server_applications(installed, plugins=plugins):
         (linked / "plugins" / needed.name).symlink_to(needed)
 
 
-def server_applications(plugins: Path) -> list[Path]:
-    """The folders under `plugins` that the application `rabbit` needs, found through the .app files.
+def server_applications(installed: Path, *, plugins: Sequence[str] = ()) -> list[Path]:
+    """The folders under `installed` that the server and these plugins need, found through the .app files.
 
     All of them where the installation is of another shape, such as packed archives.
     """
-    available = {path.name.split("-")[0]: path for path in plugins.iterdir()}
+    available = {path.name.split("-")[0]: path for path in installed.iterdir()}
     needed: set[str] = set()
-    wanted = {"rabbit"}
+    wanted = {"rabbit", *plugins}
     while wanted:
         name = wanted.pop()
         description = available[name] / "ebin" / f"{name}.app" if name in available else None

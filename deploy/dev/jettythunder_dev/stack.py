@@ -58,6 +58,7 @@ PREFERRED_PORTS = {
     "rabbitmq": 15680,
     "rabbitmq-distribution": 15681,
     "rabbitmq-epmd": 15682,
+    "rabbitmq-metrics": 15692,
     "s3": 18080,
     "s3-object": 18081,
     "s3-container": 18082,
@@ -86,7 +87,8 @@ class StackOptions:
     `kinds` are the services to start, the gateway among them: all by default, and none for the servers alone.
     `environment` is the user's, `os.environ` by default. `gateway_port` and `workers` default to GATEWAY_PORT
     and to what ran before. With `first_port` all ports are taken from there upwards, the gateway's too.
-    `autorestart=False` does not start a program again that has ended, for tests that kill.
+    `autorestart=False` does not start a program again that has ended, for tests that kill. With
+    `broker_metrics` a native RabbitMQ can be scraped by Prometheus, on the port `rabbitmq-metrics`.
     """
 
     data_dir: Path | None = None
@@ -98,6 +100,7 @@ class StackOptions:
     cache_dir: Path | None = None
     use_docker: bool = True
     autorestart: bool = True
+    broker_metrics: bool = False
     start_timeout_seconds: float = 90
 
 
@@ -309,6 +312,7 @@ class Stack:
                 service_passwords={
                     kind.name: state.password(f"rabbitmq-{kind.name}") for kind in service_kinds()
                 },
+                metrics_port=port("rabbitmq-metrics") if self.options.broker_metrics else None,
             )
         return NativeSwift(
             layout=self.layout,

@@ -34,7 +34,9 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _LATER = frozenset({408, 425, 429})
 
 _seconds = Histogram(
-    "jettythunder_webhook_seconds", "Time until the receiver of a webhook had answered, or had not", ["outcome"]
+    "jettythunder_webhook_seconds",
+    "Time until the receiver of a webhook had answered, or had not",
+    ["outcome"],
 )
 for _outcome in ("delivered", "refused", "undelivered"):
     _seconds.labels(_outcome)
