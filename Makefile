@@ -6,6 +6,7 @@ PYTHON ?=
 TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PROMETHEUS := .prometheus
 STACK := $(BIN)/jettythunder stack
 WORKER := deploy/cloudflare-worker
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
@@ -62,7 +63,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -93,6 +94,22 @@ test-worker: install $(WORKER)/node_modules/installed ## Check the Cloudflare Wo
 .PHONY: test-hostile
 test-hostile: install ## Measure a well-behaved account while slow, silent and greedy clients attack
 	$(BIN)/pytest -m hostile tests/hostile $(ARGS)
+
+.PHONY: alerts
+alerts: ## Check Prometheus' configuration and rules, and that each alert fires and rests
+	@deploy/observability/get-prometheus $(PROMETHEUS)
+	$(PROMETHEUS)/promtool check config --syntax-only deploy/observability/prometheus/prometheus.yml
+	$(PROMETHEUS)/promtool check rules --lint=all deploy/observability/prometheus/rules/*.yml
+	$(PROMETHEUS)/promtool test rules deploy/observability/prometheus/tests/*.yml
+
+.PHONY: dashboards
+dashboards: install ## Write Grafana's dashboards from the code
+	$(BIN)/python -m jettythunder_dev.dashboards
+
+.PHONY: dashboards-test
+dashboards-test: install ## Ask a real Prometheus for every panel and rule while the services have traffic
+	@deploy/observability/get-prometheus $(PROMETHEUS)
+	$(BIN)/pytest -m dashboards tests/observability $(ARGS)
 
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost
@@ -206,5 +223,5 @@ trace-picture: install ## Draw docs/images/trace.png: one upload as Zipkin shows
 .PHONY: clean
 clean: ## Remove the virtual environment and what tools left behind (not the stack's data)
 	rm -rf $(WORKER)/node_modules $(WORKER)/dist $(WORKER)/.wrangler
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROMETHEUS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find shared services cli tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
