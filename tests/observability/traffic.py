@@ -33,7 +33,7 @@ def running_receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the library's name
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             receiver.taken.append(self.headers["webhook-id"])
             self.send_response(204)
@@ -79,7 +79,7 @@ class Tenant:
         )
 
     def do_everything(self) -> None:
-        """One upload of each kind, the same bytes twice, a download, a stream, lists, and a wrong credential."""
+        """One upload of each kind, the same bytes twice, a download, a stream, lists, and a wrong secret."""
         small = os.urandom(10_000)
         for content in (small, small, os.urandom(_CHUNKED_BYTES)):
             asset = self._upload(content).raise_for_status().json()["asset"]
@@ -95,7 +95,8 @@ class Tenant:
         """Fill a quota to the brim, which is announced, and be refused then."""
         with psycopg.connect(self._variables["DATABASE_URL"], autocommit=True) as connection:
             connection.execute(
-                "UPDATE account_usage SET storage_quota_bytes = storage_used_bytes + storage_reserved_bytes + 1000"
+                "UPDATE account_usage"
+                " SET storage_quota_bytes = storage_used_bytes + storage_reserved_bytes + 1000"
                 " WHERE account_id = %s",
                 [self._account["id"]],
             )

@@ -95,8 +95,9 @@ class _Calls:
     """The calls that a service declares, and one for all requests that are none of them."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        # By the routes' identities: a route is equal to others and has no hash.
         self._declared = {
-            (context.original_route, method): _Call(method, context.path_format or "")
+            (id(context.original_route), method): _Call(method, context.path_format or "")
             for context in iter_route_contexts(routes)
             for method in context.methods or ()
         }
@@ -104,4 +105,4 @@ class _Calls:
 
     def of(self, scope: Scope) -> _Call:
         """The call that a request is, once it is routed."""
-        return self._declared.get((scope.get("route"), scope["method"]), self._other)
+        return self._declared.get((id(scope.get("route")), scope["method"]), self._other)
