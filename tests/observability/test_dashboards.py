@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,13 +63,15 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Prometheus, after it has seen traffic of each kind."""
     running, summary = stack
+    broker = [f"127.0.0.1:{summary.ports['rabbitmq-metrics']}"]
     assert PROGRAM.exists(), "get it with `make dashboards-test`"
     targets = {
         **{name: [_address(summary.services[name])] for name in SERVICES},
         "chunk-worker": [
             _address(url) for name, url in summary.services.items() if name.startswith("chunk-worker")
         ],
-        **dict.fromkeys(("rabbitmq", "rabbitmq-queues"), [f"127.0.0.1:{summary.ports['rabbitmq-metrics']}"]),
+        "rabbitmq": broker,
+        "rabbitmq-queues": broker,
     }
     variables = running.variables()
     with running_prometheus(
