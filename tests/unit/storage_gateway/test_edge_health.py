@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.support.edge_health import HealthyEdge, running_edge
 
 from storage_gateway.edges.health import HealthChecks
 from storage_gateway.edges.known import Edges
-from storage_gateway.edges.store import Edge
+from storage_gateway.edges.store import Edge, EdgeCount
 
 WORKER = {"id": "cf-1", "region": "global", "max_chunk_bytes": 64 << 20}
 
@@ -26,6 +27,9 @@ class Listed:
 class OwnEdges:
     async def live(self, *, silent_seconds: float) -> list[Edge]:
         return [Edge("edge-1", "local", "http://127.0.0.1:3100", "worker")]
+
+    async def count(self, *, silent_seconds: float) -> EdgeCount:
+        return EdgeCount(live=1, silent=2)
 
 
 @pytest.fixture
@@ -102,3 +106,11 @@ async def test_a_session_is_told_of_the_edges_that_take_its_chunks(worker: Healt
     edges = Edges(OwnEdges(), checks, direct_url=None, region="r")
     assert [edge["id"] for edge in await edges.answer(chunk_bytes=64 << 20)] == ["edge-1", "cloudflare:cf-1"]
     assert [edge["id"] for edge in await edges.answer(chunk_bytes=(64 << 20) + 1)] == ["edge-1"]
+
+
+async def test_our_own_edges_are_counted_by_their_state() -> None:
+    await Edges(OwnEdges(), HealthChecks(Listed(), []), direct_url=None, region="r").watch()
+    counts = [
+        REGISTRY.get_sample_value("jettythunder_edges", {"state": state}) for state in ("live", "silent")
+    ]
+    assert counts == [1, 2]
