@@ -12,6 +12,10 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jettythunder import tracing
+from jettythunder.http.callers import template_of
+from jettythunder.http.sending import EXTENSION, file_sender
+
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _OUTCOMES = ("answered", "refused", "failed")
 
@@ -45,6 +49,7 @@ class Measured:
         calls = self._calls
         arrived_at = time.monotonic()
         seconds: float | None = None
+        exemplar: dict[str, str] | None = None
         outcome = "failed"
 
         async def receive_measured() -> Message:
@@ -56,13 +61,23 @@ class Measured:
             return message
 
         async def send_measured(message: Message) -> None:
-            nonlocal seconds, outcome
+            nonlocal seconds, exemplar, outcome
             if message["type"] == "http.response.start":
                 seconds = time.monotonic() - arrived_at
+                exemplar = tracing.exemplar()
                 outcome = outcome_of(message["status"])
             elif size := len(message.get("body", b"")):
                 calls.of(scope).sent.inc(size)
             await send(message)
+
+        if send_file := file_sender(scope):
+
+            async def send_file_measured(file: int, offset: int, count: int) -> int:
+                sent = await send_file(file, offset, count)
+                calls.of(scope).sent.inc(sent)
+                return sent
+
+            scope["extensions"][EXTENSION] = send_file_measured
 
         try:
             await self._app(scope, receive_measured, send_measured)
@@ -73,7 +88,7 @@ class Measured:
             call = calls.of(scope)
             call.requests[outcome].inc()
             if outcome == "answered" and seconds is not None:
-                call.seconds.observe(seconds)
+                call.seconds.observe(seconds, exemplar)
 
 
 def outcome_of(status: int) -> str:
@@ -95,14 +110,14 @@ class _Calls:
     """The calls that a service declares, and one for all requests that are none of them."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        # By the routes' identities: a route is equal to others and has no hash.
         self._declared = {
-            (id(context.original_route), method): _Call(method, context.path_format or "")
+            (context.path, method): _Call(method, context.path)
             for context in iter_route_contexts(routes)
+            if context.path is not None
             for method in context.methods or ()
         }
         self._other = _Call("other", "other")
 
     def of(self, scope: Scope) -> _Call:
         """The call that a request is, once it is routed."""
-        return self._declared.get((id(scope.get("route")), scope["method"]), self._other)
+        return self._declared.get((template_of(scope), scope["method"]), self._other)

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "jettythunder.sendfile"
 
-# File, offset and count of bytes. It returns when the kernel has them all, or the client is gone.
-SendFile: TypeAlias = Callable[[int, int, int], Awaitable[None]]
+# File, offset and count of bytes. It says how many were sent once the kernel has them or the client is gone.
+SendFile: TypeAlias = Callable[[int, int, int], Awaitable[int]]
 
 
 def file_sender(scope: Scope) -> SendFile | None:
@@ -37,13 +37,14 @@ class FileSender:
         self._stall_seconds = stall_seconds
         self._cut = cut
 
-    async def __call__(self, file: int, offset: int, count: int) -> None:
-        """Send ``count`` bytes of a file from ``offset``; nothing where the client is gone."""
+    async def __call__(self, file: int, offset: int, count: int) -> int:
+        """Send ``count`` bytes of a file from ``offset``, fewer if the client is gone; how many were sent."""
         await self._send_what_waits()
         if self._cycle.transport.is_closing():
             self._cycle.disconnected = True
         if self._cycle.disconnected:
-            return
+            return 0
+        asked = count
         # uvloop lets nobody else wait for a socket that it reads from, so this waits for a second one.
         socket = os.dup(self._cycle.transport.get_extra_info("socket").fileno())
         try:
@@ -59,6 +60,7 @@ class FileSender:
             self._end(self._cut)
         finally:
             os.close(socket)
+        return asked - count
 
     def _end(self, end: Callable[[], None]) -> None:
         end()

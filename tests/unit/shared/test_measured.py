@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import REGISTRY
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jettythunder.http.measured import Measured
+from jettythunder.http.sending import EXTENSION, file_sender
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def requests(method: str, path: str, outcome: str) -> float | None:
     return REGISTRY.get_sample_value("jettythunder_http_requests_total", labels)
 
 
-async def call(app: FastAPI, method: str, path: str, content: bytes | None = None) -> int:
+async def call(app: ASGIApp, method: str, path: str, content: bytes | None = None) -> int:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         return (await http.request(method, path, content=content)).status_code
@@ -96,6 +98,30 @@ async def test_what_is_not_answered_in_full_has_failed(app: FastAPI, path: str) 
         "jettythunder_http_request_seconds_count", {"method": "GET", "path": path}
     )
     assert timed == 0
+
+
+async def test_what_the_kernel_sends_of_a_file_is_counted(app: FastAPI) -> None:
+    class FileAnswer(Response):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            send_file = file_sender(scope)
+            assert send_file is not None
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send_file(0, 0, 100)
+            await send({"type": "http.response.body", "body": b""})
+
+    @app.get("/measured-file")
+    async def file() -> FileAnswer:
+        return FileAnswer()
+
+    async def kernel(file: int, offset: int, count: int) -> int:
+        return count - 1
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {EXTENSION: kernel}}, receive, send)
+
+    assert await call(served, "GET", "/measured-file") == 200
+    labels = {"method": "GET", "path": "/measured-file"}
+    assert REGISTRY.get_sample_value("jettythunder_http_sent_bytes_total", labels) == 99
 
 
 async def test_the_time_is_until_the_answer_begins(app: FastAPI) -> None:
