@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from jettythunder.applications import applications
 from jettythunder_dev.dashboards.files import FOLDER, current_files
 from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.services import service_kinds
@@ -69,7 +70,7 @@ def expressions() -> list[Any]:
 
 def metrics_of(expression: object) -> Iterator[str]:
     """The names of the metrics that a parsed expression selects."""
-    if isinstance(expression, promql_parser.VectorSelector):
+    if isinstance(expression, promql_parser.VectorSelector) and expression.name is not None:
         yield expression.name
     for part in ("expr", "lhs", "rhs", "vector_selector", "vs", "param"):
         if (inner := getattr(expression, part, None)) is not None:
@@ -82,8 +83,8 @@ def metrics_of(expression: object) -> Iterator[str]:
 def exported() -> set[str]:
     """The names of the samples that the services export, and those that rules record."""
     importlib.import_module("jettythunder.http.serve")
-    for kind in service_kinds():
-        package = kind.application.partition(".")[0]
+    for application in applications().values():
+        package = application.partition(".")[0]
         importlib.import_module(f"{package}.app")
     names = set(RECORDED)
     for family in REGISTRY.collect():

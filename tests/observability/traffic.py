@@ -113,18 +113,24 @@ class Tenant:
         path = f"/api/storage/uploads/{opened['upload']['id']}"
         numbers = list(range(1, opened["upload"]["chunk_count"] + 1))
         tickets = self._http.post(f"{path}/tokens", json={"numbers": numbers}).raise_for_status().json()
-        sent = 0
+        sent, checksums = 0, b""
         for ticket in tickets["tokens"]:
             chunk = content[sent : sent + ticket["size_bytes"]]
             sent += len(chunk)
+            checksum = hashlib.md5(chunk, usedforsecurity=False).digest()
+            checksums += checksum
             httpx.put(
                 f"{opened['edges'][0]['url']}/edge/uploads/{opened['upload']['id']}/chunks/{ticket['number']}",
                 content=chunk,
                 headers={
                     "Authorization": f"Bearer {ticket['token']}",
-                    "Content-MD5": base64.b64encode(hashlib.md5(chunk).digest()).decode(),  # noqa: S324
+                    "Content-MD5": base64.b64encode(checksum).decode(),
                 },
                 timeout=60,
                 trust_env=False,
             ).raise_for_status()
-        self._http.post(f"{path}/complete", json={}).raise_for_status()
+        hashes = {
+            "content_hash": hashlib.sha256(content).hexdigest(),
+            "parts_md5": hashlib.md5(checksums, usedforsecurity=False).hexdigest(),
+        }
+        self._http.post(f"{path}/complete", json=hashes).raise_for_status()

@@ -110,7 +110,7 @@ class _Calls:
     """The calls that a service declares, and one for all requests that are none of them."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._declared = {
+        self._declared: dict[tuple[str | None, str], _Call] = {
             (context.path, method): _Call(method, context.path)
             for context in iter_route_contexts(routes)
             if context.path is not None
