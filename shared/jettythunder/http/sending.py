@@ -39,7 +39,8 @@ class FileSender:
 
     async def __call__(self, file: int, offset: int, count: int) -> int:
         """Send ``count`` bytes of a file from ``offset``, fewer if the client is gone; how many were sent."""
-        await self._send_what_waits()
+        if not self._cycle.transport.is_closing():
+            await self._send_what_waits()
         if self._cycle.transport.is_closing():
             self._cycle.disconnected = True
         if self._cycle.disconnected:
@@ -75,7 +76,9 @@ class FileSender:
         try:
             await self._cycle.flow.drain()
         finally:
-            transport.set_write_buffer_limits(high=high, low=low)
+            # A transport that was closed meanwhile takes no limits.
+            if not transport.is_closing():
+                transport.set_write_buffer_limits(high=high, low=low)
 
     async def _wait_until_writable(self, socket: int) -> None:
         loop = asyncio.get_running_loop()

@@ -3,12 +3,17 @@
 import re
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 from tests.support.waiting import eventually_sync
 from tests.unit.shared.content import content_of
 from tests.unit.shared.test_serve import OPS, free_ports, running, status
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from jettythunder.http.sending import FileSender
 
 # More than the kernel takes before the client reads.
 LARGE_BYTES = 32_000_000
@@ -52,3 +57,19 @@ def test_a_client_that_goes_away_ends_its_answer_alone(port: int) -> None:
         client.sendall(f"GET /file?begin=0&size_bytes={LARGE_BYTES} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         client.recv(1000)
     assert status(port, "/public") == 200
+
+
+async def test_nothing_is_sent_once_the_connection_is_closed() -> None:
+    class ClosedTransport:
+        """As uvloop has it: it answers nothing else any more."""
+
+        def is_closing(self) -> bool:
+            return True
+
+        def __getattr__(self, name: str) -> None:
+            raise RuntimeError("the handler is closed")
+
+    cycle = cast("RequestResponseCycle", SimpleNamespace(transport=ClosedTransport(), disconnected=False))
+    sender = FileSender(cycle, stall_seconds=1, cut=lambda: None)
+    assert await sender(0, 0, 10) == 0
+    assert cycle.disconnected
