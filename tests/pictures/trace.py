@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from matplotlib import image
 from tests.support.infrastructure import running_infrastructure
 from tests.support.otlp import Collector, Span, running_collector
 from tests.support.traced_services import TracedServices, receiving_webhooks, some_file, traced_services
@@ -32,7 +33,10 @@ ZIPKIN = "io.zipkin:zipkin-server:3.5.1:jar:exec"
 NEEDED = {"java": "openjdk-17-jre-headless", "mvn": "maven", "chromium": "chromium"}
 WAIT_SECONDS = 60
 CHUNKS = 2
-ROW_PIXELS, HEAD_PIXELS, WIDTH_PIXELS = 24, 330, 1500
+# Of Zipkin's page: its list of spans, without the tags of the chosen one on the right.
+WINDOW_WIDTH, LIST_WIDTH, HEAD_HEIGHT, ROW_HEIGHT = 1500, 1019, 286, 30
+# Chromium counts a title bar in the height of its window that it does not draw.
+TITLE_BAR_HEIGHT = 200
 SERVICES = {"storage-gateway", "provisioning", "chunk-worker", "usage-meter", "operations"}
 ROOT = "an account is made and uploads a file"
 
@@ -164,8 +168,10 @@ def zipkin_span(span: Span) -> dict[str, object]:
 
 
 def draw(url: str, output: Path, *, rows: int) -> None:
-    """Write a picture of a page, as high as it needs for its rows."""
+    """Write a picture of a trace's page, cut to its list of spans."""
+    height = HEAD_HEIGHT + rows * ROW_HEIGHT
     with tempfile.TemporaryDirectory() as profile:
+        page = Path(profile) / "page.png"
         subprocess.run(
             [
                 "chromium",
@@ -176,15 +182,16 @@ def draw(url: str, output: Path, *, rows: int) -> None:
                 "--hide-scrollbars",
                 "--disable-background-networking",
                 f"--user-data-dir={profile}",
-                f"--window-size={WIDTH_PIXELS},{HEAD_PIXELS + rows * ROW_PIXELS}",
+                f"--window-size={WINDOW_WIDTH},{height + TITLE_BAR_HEIGHT}",
                 "--virtual-time-budget=15000",
-                f"--screenshot={output}",
+                f"--screenshot={page}",
                 url,
             ],
             check=True,
             capture_output=True,
             timeout=120,
         )
+        image.imsave(output, image.imread(page)[:height, :LIST_WIDTH])
 
 
 if __name__ == "__main__":
