@@ -34,7 +34,7 @@ NEEDED = {"java": "openjdk-17-jre-headless", "mvn": "maven", "chromium": "chromi
 WAIT_SECONDS = 60
 CHUNKS = 2
 # Of Zipkin's page: its list of spans, without the tags of the chosen one on the right.
-WINDOW_WIDTH, LIST_WIDTH, HEAD_HEIGHT, ROW_HEIGHT = 1500, 1019, 286, 30
+WINDOW_WIDTH, LIST_WIDTH, HEAD_HEIGHT, ROW_HEIGHT = 1500, 1014, 286, 30
 # Chromium counts a title bar in the height of its window that it does not draw.
 TITLE_BAR_HEIGHT = 200
 SERVICES = {"storage-gateway", "provisioning", "chunk-worker", "usage-meter", "operations"}
