@@ -107,20 +107,21 @@ class Tracer:
         current = trace.get_current_span().get_span_context()
         if current.is_valid and not current.trace_flags.sampled:
             return _headers(current)
-        span = self._tracer.start_span(
-            f"send {destination}",
-            kind=SpanKind.PRODUCER,
-            attributes={
-                "messaging.system": "rabbitmq",
-                "messaging.operation.type": "send",
-                "messaging.operation.name": "send",
-                "messaging.destination.name": destination,
-                "messaging.rabbitmq.destination.routing_key": event_type,
-                "messaging.message.id": str(message_id),
-                "messaging.message.conversation_id": correlation or str(message_id),
-                **_account(account),
-            },
-        )
+        span = self._tracer.start_span(f"send {destination}", kind=SpanKind.PRODUCER)
+        # Most are not recorded, and need none.
+        if span.is_recording():
+            span.set_attributes(
+                {
+                    "messaging.system": "rabbitmq",
+                    "messaging.operation.type": "send",
+                    "messaging.operation.name": "send",
+                    "messaging.destination.name": destination,
+                    "messaging.rabbitmq.destination.routing_key": event_type,
+                    "messaging.message.id": str(message_id),
+                    "messaging.message.conversation_id": correlation or str(message_id),
+                    **_account(account),
+                }
+            )
         span.end()
         return _headers(span.get_span_context())
 
