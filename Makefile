@@ -118,6 +118,11 @@ drain-test: install ## Restart every container in turn under load, and account f
 	@deploy/images/require-engine $(COMPOSED)
 	$(BIN)/pytest -m containers -s tests/containers/test_drain.py $(ARGS)
 
+.PHONY: cluster-test
+cluster-test: install ## Kill a node of a RabbitMQ cluster under load, and account for every upload and message
+	@deploy/images/require-engine $(COMPOSED)
+	$(BIN)/pytest -m containers -s tests/containers/test_cluster.py $(ARGS)
+
 .PHONY: bench
 bench: OUTPUT = $(filter --json --markdown,$(ARGS))
 bench: install ## Measure uploads against their peers, then messaging, replay and metering
