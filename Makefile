@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/jettythunder stack
 WORKER := deploy/cloudflare-worker
+MESSAGING := $(addprefix tests/integration/,messaging chunk_worker provisioning usage_meter operations)
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-header
 
@@ -63,6 +64,13 @@ format: install ## Put the code into its format
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
 	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+
+# Containers end with the session that started them, so no reaper's image is needed.
+.PHONY: test-rabbitmq4
+test-rabbitmq4: export TESTCONTAINERS_RYUK_DISABLED = true
+test-rabbitmq4: install ## Run what has to do with messages on RabbitMQ 4 and PostgreSQL 17 in containers
+	@deploy/images/require-engine postgres:17-alpine rabbitmq:4-alpine
+	$(BIN)/pytest -m "not deep and not chaos" $(MESSAGING) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
