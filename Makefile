@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PROMETHEUS := .prometheus
 STACK := $(BIN)/jettythunder stack
 WORKER := deploy/cloudflare-worker
+MESSAGING := $(addprefix tests/integration/,messaging chunk_worker provisioning usage_meter operations)
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --quiet --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-header
 
@@ -64,6 +65,13 @@ format: install ## Put the code into its format
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
 	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+
+# Containers end with the session that started them, so no reaper's image is needed.
+.PHONY: test-rabbitmq4
+test-rabbitmq4: export TESTCONTAINERS_RYUK_DISABLED = true
+test-rabbitmq4: install ## Run what has to do with messages on RabbitMQ 4 and PostgreSQL 17 in containers
+	@deploy/images/require-engine postgres:17-alpine rabbitmq:4-alpine
+	$(BIN)/pytest -m "not deep and not chaos" $(MESSAGING) $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests that need no servers
@@ -138,6 +146,11 @@ drain-test: install ## Restart every container in turn under load, and account f
 .PHONY: desktop-pictures
 desktop-pictures: install ## Work through the desktop page in Chromium, check it with axe, and take its pictures
 	$(BIN)/pytest -m browser tests/browser $(ARGS)
+
+.PHONY: cluster-test
+cluster-test: install ## Kill a node of a RabbitMQ cluster under load, and account for every upload and message
+	@deploy/images/require-engine $(COMPOSED)
+	$(BIN)/pytest -m containers -s tests/containers/test_cluster.py $(ARGS)
 
 .PHONY: bench
 bench: OUTPUT = $(filter --json --markdown,$(ARGS))

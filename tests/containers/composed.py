@@ -21,7 +21,17 @@ from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.ports import PortAllocator
 
 FOLDER = REPOSITORY / "deploy" / "compose"
-PORTS = ("GATEWAY", "POSTGRES", "RABBITMQ", "S3", "PROVISIONING", "USAGE_METER", "OPERATIONS")
+PORTS = (
+    "GATEWAY",
+    "POSTGRES",
+    "RABBITMQ",
+    "RABBITMQ_2",
+    "RABBITMQ_3",
+    "S3",
+    "PROVISIONING",
+    "USAGE_METER",
+    "OPERATIONS",
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,12 @@ class Composed:
         code = _run(["docker", "inspect", "--format", "{{.State.ExitCode}}", container])
         return time.monotonic() - began, int(code)
 
+    def kill(self, container: str) -> None:
+        """SIGKILL to a container's processes; it stays away until :meth:`start`."""
+        _run(["docker", "kill", "--signal", "KILL", container])
+
     def start(self, container: str) -> None:
-        """Start a container that was stopped."""
+        """Start a container that was stopped or killed."""
         _run(["docker", "start", container])
 
     def is_healthy(self, container: str) -> bool:

@@ -10,21 +10,25 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
+from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
 from jettythunder.broker.publisher import Publisher
 from jettythunder.contracts.agentcache import UserSignedUpV1
+from jettythunder.errors import BrokerUnavailable
 
 CHUNK_BYTES = 6_000_000
 SLOW_CLIENTS = 2
+NO_SERVER = "the balancer's 503"
 Body: TypeAlias = bytes | AsyncIterator[bytes]
 
 _FORM = {"Content-Type": "multipart/form-data; boundary=drain"}
 _PIECE_BYTES = 250_000
 _ATTEMPTS = 20
+_UPLOADS_SECONDS = 120.0
 _PAUSE_SECONDS = 0.1
 
 
@@ -32,14 +36,16 @@ _PAUSE_SECONDS = 0.1
 class Load:
     """Uploads, reads and sign-ups until it is stopped.
 
-    ``failures`` are calls that failed in any other way than by 503 `shutting_down`, which is repeated after
-    Retry-After, as its answer says; and those that were refused in this way again and again.
+    Calls refused with one of the codes ``repeatable`` are repeated after Retry-After, as the answer says.
+    ``failures`` are calls that failed in any other way, and those that were refused again and again. An event
+    that was not confirmed is published again, under its id.
     """
 
     http: httpx.AsyncClient
     publisher: Publisher
     base_url: str
     webhook_secret: str
+    repeatable: frozenset[str] = frozenset({"shutting_down"})
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -62,6 +68,11 @@ class Load:
     def uploads(self) -> int:
         """How many uploads were acknowledged."""
         return len(self.sha256_by_asset)
+
+    async def more_uploads(self, count: int) -> None:
+        """Wait until so many more are acknowledged."""
+        enough = self.uploads + count
+        await eventually(lambda: self.uploads >= enough, timeout_seconds=_UPLOADS_SECONDS)
 
     def stop(self) -> None:
         """Let calls under way end, and begin no others."""
@@ -120,16 +131,26 @@ class Load:
             data = UserSignedUpV1(user_id=user, email="a@example.com", tier="pro")
             event = {"specversion": "1.0", "id": str(event_id), "source": "/agentcache"}
             body = {**event, "type": data.TYPE, "data": data.model_dump()}
-            await self.publisher.publish(
-                httpx.Request("POST", "http://x", json=body).content,
-                exchange=topology.AGENTCACHE_EVENTS,
-                routing_key=data.TYPE,
-                event_type=data.TYPE,
-                message_id=str(event_id),
-            )
+            await self._publish(httpx.Request("POST", "http://x", json=body).content, data.TYPE, event_id)
             self.announced_users.add(user)
             self.counts["sign-ups by event"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _publish(self, body: bytes, event_type: str, event_id: UUID) -> None:
+        while True:
+            try:
+                await self.publisher.publish(
+                    body,
+                    exchange=topology.AGENTCACHE_EVENTS,
+                    routing_key=event_type,
+                    event_type=event_type,
+                    message_id=str(event_id),
+                )
+            except BrokerUnavailable:
+                self.counts["events not confirmed, and published again"] += 1
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     async def _call(
         self, method: str, path: str, *, body: Callable[[], Body] | None = None, **how: Any
@@ -145,11 +166,12 @@ class Load:
                 return None
             if answer.is_success:
                 return answer
-            if not _is_shutting_down(answer):
+            code = _refusal(answer)
+            if code not in self.repeatable:
                 self.failures.append(f"{call}: {answer.status_code} {answer.text[:200]}")
                 return None
-            self.counts["refused by a draining gateway, and repeated"] += 1
-            await asyncio.sleep(float(answer.headers["retry-after"]))
+            self.counts[f"refused with {code}, and repeated"] += 1
+            await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
         self.failures.append(f"{call}: refused {_ATTEMPTS} times")
         return None
 
@@ -166,7 +188,10 @@ async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _is_shutting_down(answer: httpx.Response) -> bool:
-    if answer.status_code != 503 or "problem+json" not in answer.headers.get("content-type", ""):
-        return False
-    return bool(answer.json()["code"] == "shutting_down")
+def _refusal(answer: httpx.Response) -> str:
+    """The code of a refusal; NO_SERVER where it is the balancer's own."""
+    if answer.status_code != 503:
+        return ""
+    if "problem+json" not in answer.headers.get("content-type", ""):
+        return NO_SERVER
+    return str(answer.json()["code"])

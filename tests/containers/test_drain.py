@@ -7,12 +7,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import asyncpg
 import httpx
 import pytest
-from tests.chaos.accounting import count_bytes, count_messages
+from tests.containers.accounting import account_for
 from tests.containers.composed import Composed, composed
 from tests.containers.load import CHUNK_BYTES, Load
 from tests.support.waiting import eventually
@@ -34,7 +33,6 @@ SERVICES = (
 USERS_AT_ONCE = 4
 UPLOADS_BETWEEN = 6
 RECOVERY_SECONDS = 120.0
-SETTLE_SECONDS = 240.0
 
 VARIABLES = {"JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000)}
 
@@ -57,11 +55,16 @@ async def test_nothing_fails_and_nothing_is_lost_while_every_service_is_restarte
                     webhook_secret=project.environment["AGENTCACHE_WEBHOOK_SECRET"],
                 )
                 running = asyncio.create_task(load.run(users_at_once=USERS_AT_ONCE))
-                await _more_uploads(load, UPLOADS_BETWEEN)
+                await load.more_uploads(UPLOADS_BETWEEN)
                 handed_back = await _restart_in_turn(project, load)
                 load.stop()
                 await running
-                await _account(project, load, pool, handed_back)
+                account = await account_for(project, load, pool)
+                redelivered = await _redelivered(project)
+                account.show(handed_back=dict(handed_back), redelivered=redelivered)
+                account.assert_nothing_is_lost()
+                assert account.aborted_uploads == 0
+                assert redelivered == handed_back.total()
         finally:
             await link.close()
 
@@ -86,7 +89,7 @@ async def _restart_in_turn(project: Composed, load: Load) -> Counter[str]:
             await eventually(
                 lambda: _balancer_has_both(project), timeout_seconds=RECOVERY_SECONDS, poll_seconds=0.5
             )
-            await _more_uploads(load, UPLOADS_BETWEEN)
+            await load.more_uploads(UPLOADS_BETWEEN)
     return handed_back
 
 
@@ -95,11 +98,6 @@ def _handed_back(log: str) -> Iterator[str]:
     for line in log.splitlines():
         if '"message handed back"' in line:
             yield json.loads(line)["queue"]
-
-
-async def _more_uploads(load: Load, count: int) -> None:
-    enough = load.uploads + count
-    await eventually(lambda: load.uploads >= enough, timeout_seconds=RECOVERY_SECONDS)
 
 
 async def _metric(project: Composed, url: str, pattern: str) -> int:
@@ -119,51 +117,3 @@ async def _balancer_has_both(project: Composed) -> bool:
     """Whether both gateways get requests. One that is stopped before leaves none."""
     samples = r'haproxy_backend_active_servers\{proxy="gateways"\}'
     return await _metric(project, "http://balancer:8404/metrics", samples) == 2
-
-
-async def _account(
-    project: Composed, load: Load, pool: asyncpg.Pool[asyncpg.Record], handed_back: Counter[str]
-) -> None:
-    database_url, rabbitmq_url = (project.environment[name] for name in ("DATABASE_URL", "RABBITMQ_URL"))
-
-    async def is_quiet() -> bool:
-        left = await pool.fetchrow(
-            "SELECT (SELECT count(*) FROM outbox) AS outbox,"
-            " (SELECT count(*) FROM uploads WHERE upload_is_open(status)) AS uploads,"
-            " (SELECT count(*) FROM usage_reservations) AS reservations"
-        )
-        assert left is not None
-        assert not any(left.values()), f"left: {dict(left)}"
-        messages = await count_messages(pool, database_url=database_url, rabbitmq_url=rabbitmq_url)
-        assert all(account.unaccounted == 0 for account in messages), messages
-        return True
-
-    await eventually(is_quiet, timeout_seconds=SETTLE_SECONDS, poll_seconds=1)
-    read_back = await load.verify()
-    await eventually(is_quiet, timeout_seconds=SETTLE_SECONDS, poll_seconds=1)
-    messages = await count_messages(pool, database_url=database_url, rabbitmq_url=rabbitmq_url)
-    amounts = await count_bytes(pool, project.environment)
-    made = await pool.fetch("SELECT agentcache_user_ref AS user FROM agentcache_accounts")
-    aborted = await pool.fetchval("SELECT count(*) FROM uploads WHERE status IN ('aborted', 'expired')")
-    redelivered = await _redelivered(project)
-    figures = {
-        "load": dict(load.counts),
-        "failures": load.failures,
-        "assets read back": read_back,
-        "damaged": load.damaged,
-        "uploads that were aborted": aborted,
-        "messages": [asdict(account) for account in messages],
-        "handed back": dict(handed_back),
-        "redelivered": redelivered,
-        "bytes": asdict(amounts),
-    }
-    for name, value in figures.items():
-        print(f"  {name}: {value}")
-    assert load.failures == [], figures
-    assert load.damaged == [], figures
-    assert aborted == 0, figures
-    assert load.announced_users <= {row["user"] for row in made}, figures
-    assert all(account.is_settled and account.dead == 0 for account in messages), figures
-    assert redelivered == handed_back.total(), figures
-    assert amounts.differing_accounts == 0, figures
-    assert amounts.reservations == 0, figures

@@ -31,10 +31,14 @@ class Containers:
 
 
 def containers_are_possible() -> bool:
-    """Whether an engine answers and has the images, that of the containers' reaper too; nothing is pulled."""
+    """Whether an engine answers and has the images; nothing is pulled.
+
+    The image of the containers' reaper is needed too, unless TESTCONTAINERS_RYUK_DISABLED is true.
+    """
+    reaper = () if testcontainers_config.ryuk_disabled else (testcontainers_config.ryuk_image,)
     try:
         client = docker.from_env(timeout=5)
-        for image in (POSTGRES_IMAGE, RABBITMQ_IMAGE, testcontainers_config.ryuk_image):
+        for image in (POSTGRES_IMAGE, RABBITMQ_IMAGE, *reaper):
             client.images.get(image)
     except DockerException:
         return False

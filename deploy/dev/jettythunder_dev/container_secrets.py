@@ -30,6 +30,7 @@ PLAIN = (
     "jettythunder_internal_key",
     "jettythunder_ops_token",
     "agentcache_webhook_secret",
+    "erlang_cookie",
     "metrics_token",
     "grafana_password",
 )
