@@ -73,6 +73,7 @@ _NEXT_SERVER = (
 )
 
 _CONNECT_SECONDS = 10.0
+_CANCEL_SECONDS = 2.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 
@@ -179,9 +180,12 @@ class Database:
         Raises:
             DatabaseUnavailable: there was no answer within two seconds.
         """
-        with _translated(self):
+        try:
             async with asyncio.timeout(_PING_SECONDS), self._acquired() as raw:
-                await raw.fetchval("SELECT 1")
+                with _translated(self):
+                    await raw.fetchval("SELECT 1")
+        except TimeoutError as error:
+            raise DatabaseUnavailable from error
 
     def on_publish(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after each commit of this process that wrote to the outbox."""
@@ -255,13 +259,16 @@ class Database:
             ) from error
         try:
             return await pool.acquire()
-        except BaseException:
+        except BaseException as error:
             self._turns.give_back()
+            if isinstance(error, TimeoutError):
+                raise DatabaseUnavailable from error
             raise
 
     async def _release(self, pool: "asyncpg.Pool[_Record]", raw: _Raw) -> None:
         try:
-            await pool.release(raw)
+            # A statement that was given up is cancelled first, which a silent server does not answer either.
+            await pool.release(raw, timeout=_CANCEL_SECONDS)
         finally:
             self._turns.give_back()
 
@@ -274,7 +281,7 @@ class Database:
 
 
 class _Servers:
-    """The servers that a URL names; the one that was connected to last is asked first.
+    """The servers that a URL names; one that did not take the last connection is asked after the others.
 
     asyncpg has one time limit for all hosts together: a first host that does not answer, as after a loss of
     power, would leave no time for the second.
@@ -292,9 +299,12 @@ class _Servers:
         return await self._connect_to(last, how)
 
     async def _connect_to(self, url: str, how: dict[str, Any]) -> "asyncpg.Connection[_Record]":
-        connection = await _connect_directly(url, how | {"timeout": _CONNECT_SECONDS / len(self._urls)})
-        self._urls.sort(key=url.__ne__)
-        return connection
+        seconds = _CONNECT_SECONDS / len(self._urls)
+        try:
+            return await _connect_directly(url, how | {"timeout": seconds})
+        except BaseException:
+            self._urls.sort(key=lambda each: each == url)
+            raise
 
 
 async def _connect_directly(url: str, how: dict[str, Any]) -> "asyncpg.Connection[_Record]":
@@ -498,6 +508,9 @@ class _translated:  # noqa: N801 - used as a function
         elif isinstance(error, (*_LOST_CONNECTION, TimeoutError)) and not isinstance(
             error, asyncpg.ClientConfigurationError
         ):
+            if isinstance(error, TimeoutError):
+                # The server would have ended the statement before: it is silent, on all connections.
+                self._database.forget_connections()
             raise DatabaseUnavailable from error
 
 
