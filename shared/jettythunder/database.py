@@ -81,7 +81,9 @@ _CLOSE_SECONDS = 5.0
 # backend: behind a pooler in transaction mode the second half of a prepared statement may reach another.
 _REFUSE_POOLER = """
     DO $$ BEGIN
-        IF pg_backend_pid() <> {told} THEN RAISE EXCEPTION 'a pooler' USING ERRCODE = '{code}'; END IF;
+        IF pg_backend_pid() <> {told} THEN
+            RAISE EXCEPTION 'connected through a pooler' USING ERRCODE = '{code}';
+        END IF;
     END $$
 """
 _POOLER = "JT001"
