@@ -292,7 +292,7 @@ class _Servers:
     def __init__(self, url: str) -> None:
         self._urls = list(one_for_each_host(url))
 
-    async def connect(self, _: str, **how: Any) -> "asyncpg.Connection[_Record]":
+    async def connect(self, dsn: str | None = None, **how: Any) -> "asyncpg.Connection[_Record]":
         """Connect to the first server that takes writes; what the last one raises is raised."""
         *others, last = self._urls
         for url in others:

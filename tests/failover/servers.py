@@ -115,12 +115,12 @@ class Server:
     def execute(self, statement: str) -> None:
         """Run a statement as the superuser."""
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement))
 
     def value(self, statement: str) -> Any:
         """The one value of a query, asked as the superuser."""
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            row = connection.execute(sql.SQL(statement)).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(sql.SQL(statement)).fetchone()
             return row[0] if row else None
 
     def back_up_to(self, folder: Path, *options: str) -> None:
