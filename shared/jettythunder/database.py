@@ -180,7 +180,8 @@ class Database:
         """Make one round trip.
 
         Raises:
-            DatabaseUnavailable: there was no answer within two seconds.
+            DatabaseUnavailable: there was no answer within two seconds. A silent server is waited for two
+                more, for it to give up what it was asked.
         """
         try:
             async with asyncio.timeout(_PING_SECONDS), self._acquired() as raw:
