@@ -64,7 +64,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards and not failover" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 # Containers end with the session that started them, so no reaper's image is needed.
 .PHONY: test-rabbitmq4
@@ -122,6 +122,10 @@ dashboards-test: install ## Ask a real Prometheus for every panel and rule while
 .PHONY: chaos
 chaos: install ## Kill servers and services under load, and see what is lost
 	$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: failover-test
+failover-test: install ## Lose the database's primary under load, restore it to a moment, and try PgBouncer
+	$(BIN)/pytest -m failover -s tests/failover $(ARGS)
 
 .PHONY: images
 images: ## Build the container images, and the bill of materials (TAG=latest)

@@ -29,6 +29,7 @@ import asyncpg
 from aiosql.types import QueryFn
 
 from jettythunder import tracing
+from jettythunder.database_urls import one_for_each_host
 from jettythunder.errors import (
     ConfigurationError,
     DatabaseConflict,
@@ -63,16 +64,43 @@ _WRITES_OUTBOX = re.compile(r"\bINSERT\s+INTO\s+outbox\b", re.IGNORECASE)
 
 # asyncpg raises its internal errors too when a connection breaks at an unexpected moment.
 _LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# What a server raises at a connection that another one may take: it is gone, starts, or is a standby.
+_NEXT_SERVER = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
+_CONNECT_SECONDS = 10.0
+_CANCEL_SECONDS = 2.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
+
+# Poolers tell the client a process id of their own. One batch without parameters, which reaches a single
+# backend: behind a pooler in transaction mode the second half of a prepared statement may reach another.
+_REFUSE_POOLER = """
+    DO $$ BEGIN
+        IF pg_backend_pid() <> {told} THEN
+            RAISE EXCEPTION 'connected through a pooler' USING ERRCODE = '{code}';
+        END IF;
+    END $$
+"""
+_POOLER = "JT001"
+_NO_STARTUP_PARAMETER = "unsupported startup parameter"
+_CONNECT_DIRECTLY = (
+    "DATABASE_URL leads to a connection pooler such as PgBouncer, which keeps neither the role nor the time "
+    "limit that each service sets for its connections: have it lead to PostgreSQL directly, then start "
+    "again. Each service keeps a pool of its own (DATABASE_POOL_SIZE)."
+)
 
 
 class Database:
     """A pool of connections to one database.
 
     Args:
-        url: ``postgresql://user:password@host:port/name``.
+        url: ``postgresql://user:password@host:port/name``. Of several hosts, separated by commas, the one
+            that takes writes is used, and after a fail-over its successor.
         name: how the connections are shown in pg_stat_activity.
         role: the PostgreSQL role that every statement runs as; by default the user's own.
         size: the most connections at once.
@@ -110,8 +138,8 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server can't be reached.
-            ConfigurationError: the URL is malformed, its user may not take the role, or the migrations
-                have not made it yet.
+            ConfigurationError: the URL is malformed or leads to a connection pooler, its user may not take
+                the role, or the migrations have not made it yet.
         """
         try:
             await self._open()
@@ -129,11 +157,11 @@ class Database:
         with _translated(self, with_values=False):
             self._pool = await asyncpg.create_pool(
                 self._url,
+                connect=_Servers(self._url).connect,
                 min_size=1,
                 max_size=self._size,
                 command_timeout=self._statement_seconds + 5,
                 reset=_keep,
-                timeout=10,
                 server_settings=self._settings,
             )
 
@@ -152,11 +180,15 @@ class Database:
         """Make one round trip.
 
         Raises:
-            DatabaseUnavailable: there was no answer within two seconds.
+            DatabaseUnavailable: there was no answer within two seconds. A silent server is waited for two
+                more, for it to give up what it was asked.
         """
-        with _translated(self):
+        try:
             async with asyncio.timeout(_PING_SECONDS), self._acquired() as raw:
-                await raw.fetchval("SELECT 1")
+                with _translated(self):
+                    await raw.fetchval("SELECT 1")
+        except TimeoutError as error:
+            raise DatabaseUnavailable from error
 
     def on_publish(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after each commit of this process that wrote to the outbox."""
@@ -230,13 +262,16 @@ class Database:
             ) from error
         try:
             return await pool.acquire()
-        except BaseException:
+        except BaseException as error:
             self._turns.give_back()
+            if isinstance(error, TimeoutError):
+                raise DatabaseUnavailable from error
             raise
 
     async def _release(self, pool: "asyncpg.Pool[_Record]", raw: _Raw) -> None:
         try:
-            await pool.release(raw)
+            # A statement that was given up is cancelled first, which a silent server does not answer either.
+            await pool.release(raw, timeout=_CANCEL_SECONDS)
         finally:
             self._turns.give_back()
 
@@ -246,6 +281,55 @@ class Database:
             # The method is a coroutine that does not wait for anything.
             with contextlib.suppress(StopIteration):
                 self._pool.expire_connections().send(None)
+
+
+class _Servers:
+    """The servers that a URL names; one that did not take the last connection is asked after the others.
+
+    asyncpg has one time limit for all hosts together: a first host that does not answer, as after a loss of
+    power, would leave no time for the second.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._urls = list(one_for_each_host(url))
+
+    async def connect(self, dsn: str | None = None, **how: Any) -> "asyncpg.Connection[_Record]":
+        """Connect to the first server that takes writes; what the last one raises is raised."""
+        *others, last = self._urls
+        for url in others:
+            with contextlib.suppress(*_NEXT_SERVER):
+                return await self._connect_to(url, how)
+        return await self._connect_to(last, how)
+
+    async def _connect_to(self, url: str, how: dict[str, Any]) -> "asyncpg.Connection[_Record]":
+        seconds = _CONNECT_SECONDS / len(self._urls)
+        try:
+            return await _connect_directly(url, how | {"timeout": seconds})
+        except BaseException:
+            self._urls.sort(key=lambda each: each == url)
+            raise
+
+
+async def _connect_directly(url: str, how: dict[str, Any]) -> "asyncpg.Connection[_Record]":
+    """Connect to PostgreSQL.
+
+    Raises:
+        ConfigurationError: a connection pooler answers in its place.
+    """
+    try:
+        connection: asyncpg.Connection[_Record] = await asyncpg.connect(url, **how)
+    except asyncpg.ProtocolViolationError as error:
+        if _NO_STARTUP_PARAMETER in str(error):
+            raise ConfigurationError(_CONNECT_DIRECTLY) from error
+        raise
+    try:
+        await connection.execute(_REFUSE_POOLER.format(told=connection.get_server_pid(), code=_POOLER))
+    except BaseException as error:
+        connection.terminate()
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate == _POOLER:
+            raise ConfigurationError(_CONNECT_DIRECTLY) from error
+        raise
+    return connection
 
 
 class Connection:
@@ -427,6 +511,9 @@ class _translated:  # noqa: N801 - used as a function
         elif isinstance(error, (*_LOST_CONNECTION, TimeoutError)) and not isinstance(
             error, asyncpg.ClientConfigurationError
         ):
+            if isinstance(error, TimeoutError):
+                # The server would have ended the statement before: it is silent, on all connections.
+                self._database.forget_connections()
             raise DatabaseUnavailable from error
 
 

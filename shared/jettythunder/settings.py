@@ -188,7 +188,8 @@ class DatabaseSettings(EnvironmentSettings):
     """The database."""
 
     database_url: Annotated[PostgresDsn, NetworkAddress] = Field(
-        description="PostgreSQL, postgresql://user:password@host:port/name?sslmode=verify-full"
+        description="PostgreSQL, postgresql://user:password@host:port/name?sslmode=verify-full; of several "
+        "hosts (a:5432,b:5432) with target_session_attrs=read-write, the one that takes writes"
     )
 
 

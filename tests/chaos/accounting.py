@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+from tests.chaos.load import Load
+from tests.support.commands import jettythunder
+from tests.support.infrastructure import Infrastructure, Services
+from tests.support.s3 import open_multiparts, opened_s3
+from tests.support.waiting import eventually
 
 from jettythunder.broker import topology
 from jettythunder.broker.event_log import open_event_log
@@ -15,6 +22,8 @@ from jettythunder.settings import BrokerSettings, StorageSettings
 from jettythunder.storage import Storage
 from operations.assembly import open_operations
 from operations.replays.replay import is_bound
+
+SETTLE_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,80 @@ class ByteAccount:
     differing_accounts: int
     reservations: int
     reserved_bytes: int
+
+
+async def account_for_everything(
+    infrastructure: Infrastructure, services: Services, load: Load, pool: asyncpg.Pool[asyncpg.Record]
+) -> None:
+    """Wait until nothing is left to do, print what became of everything, and have nothing be lost."""
+    checked, wrong = await load.verify(at_once=4)
+    await eventually(lambda: is_quiet(pool, infrastructure), timeout_seconds=SETTLE_SECONDS, poll_seconds=0.5)
+    messages = await count_messages(
+        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
+    )
+    amounts = await count_bytes(pool, infrastructure.environment)
+    async with opened_s3(infrastructure.s3) as s3:
+        multiparts = await open_multiparts(s3, infrastructure.s3.bucket)
+    users = {account.user: account.account_id for account in load.accounts}
+    made = await pool.fetch(
+        "SELECT agentcache_user_ref AS user, array_agg(id::text) AS ids FROM agentcache_accounts GROUP BY 1"
+    )
+    ids_by_user = {row["user"]: row["ids"] for row in made}
+    odd_signups = [user for user, account_id in users.items() if ids_by_user.get(user) != [account_id]]
+    odd_signups += [user for user in load.announced_users if len(ids_by_user.get(user, [])) != 1]
+    figures = {
+        "load": dict(load.counts),
+        "poisonous messages": {"confirmed": load.poisoned, "sent": load.perhaps_poisoned},
+        "assets read back": checked,
+        "messages": [asdict(account) for account in messages],
+        "bytes": asdict(amounts),
+        "multipart uploads left": len(multiparts),
+        "reconciled": await reconcile(services),
+    }
+    for name, value in figures.items():
+        print(f"  {name}: {value}")
+    assert checked > 0, figures
+    assert wrong == [], figures
+    assert load.damaged == [], figures
+    assert odd_signups == [], figures
+    assert all(account.is_settled for account in messages), figures
+    assert sum(account.dead for account in messages) == 0, figures
+    assert load.poisoned <= sum(account.poison for account in messages) <= load.perhaps_poisoned, figures
+    assert amounts.differing_accounts == 0, figures
+    assert multiparts == [], figures
+    assert amounts.reservations == 0, figures
+    assert amounts.reserved_bytes == 0, figures
+    assert figures["reconciled"] == {"accounts": amounts.accounts, "drifting": []}, figures
+
+
+async def reconcile(services: Services) -> dict[str, Any]:
+    """What ops are told by `jettythunder usage reconcile`: how many accounts, and which of them drift."""
+    _, told = await jettythunder(
+        {**services.environment, "JETTYTHUNDER_USAGE_METER_URL": services.urls["usage-meter"]},
+        *("usage", "reconcile", "--all", "--json"),
+    )
+    looked_at = json.loads(told)
+    return {"accounts": len(looked_at), "drifting": [line for line in looked_at if not line["is_clean"]]}
+
+
+async def is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastructure) -> bool:
+    """Nothing is left to do: no upload open, no event unpublished or unprocessed, nothing to delete."""
+    left = await pool.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM outbox) AS outbox,
+            (SELECT count(*) FROM uploads WHERE status IN ('created', 'receiving', 'completing')) AS uploads,
+            (SELECT count(*) FROM object_deletions) AS deletions,
+            (SELECT count(*) FROM uploads WHERE s3_upload_id IS NOT NULL) AS multiparts,
+            (SELECT count(*) FROM usage_reservations) AS reservations
+        """
+    )
+    assert left is not None
+    assert not any(left.values()), f"left: {dict(left)}"
+    messages = await count_messages(
+        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
+    )
+    assert all(account.unaccounted == 0 for account in messages), messages
+    return True
 
 
 async def count_messages(

@@ -255,6 +255,14 @@ class Load:
         finally:
             self.in_flight -= Counter([call])
         if answer.status_code >= 500:
-            self.counts[f"failed: {answer.status_code}"] += 1
+            self.counts[f"failed: {answer.status_code} {_code_of(answer)}"] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
         return answer
+
+
+def _code_of(answer: httpx.Response) -> str:
+    """The stable code of a problem document."""
+    try:
+        return str(answer.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return "without a code"

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
 import pytest
-from tests.chaos.accounting import count_bytes, count_messages
+from tests.chaos.accounting import account_for_everything
 from tests.chaos.disturbances import DISTURBANCES, Disturbance
 from tests.chaos.load import CHUNK_BYTES, Load
-from tests.support.commands import jettythunder
 from tests.support.infrastructure import (
     IdleServers,
     Infrastructure,
@@ -28,7 +24,6 @@ from tests.support.infrastructure import (
     ServiceStarter,
     start_services,
 )
-from tests.support.s3 import open_multiparts, opened_s3
 from tests.support.waiting import eventually
 
 from jettythunder.broker.connection import BrokerLink
@@ -44,7 +39,6 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 UPLOADS_BETWEEN = 6
 # A server that was killed may take a minute to be itself again on a busy machine.
 RECOVERY_SECONDS = 180.0
-SETTLE_SECONDS = 240.0
 
 # Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
 ENVIRONMENT = {
@@ -150,7 +144,9 @@ async def _survive(
             await running
             killed_at = time.monotonic()
             print(f"\nchaos of {killed_at - began:.0f} s:")
-            await _account(infrastructure, services, load, kills, pool)
+            killed = kills.total() - sum(kills[name] for name in DISTURBANCES)
+            print(f"  kills: { ({'all': killed, **kills}) }")
+            await account_for_everything(infrastructure, services, load, pool)
     finally:
         await link.close()
 
@@ -217,83 +213,3 @@ def _kill_and_restart(infrastructure: Infrastructure, services: Services, name: 
     else:
         services.kill(name)
         services.stack.supervisor.start_program(name)
-
-
-async def _account(
-    infrastructure: Infrastructure,
-    services: Services,
-    load: Load,
-    kills: Counter[str],
-    pool: asyncpg.Pool[asyncpg.Record],
-) -> None:
-    checked, wrong = await load.verify(at_once=4)
-    await eventually(
-        lambda: _is_quiet(pool, infrastructure), timeout_seconds=SETTLE_SECONDS, poll_seconds=0.5
-    )
-    messages = await count_messages(
-        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
-    )
-    amounts = await count_bytes(pool, infrastructure.environment)
-    async with opened_s3(infrastructure.s3) as s3:
-        multiparts = await open_multiparts(s3, infrastructure.s3.bucket)
-    users = {account.user: account.account_id for account in load.accounts}
-    made = await pool.fetch(
-        "SELECT agentcache_user_ref AS user, array_agg(id::text) AS ids FROM agentcache_accounts GROUP BY 1"
-    )
-    ids_by_user = {row["user"]: row["ids"] for row in made}
-    odd_signups = [user for user, account_id in users.items() if ids_by_user.get(user) != [account_id]]
-    odd_signups += [user for user in load.announced_users if len(ids_by_user.get(user, [])) != 1]
-    figures = {
-        "kills": {"all": kills.total() - sum(kills[name] for name in DISTURBANCES), **kills},
-        "load": dict(load.counts),
-        "poisonous messages": {"confirmed": load.poisoned, "sent": load.perhaps_poisoned},
-        "assets read back": checked,
-        "messages": [asdict(account) for account in messages],
-        "bytes": asdict(amounts),
-        "multipart uploads left": len(multiparts),
-        "reconciled": await _reconcile(services),
-    }
-    for name, value in figures.items():
-        print(f"  {name}: {value}")
-    assert checked > 0, figures
-    assert wrong == [], figures
-    assert load.damaged == [], figures
-    assert odd_signups == [], figures
-    assert all(account.is_settled for account in messages), figures
-    assert sum(account.dead for account in messages) == 0, figures
-    assert load.poisoned <= sum(account.poison for account in messages) <= load.perhaps_poisoned, figures
-    assert amounts.differing_accounts == 0, figures
-    assert multiparts == [], figures
-    assert amounts.reservations == 0, figures
-    assert amounts.reserved_bytes == 0, figures
-    assert figures["reconciled"] == {"accounts": amounts.accounts, "drifting": []}, figures
-
-
-async def _reconcile(services: Services) -> dict[str, Any]:
-    """What ops are told by `jettythunder usage reconcile`: how many accounts, and which of them drift."""
-    _, told = await jettythunder(
-        {**services.environment, "JETTYTHUNDER_USAGE_METER_URL": services.urls["usage-meter"]},
-        *("usage", "reconcile", "--all", "--json"),
-    )
-    looked_at = json.loads(told)
-    return {"accounts": len(looked_at), "drifting": [line for line in looked_at if not line["is_clean"]]}
-
-
-async def _is_quiet(pool: asyncpg.Pool[asyncpg.Record], infrastructure: Infrastructure) -> bool:
-    """Nothing is left to do: no upload open, no event unpublished or unprocessed, nothing to delete."""
-    left = await pool.fetchrow(
-        """
-        SELECT (SELECT count(*) FROM outbox) AS outbox,
-            (SELECT count(*) FROM uploads WHERE status IN ('created', 'receiving', 'completing')) AS uploads,
-            (SELECT count(*) FROM object_deletions) AS deletions,
-            (SELECT count(*) FROM uploads WHERE s3_upload_id IS NOT NULL) AS multiparts,
-            (SELECT count(*) FROM usage_reservations) AS reservations
-        """
-    )
-    assert left is not None
-    assert not any(left.values()), f"left: {dict(left)}"
-    messages = await count_messages(
-        pool, database_url=infrastructure.database_url, rabbitmq_url=infrastructure.rabbitmq_url
-    )
-    assert all(account.unaccounted == 0 for account in messages), messages
-    return True

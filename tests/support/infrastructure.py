@@ -226,10 +226,13 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running_infrastructure(*, migrated: bool = True, declared: bool = True) -> Iterator[Infrastructure]:
+def running_infrastructure(
+    *, migrated: bool = True, declared: bool = True, variables: Mapping[str, str] | None = None
+) -> Iterator[Infrastructure]:
     """Servers in a temporary folder, ended and removed afterwards.
 
-    The database has no tables unless it is `migrated`, and the broker is empty unless `declared`.
+    The database has no tables unless it is `migrated`, and the broker is empty unless `declared`. `variables`
+    lead to servers that run already, such as a DATABASE_URL: they are used in the place of new ones.
 
     PostgreSQL and RabbitMQ are containers where a Docker engine answers and has the images, else native. The
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
@@ -252,7 +255,7 @@ def running_infrastructure(*, migrated: bool = True, declared: bool = True) -> I
                 data_dir=folder / "stack",
                 kinds=(),
                 first_port=first_port,
-                environment=containers.variables,
+                environment={**containers.variables, **(variables or {})},
                 cache_dir=find_layout(None, {}).cache,
                 use_docker=False,
                 autorestart=False,

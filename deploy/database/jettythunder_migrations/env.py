@@ -1,13 +1,18 @@
 """What alembic runs to apply the migrations: one transaction for all of them, on one connection."""
 
+import psycopg
 import sqlalchemy
 from alembic import context
 
 # One migrator at a time: several gateways may be deployed at the same moment.
 _ADVISORY_LOCK = 7_305_219_001
 
-_url = sqlalchemy.make_url(context.config.attributes["database_url"]).set(drivername="postgresql+psycopg")
-engine = sqlalchemy.create_engine(_url, poolclass=sqlalchemy.pool.NullPool)
+# SQLAlchemy's own URLs have no list of hosts.
+engine = sqlalchemy.create_engine(
+    "postgresql+psycopg://",
+    creator=lambda: psycopg.connect(context.config.attributes["database_url"]),
+    poolclass=sqlalchemy.pool.NullPool,
+)
 with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=None)
     with context.begin_transaction():

@@ -55,5 +55,5 @@ class ExternalRole:
         return dict(self._variables)
 
     def describe(self) -> str:
-        address = urlsplit(self._variables[VARIABLES[self.name][0]])
-        return f"{TITLES[self.name]} of yours on {address.hostname}:{address.port or 'its usual port'}"
+        address = urlsplit(self._variables[VARIABLES[self.name][0]]).netloc.rpartition("@")[2]
+        return f"{TITLES[self.name]} of yours on {address}"

@@ -84,7 +84,6 @@ async def raised(error: BaseException) -> tuple[BaseException, NotingDatabase]:
         ConnectionResetError(),
         OSError(),
         # The client's own: the server does not even say that the statement takes too long.
-        TimeoutError(),
     ],
     ids=repr,
 )
@@ -95,8 +94,9 @@ async def test_a_server_that_can_not_be_reached_or_does_not_work_is_unavailable(
     assert database.forgotten == 0
 
 
-async def test_after_a_fail_over_connections_are_replaced() -> None:
-    found, database = await raised(of_state("25006"))
+@pytest.mark.parametrize("error", [of_state("25006"), TimeoutError()], ids=["read-only", "silent"])
+async def test_after_a_fail_over_connections_are_replaced(error: Exception) -> None:
+    found, database = await raised(error)
     assert type(found) is DatabaseUnavailable
     assert database.forgotten == 1
 
