@@ -74,7 +74,7 @@ async def test_a_worker_told_to_end_finishes_its_chunk_and_leaves_the_rest(
     await eventually(lambda: fetched(gateway, upload, 1) == 1)
     second = asyncio.create_task(gateway.stored(gateway.command(upload, random_chunk(), number=2)))
     ended = asyncio.create_task(asyncio.to_thread(worker.terminate))
-    await eventually(lambda: "shutting down" in worker.log())
+    await eventually(lambda: "draining" in worker.log())
     release.set()
     await first
     await ended
