@@ -6,8 +6,8 @@ uvicorn has neither of ASGI's extensions for this, so the listener adds its own 
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -50,7 +50,7 @@ class FileSender:
         socket = os.dup(self._cycle.transport.get_extra_info("socket").fileno())
         try:
             while count:
-                sent = await asyncio.to_thread(_send, socket, file, offset, count)
+                sent = await _to_its_end(asyncio.to_thread(_send, socket, file, offset, count))
                 self._cycle.expected_content_length -= sent
                 offset, count = offset + sent, count - sent
                 if count:
@@ -89,6 +89,16 @@ class FileSender:
                 await writable.wait()
         finally:
             loop.remove_writer(socket)
+
+
+async def _to_its_end(sending: Coroutine[Any, Any, int]) -> int:
+    """Wait for a thread though this be cancelled: descriptors closed under it could be others' by then."""
+    task = asyncio.create_task(sending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _send(socket: int, file: int, offset: int, count: int) -> int:

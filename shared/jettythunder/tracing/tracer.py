@@ -47,7 +47,7 @@ from jettythunder.errors import JettyThunderError
 from jettythunder.settings import ProcessSettings
 from jettythunder.tracing import UNRECORDED, Attributes, Span
 
-# Shorter than a service may take to end (SHUTDOWN_TIMEOUT_SECONDS), which a silent collector must not delay.
+# Shorter than a service may take to end (DRAIN_SECONDS), which a silent collector must not delay.
 _EXPORT_SECONDS = 3.0
 _CLOSE_SECONDS = 3.0
 
