@@ -163,8 +163,8 @@ def replay(
 ) -> None:
     """Deliver events of the log again, to one consumer alone.
 
-    Each keeps its id, so the consumer passes over what it has processed. A replay that is interrupted says
-    how to resume it. Who replayed what is kept in the database (ops_audit).
+    What the consumer has processed is counted, and not delivered to it again. Each event keeps its id. A
+    replay that is interrupted says how to resume it. Who replayed what is kept in the database (ops_audit).
     """
     if (to is None) == (resume is None):
         raise typer.BadParameter("Give --to CONSUMER, or --resume ID for a replay that was interrupted.")
@@ -179,7 +179,7 @@ def replay(
             return
         print_line(
             f"{counted.events} events would be replayed to {to}: {counted.new} are new to it, "
-            f"{counted.processed_before} it has processed and would pass over."
+            f"{counted.processed_before} it has processed and would not get again."
         )
         if counted.undecodable:
             print_line(f"{counted.undecodable} messages can't be decoded and are left out.")
@@ -189,7 +189,11 @@ def replay(
     if as_json:
         print_json(done.model_dump(mode="json"), indent=2)
     else:
-        print_done(f"{done.replayed_count} events replayed to {done.consumer}.")
+        again = done.replayed_count - done.processed_before_count
+        print_done(
+            f"{done.replayed_count} events replayed to {done.consumer}: {again} were delivered, "
+            f"{done.processed_before_count} it had processed."
+        )
 
 
 @app.command()

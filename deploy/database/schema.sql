@@ -838,12 +838,17 @@ CREATE TABLE public.replays (
     status text DEFAULT 'running'::text NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    processed_before_count bigint DEFAULT 0 NOT NULL,
     CONSTRAINT replays_status_check CHECK ((status = ANY (ARRAY['running'::text, 'interrupted'::text, 'completed'::text])))
 );
 
 COMMENT ON TABLE public.replays IS 'Replays of the event log to one consumer. next_offset is where to go on after an interruption. Owner: operations.';
 
 COMMENT ON COLUMN public.replays.end_offset IS 'The end of the log when the replay was asked for: what came later reaches the consumer anyway.';
+
+COMMENT ON COLUMN public.replays.replayed_count IS 'The wanted events that the replay has come by, delivered or not.';
+
+COMMENT ON COLUMN public.replays.processed_before_count IS 'Those of them that the consumer had processed, and did not get again.';
 
 CREATE TABLE public.storage_usage_history (
     account_id uuid NOT NULL,
@@ -1416,7 +1421,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0063');
+INSERT INTO public.alembic_version (version_num) VALUES ('0064');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

@@ -24,8 +24,9 @@ from uuid import UUID
 
 import aio_pika
 import asyncpg
-import psutil
 from rich.console import Console
+from tests.performance.processes import Processes
+from tests.performance.stack import server_pids
 from tests.performance.table import Table, add_output_options, show
 from tests.support.infrastructure import (
     Infrastructure,
@@ -50,6 +51,7 @@ PUBLISH_AT_ONCE = 2_000
 POLL_SECONDS = 0.5
 ROLL_UP_SECONDS = 1_800
 HOUR_US = 3_600_000_000
+METER = "usage-meter"
 QUOTA_BYTES = 100_000 * 10**9
 
 _NEW_ACCOUNTS = """
@@ -118,7 +120,7 @@ class Figures:
     hourly_rows: int
     booked_events_per_second: int
     rolled_up_after_seconds: float
-    meter_cpu_us_per_event: int
+    cpu_us_per_event: dict[str, int]
     meter_peak_memory_mb: int
     totals_equal: bool
     rows_equal: bool
@@ -241,17 +243,15 @@ async def measure(
     servers: Infrastructure, meter: RunningService, month: Month, pool: Pool, total: int
 ) -> Figures:
     """Wait until everything is booked and rolled up, and compare."""
-    process = psutil.Process(meter.pid)
     meter.wait_until_ready()
     unique = total - month.duplicates
-    begun_at, begun_with, begun_cpu = time.perf_counter(), await booked(pool), sum(process.cpu_times()[:2])
-    peak_bytes = 0
-    # The queue's length is cheap to ask for, and the inbox's is not: it is asked for at the end.
-    while (waiting := await waiting_messages(servers.rabbitmq_url)) or await booked(pool) < unique:
-        peak_bytes = max(peak_bytes, process.memory_info().rss)
-        progress.print(f"  {waiting:,} messages wait", end="\r", highlight=False)
-        await asyncio.sleep(POLL_SECONDS)
-    booked_at, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+    with Processes({METER: [meter.pid], **server_pids(servers)}).measured() as taken:
+        begun_at, begun_with = time.perf_counter(), await booked(pool)
+        # The queue's length is cheap to ask for, and the inbox's is not: it is asked for at the end.
+        while (waiting := await waiting_messages(servers.rabbitmq_url)) or await booked(pool) < unique:
+            progress.print(f"  {waiting:,} messages wait", end="\r", highlight=False)
+            await asyncio.sleep(POLL_SECONDS)
+        booked_at = time.perf_counter()
     measured = total * (1 - begun_with / unique)
     await eventually(
         lambda: pool.fetchval("SELECT NOT EXISTS (SELECT FROM usage_rollup_queue)"),
@@ -267,8 +267,11 @@ async def measure(
         hourly_rows=len(month.expected.hours),
         booked_events_per_second=round(measured / (booked_at - begun_at)),
         rolled_up_after_seconds=round(rolled_up_at - booked_at, 1),
-        meter_cpu_us_per_event=round((cpu - begun_cpu) / measured * 1e6),
-        meter_peak_memory_mb=round(peak_bytes / 1e6),
+        cpu_us_per_event={
+            name: round(taken.cpu_seconds[name] / measured * 1e6)
+            for name in (METER, "PostgreSQL", "RabbitMQ")
+        },
+        meter_peak_memory_mb=round(taken.peak_mb[METER]),
         totals_equal=await totals_are_equal(pool, month.expected),
         rows_equal=await rows_are_equal(pool, month.expected),
     )
@@ -300,7 +303,7 @@ def table(figures: Figures) -> Table:
         ("accounts / hourly rows", f"{figures.accounts:,} / {figures.hourly_rows:,}"),
         ("booked", f"{figures.booked_events_per_second:,} events/s"),
         ("all rows rolled up after", f"{figures.rolled_up_after_seconds} s more"),
-        ("usage-meter: CPU per event", f"{figures.meter_cpu_us_per_event} µs"),
+        *((f"{name}: CPU per event", f"{cpu} µs") for name, cpu in figures.cpu_us_per_event.items()),
         ("usage-meter: peak memory", f"{figures.meter_peak_memory_mb} MB"),
         ("totals equal an independent computation", "yes" if figures.totals_equal else "NO"),
         ("hourly rows equal it", "yes" if figures.rows_equal else "NO"),

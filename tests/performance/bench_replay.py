@@ -1,10 +1,11 @@
-"""Measures replay on running services: the whole log to each consumer, until its last event is passed over.
+"""Measures replay on running services: the whole log to each consumer, all of it processed before.
 
     python -m tests.performance.bench_replay --events 10000
 
 A history is made first: users who signed up and changed tiers by event, downloads of theirs, thresholds they
-crossed, and alarms about assets. What a replay must leave as it is, is compared: a checksum of every business
-table, before and after, and the number of webhooks that AgentCache got.
+crossed, and alarms about assets. CPU times are those of the replay itself, of the consumer's service and of
+the servers, for each event wanted. What a replay must leave as it is, is compared: a checksum of every
+business table, before and after, and the number of webhooks that AgentCache got.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from uuid import UUID, uuid4
 import asyncpg
 from aiohttp import web
 from rich.console import Console
+from tests.performance.processes import CLIENT, Processes
+from tests.performance.stack import server_pids
 from tests.performance.table import Table, add_output_options, show
 from tests.support.history import checksums, count_messages, is_settled
 from tests.support.infrastructure import Infrastructure, Services, running_infrastructure, start_services
@@ -44,17 +47,21 @@ USERS = 200
 AT_ONCE = 500
 HISTORY_SECONDS = 300
 
+CONSUMER = "consumer"
+CPU_COLUMNS = {"replay": CLIENT, CONSUMER: CONSUMER, "broker": "RabbitMQ", "database": "PostgreSQL"}
+
 progress = Console(stderr=True)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One consumer's replay. The rate is that of all of it: read, delivered, passed over by the consumer."""
+    """One consumer's replay. The rate is that of all of it: the log read, and its inbox asked."""
 
     consumer: str
     events: int
     events_per_second: float
-    delivered_per_second: float
+    delivered: int
+    cpu_us_per_event: dict[str, int]
     tables: int
     tables_changed: list[str]
     webhooks_sent: int
@@ -177,26 +184,25 @@ async def measure(
 ) -> Figures:
     """Replay the whole log to one consumer."""
     before, taken_before = await checksums(pool), receiver.taken
-    passed_before = await count_messages(services, queue.name)
     replays = operations.replays
-    begun = await replays.begin(queue.name, EventFilter(), who="bench", rate=None)
-    began = time.perf_counter()
-    done = await replays.run(begun)
-    delivered_at = time.perf_counter()
-    wanted = passed_before + done.replayed_count
-
-    async def all_passed() -> bool:
-        return await count_messages(services, queue.name) >= wanted
-
-    await eventually(all_passed, timeout_seconds=HISTORY_SECONDS, poll_seconds=0.1)
-    seconds = time.perf_counter() - began
+    consumer = services.pid(queue.name.partition(".")[0])
+    processes = Processes({CONSUMER: [consumer], **server_pids(services.infrastructure)})
+    with processes.measured() as taken:
+        begun = await replays.begin(queue.name, EventFilter(), who="bench", rate=None)
+        began = time.perf_counter()
+        done = await replays.run(begun)
+        seconds = time.perf_counter() - began
     await eventually(lambda: is_settled(pool), timeout_seconds=HISTORY_SECONDS)
     after = await checksums(pool)
     return Figures(
         consumer=queue.name,
         events=done.replayed_count,
         events_per_second=round(done.replayed_count / seconds),
-        delivered_per_second=round(done.replayed_count / (delivered_at - began)),
+        delivered=done.replayed_count - done.processed_before_count,
+        cpu_us_per_event={
+            name: round(taken.cpu_seconds[group] / done.replayed_count * 1e6)
+            for name, group in CPU_COLUMNS.items()
+        },
         tables=len(before),
         tables_changed=[table for table in before if before[table] != after[table]],
         webhooks_sent=receiver.taken - taken_before,
@@ -233,7 +239,15 @@ async def run(infrastructure: Infrastructure, events: int) -> list[Figures]:
 
 def table(measured: Sequence[Figures]) -> Table:
     """The figures for people, a row for each consumer."""
-    headings = ["replay to", "events", "events/s", "delivered/s", "tables changed", "webhooks sent"]
+    headings = [
+        "replay to",
+        "events",
+        "events/s",
+        "delivered",
+        *(f"{name}, CPU µs" for name in CPU_COLUMNS),
+        "tables changed",
+        "webhooks sent",
+    ]
     return Table(
         "Replay of the whole log",
         headings,
@@ -242,7 +256,8 @@ def table(measured: Sequence[Figures]) -> Table:
                 figures.consumer,
                 f"{figures.events:,}",
                 f"{figures.events_per_second:,.0f}",
-                f"{figures.delivered_per_second:,.0f}",
+                f"{figures.delivered:,}",
+                *(f"{figures.cpu_us_per_event[name]:,}" for name in CPU_COLUMNS),
                 f"{', '.join(figures.tables_changed) or 'none'} of {figures.tables}",
                 f"{figures.webhooks_sent}",
             )

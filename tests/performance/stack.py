@@ -92,10 +92,16 @@ def running_services(
             for service in services:
                 service.wait_until_ready()
         pids = {name: [service.pid for service in services] for name, services in groups.items()}
-        servers = {name: _pids_of(infrastructure, role) for name, role in SERVERS.items()}
-        yield RunningServices(gateway.url, infrastructure.environment, {**pids, **servers})
+        yield RunningServices(
+            gateway.url, infrastructure.environment, {**pids, **server_pids(infrastructure)}
+        )
     finally:
         starter.end()
+
+
+def server_pids(infrastructure: Infrastructure) -> dict[str, list[int]]:
+    """The processes of the servers."""
+    return {name: _pids_of(infrastructure, role) for name, role in SERVERS.items()}
 
 
 def _pids_of(infrastructure: Infrastructure, role: RoleName) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a replay must leave as it is, and when a consumer is done with one."""
+"""What events that come again must leave as it is, and when a consumer is done with them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from jettythunder.broker.connection import BrokerLink
+from jettythunder.broker.event_log import open_event_log
+from jettythunder.broker.publisher import Publisher
+from jettythunder.broker.topology import ConsumerQueue
+from operations.replays.replay import is_bound
 
 if TYPE_CHECKING:
     from tests.support.infrastructure import Services
@@ -46,6 +52,27 @@ async def is_settled(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
     return not await pool.fetchval(
         "SELECT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM usage_rollup_queue)"
     )
+
+
+async def deliver_again(rabbitmq_url: str, queue: ConsumerQueue) -> int:
+    """Put all events of the log that a consumer takes into its queue; their number."""
+    link = BrokerLink(rabbitmq_url, name="history")
+    publisher, count = Publisher(link), 0
+    try:
+        async with open_event_log(rabbitmq_url) as log:
+            async for logged in log.read():
+                if is_bound(queue, logged):
+                    await publisher.publish(
+                        logged.body,
+                        exchange=queue.replay_exchange,
+                        routing_key=logged.routing_key,
+                        event_type=logged.routing_key,
+                        message_id=logged.message_id,
+                    )
+                    count += 1
+    finally:
+        await link.close()
+    return count
 
 
 SETTLED = ("processed", "dead_lettered")

@@ -10,11 +10,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jettythunder.broker import topology
@@ -71,7 +74,7 @@ class EventFilter(BaseModel):
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """A message of the log, as it was published. ``event`` is None where it can't be decoded."""
+    """A message of the log, as it was published."""
 
     offset: int
     exchange: str
@@ -79,7 +82,14 @@ class LoggedEvent:
     message_id: str
     content_type: str
     body: bytes
-    event: RawEvent | None
+
+    @cached_property
+    def event(self) -> RawEvent | None:
+        """The event in it, decoded when it is asked for; None where it can't be decoded."""
+        try:
+            return RawEvent.model_validate_json(self.body)
+        except ValidationError:
+            return None
 
 
 def place_before(moment: datetime) -> Offset:
@@ -110,7 +120,7 @@ class EventLog:
             # Written when the reader is in its place: one that came later could miss it for newer events.
             await _write_fence(channel, fence)
             async for message in messages:
-                if message.message_id == fence:
+                if message.header.properties.message_id == fence:
                     return _offset(message)
         raise BrokerUnavailable
 
@@ -136,7 +146,7 @@ class EventLog:
                     offset = _offset(message)
                     if offset >= end:
                         return
-                    if message.type != topology.LOG_PROBE:
+                    if message.header.properties.message_type != topology.LOG_PROBE:
                         yield _logged(message, offset)
 
     async def follow(self, *, start: Offset = "next") -> AsyncGenerator[LoggedEvent, None]:
@@ -150,7 +160,7 @@ class EventLog:
             _messages(channel, start, silence_seconds=None) as messages,
         ):
             async for message in messages:
-                if message.type != topology.LOG_PROBE:
+                if message.header.properties.message_type != topology.LOG_PROBE:
                     yield _logged(message, _offset(message))
 
     @contextlib.asynccontextmanager
@@ -181,54 +191,77 @@ async def _write_fence(channel: AbstractChannel, fence: str) -> None:
 @contextlib.asynccontextmanager
 async def _messages(
     channel: AbstractChannel, start: Offset, *, silence_seconds: float | None
-) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
-    await channel.set_qos(prefetch_count=_PREFETCH)
-    log = await channel.declare_queue(topology.EVENT_LOG, passive=True)
-    arrived: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
-    channel.close_callbacks.add(lambda *_: arrived.put_nowait(None))
+) -> AsyncIterator[AsyncIterator[DeliveredMessage]]:
+    """What the stream delivers. A log is read by the million, so the AMQP client is spoken to directly."""
+    underlay = cast("Channel", await channel.get_underlay_channel())
+    await underlay.basic_qos(prefetch_count=_PREFETCH)
+    arriving = _Arriving(underlay)
+    channel.close_callbacks.add(lambda *_: arriving.end())
     arguments: dict[str, Any] = {"x-stream-offset": start}
-    consuming = await log.consume(arrived.put, arguments=arguments)
+    consuming = await underlay.basic_consume(topology.EVENT_LOG, arriving.take, arguments=arguments)
     try:
-        yield _arriving(arrived, silence_seconds=silence_seconds)
+        yield arriving.messages(silence_seconds=silence_seconds)
     finally:
         with contextlib.suppress(*CONNECTION_ERRORS):
-            await log.cancel(consuming, timeout=5)
+            await underlay.basic_cancel(str(consuming.consumer_tag), timeout=5)
 
 
-async def _arriving(
-    arrived: asyncio.Queue[AbstractIncomingMessage | None], *, silence_seconds: float | None
-) -> AsyncIterator[AbstractIncomingMessage]:
-    unacknowledged = 0
-    while True:
-        async with asyncio.timeout(silence_seconds):
-            message = await arrived.get()
-        if message is None:
-            raise BrokerUnavailable
-        yield message
-        # Acknowledging is only the stream's way to ask for more, so half a window at a time will do.
-        unacknowledged += 1
-        if unacknowledged >= _PREFETCH // 2:
-            await message.ack(multiple=True)
-            unacknowledged = 0
+class _Arriving:
+    """Messages between the stream's consumer and who reads them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._arrived: list[DeliveredMessage] = []
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    async def take(self, message: DeliveredMessage) -> None:
+        """One has arrived."""
+        self._arrived.append(message)
+        self._changed.set()
+
+    def end(self) -> None:
+        """None will come any more."""
+        self._ended = True
+        self._changed.set()
+
+    async def messages(self, *, silence_seconds: float | None) -> AsyncIterator[DeliveredMessage]:
+        """The messages in their order.
+
+        Raises:
+            BrokerUnavailable: the channel was closed.
+            TimeoutError: none came for so long.
+        """
+        unacknowledged = 0
+        while True:
+            async with asyncio.timeout(silence_seconds):
+                await self._changed.wait()
+            arrived, self._arrived = self._arrived, []
+            self._changed.clear()
+            for message in arrived:
+                yield message
+                # Acknowledging is only the stream's way to ask for more, so half a window at a time will do.
+                unacknowledged += 1
+                if unacknowledged >= _PREFETCH // 2:
+                    await self._channel.basic_ack(message.delivery_tag or 0, multiple=True)
+                    unacknowledged = 0
+            if self._ended:
+                raise BrokerUnavailable
 
 
-def _offset(message: AbstractIncomingMessage) -> int:
-    return int(str(message.headers["x-stream-offset"]))
+def _offset(message: DeliveredMessage) -> int:
+    return int(str((message.header.properties.headers or {})["x-stream-offset"]))
 
 
-def _logged(message: AbstractIncomingMessage, offset: int) -> LoggedEvent:
-    try:
-        event = RawEvent.model_validate_json(message.body)
-    except ValidationError:
-        event = None
+def _logged(message: DeliveredMessage, offset: int) -> LoggedEvent:
+    properties = message.header.properties
     return LoggedEvent(
         offset=offset,
         exchange=message.exchange or "",
         routing_key=message.routing_key or "",
-        message_id=message.message_id or "",
-        content_type=message.content_type or "",
+        message_id=properties.message_id or "",
+        content_type=properties.content_type or "",
         body=message.body,
-        event=event,
     )
 
 

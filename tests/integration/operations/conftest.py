@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -139,6 +139,10 @@ class Bench:
         event_ids = await self.publish_events(*(deleted() for _ in range(count)))
         await eventually(lambda: set(self.ids()) >= set(event_ids))
         return event_ids
+
+    async def forget(self, event_ids: Sequence[UUID]) -> None:
+        """Let the consumer not have processed these events."""
+        await self.sql.execute("DELETE FROM inbox WHERE event_id = ANY ($1)", event_ids)
 
     async def found(self, wanted: EventFilter) -> list[UUID]:
         """The ids of the wanted events in the log."""

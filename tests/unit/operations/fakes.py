@@ -66,8 +66,7 @@ def logged(
         routing_key=AssetDeletedV1.TYPE,
         message_id=str(event.id),
         content_type="",
-        body=b"{}",
-        event=event if decodable else None,
+        body=event.encode() if decodable else b"{}",
     )
 
 

@@ -83,6 +83,23 @@ async def test_a_replay_delivers_everything_and_is_completed() -> None:
     assert (entry.result["status"], entry.result["replayed"]) == ("completed", 2300)
 
 
+async def test_a_replay_delivers_nothing_that_its_consumer_has_processed() -> None:
+    bench = Bench(3)
+    known = bench.log.events[1].event
+    assert known is not None
+    bench.inboxes.known.add(known.id)
+    done = await bench.replays.run(await bench.begin())
+    assert (done.replayed_count, done.processed_before_count) == (3, 1)
+    assert bench.publisher.published == [bench.log.events[0].message_id, bench.log.events[2].message_id]
+
+
+async def test_a_rate_is_that_of_the_events_delivered() -> None:
+    bench = Bench(30)
+    bench.inboxes.known |= {each.event.id for each in bench.log.events[:20] if each.event}
+    await bench.replays.run(await bench.begin(rate=10))
+    assert bench.clock.seconds == pytest.approx(1)
+
+
 async def test_a_replay_that_lost_the_broker_goes_on_where_it_was() -> None:
     bench = Bench(1500)
     bench.publisher.fails_at = 1200

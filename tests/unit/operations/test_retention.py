@@ -38,7 +38,7 @@ def test_without_a_known_age_and_without_events_nothing_bounds_it() -> None:
 def at(offset: int, moment: datetime) -> LoggedEvent:
     found = logged(offset)
     assert found.event is not None
-    return replace(found, event=found.event.model_copy(update={"time": moment}))
+    return replace(found, body=found.event.model_copy(update={"time": moment}).encode())
 
 
 async def test_the_rate_is_that_of_the_last_hour() -> None:

@@ -34,7 +34,11 @@ class ReplayCount(BaseModel):
 
 
 class Replay(BaseModel):
-    """A replay and how far it has come. Offsets are places in the log."""
+    """A replay and how far it has come. Offsets are places in the log.
+
+    ``replayed_count`` counts the wanted events that it has come by; those of ``processed_before_count`` the
+    consumer had processed, so they were not delivered to it again.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,6 +51,7 @@ class Replay(BaseModel):
     end_offset: int
     read_count: int
     replayed_count: int
+    processed_before_count: int = 0
     status: ReplayStatus
     started_at: datetime
     updated_at: datetime
@@ -59,12 +64,13 @@ class HeldReplay:
     replay: Replay
     audit_id: int
 
-    def reached(self, next_offset: int, *, read_count: int, delivered: int) -> Self:
-        """The replay after some more of the log."""
+    def reached(self, next_offset: int, *, read_count: int, wanted: int, processed_before: int) -> Self:
+        """The replay after some more of the log, with so many wanted events in it."""
         progress = {
             "next_offset": next_offset,
             "read_count": read_count,
-            "replayed_count": self.replay.replayed_count + delivered,
+            "replayed_count": self.replay.replayed_count + wanted,
+            "processed_before_count": self.replay.processed_before_count + processed_before,
         }
         return replace(self, replay=self.replay.model_copy(update=progress))
 

@@ -1,8 +1,9 @@
 """Replay: events of the log, delivered again to one consumer alone.
 
-Guarantees given here: only the named consumer gets anything; every event keeps its id, so what the
-consumer has processed it passes over; progress is noted after the broker has confirmed, so a replay that was
-cut off goes on without a gap, and repeats one batch at most. One process at a time carries out a replay.
+Guarantees given here: only the named consumer gets anything, and what it has processed is not delivered to
+it again; every event keeps its id, so one that it was processing meanwhile it passes over; progress is noted
+after the broker has confirmed, so a replay that was cut off goes on without a gap, and repeats one batch at
+most. One process at a time carries out a replay.
 """
 
 import asyncio
@@ -247,14 +248,21 @@ class Replays:
         queue = self._consumers.find_replayable(replay.consumer)
         pace = Pace(replay.rate, self._clock, largest_batch=_BATCH_SIZE)
         start: Offset = replay.filter.begin if replay.next_offset is None else replay.next_offset
-        batch: list[LoggedEvent] = []
+        batch: list[tuple[UUID, LoggedEvent]] = []
         read_count = replay.read_count
 
         async def deliver(next_offset: int) -> HeldReplay:
-            await asyncio.gather(*(self._publish(queue, replay.id, logged) for logged in batch))
-            now = held.reached(next_offset, read_count=read_count, delivered=len(batch))
+            known = await self._inboxes.known_events(queue.name, [event_id for event_id, _ in batch])
+            new = [logged for event_id, logged in batch if event_id not in known]
+            await asyncio.gather(*(self._publish(queue, replay.id, logged) for logged in new))
+            now = held.reached(
+                next_offset,
+                read_count=read_count,
+                wanted=len(batch),
+                processed_before=len(batch) - len(new),
+            )
             await self._note(now)
-            pace.did(len(batch))
+            pace.did(len(new))
             batch.clear()
             return now
 
@@ -262,7 +270,7 @@ class Replays:
             async for logged in events:
                 read_count += 1
                 if is_bound(queue, logged) and logged.event and replay.filter.takes(logged.event):
-                    batch.append(logged)
+                    batch.append((logged.event.id, logged))
                 if len(batch) >= pace.batch_size or read_count % _BATCH_SIZE == 0:
                     held = await deliver(logged.offset + 1)
                     yield held
@@ -319,5 +327,6 @@ def _result(held: HeldReplay, status: ReplayStatus) -> dict[str, object]:
         "replay": str(replay.id),
         "status": status,
         "replayed": replay.replayed_count,
+        "processed_before": replay.processed_before_count,
         "read": replay.read_count,
     }

@@ -23,6 +23,7 @@ class _Row:
     end_offset: int
     read_count: int
     replayed_count: int
+    processed_before_count: int
     status: ReplayStatus
     started_at: datetime
     updated_at: datetime
@@ -89,6 +90,7 @@ class ReplayStore:
             next_offset=replay.next_offset,
             read_count=replay.read_count,
             replayed_count=replay.replayed_count,
+            processed_before_count=replay.processed_before_count,
             status=status,
         )
 
