@@ -20,6 +20,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import uvloop
 from aiohttp import web
 from rich.console import Console
 from tests.performance.processes import CLIENT, Processes
@@ -272,7 +273,7 @@ def main() -> None:
     add_output_options(parser)
     given: Any = parser.parse_args()
     with running_infrastructure() as infrastructure:
-        measured = asyncio.run(run(infrastructure, given.events))
+        measured = uvloop.run(run(infrastructure, given.events))
     show(given, [table(measured)], [asdict(figures) for figures in measured])
     if not all(figures.changed_nothing for figures in measured):
         raise SystemExit(1)

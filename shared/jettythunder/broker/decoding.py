@@ -1,6 +1,7 @@
 """From a message to the event in it, or to the reason why there is none."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,7 +9,7 @@ from pydantic_core import from_json
 
 from jettythunder.broker.properties import UNDECODABLE
 from jettythunder.broker.topology import ConsumerQueue
-from jettythunder.contracts.envelope import AnyPayload, Event, Payload
+from jettythunder.contracts.envelope import AnyPayload, Event
 from jettythunder.errors import MalformedEvent, UnknownEventType
 
 
@@ -23,7 +24,7 @@ def decode(queue: ConsumerQueue, body: bytes, *, routing_key: str, headers: Mapp
         raise MalformedEvent(f"Properties that are not valid AMQP: {str(headers[UNDECODABLE])[:100]}")
     raw = _envelope(body)
     event_type: str = raw["type"]
-    payload = _payload(queue, event_type)
+    payload = queue.payload_of.get(event_type)
     # What comes back from a wait queue, or by hand, is addressed to the queue itself.
     is_published_as_such = routing_key in (event_type, queue.name)
     if payload is not None and is_published_as_such:
@@ -61,12 +62,13 @@ def _envelope(body: bytes) -> dict[str, Any]:
     return raw
 
 
-def _payload(queue: ConsumerQueue, event_type: str) -> type[Payload] | None:
-    return next((payload for payload in queue.payloads if event_type == payload.TYPE), None)
+@cache
+def _event_of(payload: type[AnyPayload]) -> type[Event[AnyPayload]]:
+    return Event[payload]  # type: ignore[valid-type]
 
 
 def _parse(payload: type[AnyPayload], raw: dict[str, Any]) -> Event[AnyPayload]:
     try:
-        return Event[payload].model_validate(raw)  # type: ignore[valid-type]
+        return _event_of(payload).model_validate(raw)
     except ValidationError as error:
         raise MalformedEvent(f"Not a CloudEvent of a known type and version: {places(error)}") from None

@@ -197,7 +197,7 @@ def count_from_zero(queue: ConsumerQueue) -> None:
 
 def known_type(queue: ConsumerQueue, event_type: str) -> str:
     """The type as a label of metrics: a publisher may write anything, and each label is kept for ever."""
-    return event_type if any(event_type == payload.TYPE for payload in queue.payloads) else "unknown"
+    return event_type if event_type in queue.payload_of else "unknown"
 
 
 def reason_of(error: Exception) -> str:

@@ -10,7 +10,7 @@ dead-lettering); the event log keeps everything both event exchanges carry, for 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 
 from aio_pika import ExchangeType
@@ -74,6 +74,11 @@ class ConsumerQueue:
     @property
     def replay_exchange(self) -> str:
         return f"replay.{self.name}"
+
+    @cached_property
+    def payload_of(self) -> Mapping[str, type[Payload]]:
+        """The messages that it is bound to, by their type."""
+        return {payload.TYPE: payload for payload in self.payloads}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -318,7 +318,7 @@ class Replays:
 
 def is_bound(queue: ConsumerQueue, logged: LoggedEvent) -> bool:
     """Whether the consumer's queue took this message when it was published."""
-    return logged.exchange == queue.exchange and logged.routing_key in {p.TYPE for p in queue.payloads}
+    return logged.exchange == queue.exchange and logged.routing_key in queue.payload_of
 
 
 def _result(held: HeldReplay, status: ReplayStatus) -> dict[str, object]:
