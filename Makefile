@@ -209,6 +209,10 @@ manifests-apply: install ## Apply the manifests to a Kubernetes API with fake no
 manifests-schemas: install ## Write deploy/kubernetes/schemas.json from the modules of Kubernetes and the operators (needs Go)
 	$(BIN)/python -m jettythunder_dev.manifests.vendoring
 
+.PHONY: manifests-rules
+manifests-rules: install ## Write Prometheus' rules as an object of the Prometheus operator
+	$(BIN)/python -m jettythunder_dev.manifests.alerts
+
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations
 	@$(STACK) schema $(ARGS)
