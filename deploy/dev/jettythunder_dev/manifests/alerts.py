@@ -1,4 +1,4 @@
-"""`make manifests-rules`: Prometheus' rules as an object of its operator; Kustomize can't make one of files."""
+"""`make manifests-rules`: Prometheus' rules as an object of its operator, which Kustomize can't make of them."""
 
 from pathlib import Path
 from textwrap import indent
