@@ -5,8 +5,8 @@
 Each operation is done many times; what all processes took until everything that follows from it was done too
 (events published, booked and rolled up) is divided by their number. What the same processes take in that time
 when nothing happens is subtracted. A small upload is one of 10 KB, a list has 50 assets, and an event goes
-from the outbox to the ledger. Each operation's rows, events and write-ahead log are counted as well, and the most
-memory that a process of each kind held during all of them.
+from the outbox to the ledger. Each operation's rows, events and write-ahead log are counted as well, and the
+most memory that a process of each kind held during all of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ SETTLE_SECONDS = 300
 EVENTS_AT_ONCE = 500
 
 _WRITTEN = """
-SELECT (SELECT last_value FROM outbox_id_seq) AS events, (SELECT last_value FROM usage_ledger_id_seq) AS ledger,
+SELECT (SELECT last_value FROM outbox_id_seq) AS events,
+    (SELECT last_value FROM usage_ledger_id_seq) AS ledger,
     (SELECT count(*) FROM inbox) AS inbox, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS wal_bytes
 """
 _NO_RATE_LIMIT = "UPDATE tier_configs SET rate_limit_per_minute = 1000000"

@@ -1,4 +1,4 @@
-"""`make manifests-rules`: Prometheus' rules as an object of its operator, which Kustomize can't make of them."""
+"""`make manifests-rules`: the rules of Prometheus as an object of its operator, from the same files."""
 
 from pathlib import Path
 from textwrap import indent
