@@ -25,6 +25,8 @@ LEDGER_BYTES, INBOX_BYTES, ASSET_BYTES, UPLOAD_BYTES = 318, 153, 957, 346
 INBOX_MONTHS, UPLOAD_MONTHS = 4, 1
 # A gateway's spool with its margin, and DATABASE_POOL_SIZE; a usage-meter has three more, for reports.
 SPOOL_GB, CONNECTIONS, REPORT_CONNECTIONS = 2.7, 10, 3
+# The limits of memory in deploy/kubernetes/base, in GiB.
+MEMORY = {"gateway": 1, "workers": 0.5, "meter": 0.75, "provisioning": 0.375, "operations": 0.375}
 DAY, MONTH = 86_400, 30 * 86_400
 
 
@@ -53,6 +55,13 @@ _OPERATIONS = dict(
         strict=True,
     )
 )
+_NAMES = {
+    "gateway": "gateways",
+    "workers": "chunk-workers",
+    "meter": "usage-meters",
+    "provisioning": "provisioning",
+    "operations": "operations",
+}
 _UNITS = {"s": 1.0, "µs": 1e-6}
 _RESERVED = "rows of the ledger"
 
@@ -67,31 +76,25 @@ class Plan:
         """What all operations of a second at the peak take: CPU seconds of a process, or what they write."""
         return sum(rate * costs()[_OPERATIONS[name]][what] for name, rate in asdict(self.load).items())
 
-    def processes(self, kind: str) -> int:
-        """Two at least, so that one can be lost or replaced."""
-        return max(2, ceil(self.total(kind) / BUSY))
-
-    @property
-    def workers(self) -> int:
-        """As many as the bytes need, by their own time or by the object storage's."""
-        return max(self.processes("workers"), ceil(self.load.gb_in / WORKER_GB))
+    def processes(self) -> dict[str, int]:
+        """Two of each at least, so that one can be lost; a slow storage needs more workers than bytes do."""
+        needed = {kind: max(2, ceil(self.total(kind) / BUSY)) for kind in MEMORY}
+        return needed | {"workers": max(needed["workers"], ceil(self.load.gb_in / WORKER_GB))}
 
     @property
     def connections(self) -> int:
         """To PostgreSQL at most, without edges."""
-        meters, operations = self.processes("meter"), 2
-        others = self.processes("gateway") + self.workers + self.processes("provisioning") + operations
-        return CONNECTIONS * (others + meters) + REPORT_CONNECTIONS * meters
+        processes = self.processes()
+        return CONNECTIONS * sum(processes.values()) + REPORT_CONNECTIONS * processes["meter"]
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """What it comes to, for people."""
-        load, gateways = self.load, self.processes("gateway")
+        load, processes = self.load, self.processes()
         both_ways = f"{8 * (load.gb_in + load.gb_out):.1f} Gbit/s"
-        yield "gateways (CPU seconds a second)", f"{gateways} ({self.total('gateway'):.1f})"
-        yield "chunk-workers", f"{self.workers} ({self.total('workers'):.1f})"
-        yield "usage-meters", f"{self.processes('meter')} ({self.total('meter'):.1f})"
-        yield "provisioning", f"{self.processes('provisioning')} ({self.total('provisioning'):.2f})"
-        yield "operations", "2"
+        for kind, count in processes.items():
+            yield f"{_NAMES[kind]} (CPU seconds a second)", f"{count} ({self.total(kind):.2f})"
+        limits = sum(count * MEMORY[kind] for kind, count in processes.items())
+        yield "limits of memory of these", f"{limits:.0f} GiB"
         yield "PostgreSQL: cores", f"{ceil(self.total('PostgreSQL') / BUSY)}"
         yield "PostgreSQL: reservations a second", f"{self._reservations:.0f}"
         yield "PostgreSQL: connections at most, without edges", f"{self.connections}"
@@ -101,7 +104,7 @@ class Plan:
         yield "RabbitMQ: cores", f"{ceil(self.total('RabbitMQ') / BUSY)}"
         yield "RabbitMQ: events a second", f"{self.total('events'):.0f}"
         yield f"event log of {LOG_HOURS} hours", _gb(self._log_bytes)
-        yield "spools on disk", _gb(SPOOL_GB * gateways * 1e9)
+        yield "spools on disk", _gb(SPOOL_GB * processes["gateway"] * 1e9)
         yield "network between clients and gateways", both_ways
         yield "network between gateways and chunk-workers", f"{8 * load.gb_in:.1f} Gbit/s"
         yield "network to and from the object storage", both_ways
