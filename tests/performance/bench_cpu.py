@@ -104,7 +104,8 @@ class Bench:
         self.taken = Taken()
 
     async def _written(self) -> dict[str, float]:
-        return {name: float(value) for name, value in dict(await self._pool.fetchrow(_WRITTEN)).items()}
+        (row,) = await self._pool.fetch(_WRITTEN)
+        return {name: float(value) for name, value in row.items()}
 
     async def _booked(self) -> int:
         query = "SELECT count(*) FROM inbox WHERE consumer = $1"

@@ -42,9 +42,14 @@ class Load:
     links: float = 50
     accounts: float = 1
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Each by its name."""
+        return asdict(self)
+
     def times(self, factor: float) -> Self:
         """As many times as much of everything."""
-        return type(self)(**{name: factor * rate for name, rate in asdict(self).items()})
+        return type(self)(**{name: factor * rate for name, rate in self.rates.items()})
 
 
 # What the tables call them.
@@ -74,7 +79,7 @@ class Plan:
 
     def total(self, what: str) -> float:
         """What all operations of a second at the peak take: CPU seconds of a process, or what they write."""
-        return sum(rate * costs()[_OPERATIONS[name]][what] for name, rate in asdict(self.load).items())
+        return sum(rate * costs()[_OPERATIONS[name]][what] for name, rate in self.load.rates.items())
 
     def processes(self) -> dict[str, int]:
         """Two of each at least, so that one can be lost; a slow storage needs more workers than bytes do."""
@@ -116,7 +121,7 @@ class Plan:
     @property
     def _reservations(self) -> float:
         return sum(
-            rate for name, rate in asdict(self.load).items() if costs()[_OPERATIONS[name]][_RESERVED] > 0
+            rate for name, rate in self.load.rates.items() if costs()[_OPERATIONS[name]][_RESERVED] > 0
         )
 
     @property
