@@ -172,6 +172,10 @@ bench-uploads: install ## Measure uploads alone (ARGS="--profile all --sizes 100
 bench-cpu: install ## Measure what one operation costs each service and server in CPU time
 	$(BIN)/python -m tests.performance.bench_cpu $(ARGS)
 
+.PHONY: capacity
+capacity: install ## Compute what a load needs, and ten times as much (ARGS="--small-uploads 20 --gb-in 0.1")
+	@$(BIN)/python -m jettythunder_dev.capacity $(ARGS)
+
 .PHONY: bench-jettyspeed
 bench-jettyspeed: install ## Measure JettySpeed against other clients over shaped links (needs curl; rclone if there)
 	$(BIN)/python -m tests.performance.jettyspeed.bench $(ARGS)
@@ -208,6 +212,10 @@ manifests-apply: install ## Apply the manifests to a Kubernetes API with fake no
 .PHONY: manifests-schemas
 manifests-schemas: install ## Write deploy/kubernetes/schemas.json from the modules of Kubernetes and the operators (needs Go)
 	$(BIN)/python -m jettythunder_dev.manifests.vendoring
+
+.PHONY: manifests-rules
+manifests-rules: install ## Write Prometheus' rules as an object of the Prometheus operator
+	$(BIN)/python -m jettythunder_dev.manifests.alerts
 
 .PHONY: schema
 schema: install ## Write deploy/database/schema.sql from the migrations

@@ -15,9 +15,11 @@ from prometheus_client import REGISTRY
 from jettythunder.applications import applications
 from jettythunder_dev.dashboards.files import FOLDER, current_files
 from jettythunder_dev.layout import REPOSITORY
+from jettythunder_dev.manifests import alerts
 from jettythunder_dev.services import service_kinds
 
 PROMETHEUS = REPOSITORY / "deploy" / "observability" / "prometheus"
+MONITORING = REPOSITORY / "deploy" / "kubernetes" / "components" / "monitoring"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
 SERVICES = [kind.name for kind in service_kinds()]
 
@@ -156,6 +158,30 @@ def test_every_service_is_scraped_with_a_token() -> None:
         assert (found["names"], found["port"]) == ([service], 8000)
 
 
+def test_the_operator_of_prometheus_gets_the_same_rules() -> None:
+    text = alerts.FILE.read_text()
+    assert text == alerts.current_text(), "write them anew with `make manifests-rules`"
+    groups = yaml.safe_load(text)["spec"]["groups"]
+    assert [rule for group in groups for rule in group["rules"]] == rules()
+
+
+def test_the_operator_of_prometheus_scrapes_the_broker_in_the_same_way() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    ours = {
+        job["job_name"]: job for job in config["scrape_configs"] if job["job_name"].startswith("rabbitmq")
+    }
+    objects = {
+        each["spec"]["jobName"]: each["spec"]
+        for each in yaml.safe_load_all((MONITORING / "broker.yaml").read_text())
+    }
+    assert objects.keys() == ours.keys()
+    for name, job in ours.items():
+        assert objects[name].get("metricsPath") == job.get("metrics_path")
+        assert objects[name].get("params") == job.get("params")
+        (found,), (wanted,) = objects[name]["dnsSDConfigs"], job["dns_sd_configs"]
+        assert (found["type"], found["port"]) == (wanted["type"], wanted["port"])
+
+
 def test_alerts_that_name_services_name_all() -> None:
     for name in ("JettyThunderServiceMissing", "JettyThunderInstanceDown"):
         assert all(service in ALERTS[name]["expr"] for service in SERVICES)
@@ -170,3 +196,9 @@ def test_the_dashboards_are_current(path: Path, text: str) -> None:
 
 def test_there_is_no_other_dashboard() -> None:
     assert set(FOLDER.glob("*.json")) == {path for path, _ in current_files()}
+
+
+def test_the_sidecar_gets_every_dashboard() -> None:
+    kustomization = yaml.safe_load((FOLDER.parent / "kustomization.yaml").read_text())
+    (made,) = kustomization["configMapGenerator"]
+    assert made["files"] == sorted(f"{FOLDER.name}/{path.name}" for path, _ in current_files())

@@ -1,11 +1,12 @@
-"""What operations cost: the CPU time of each service and server for one of them.
+"""What operations cost: the CPU time of each service and server for one of them, and what it writes.
 
     make bench-cpu ARGS="--operations 1000 --megabytes 1000"
 
 Each operation is done many times; what all processes took until everything that follows from it was done too
 (events published, booked and rolled up) is divided by their number. What the same processes take in that time
 when nothing happens is subtracted. A small upload is one of 10 KB, a list has 50 assets, and an event goes
-from the outbox to the ledger.
+from the outbox to the ledger. Each operation's rows, events and write-ahead log are counted as well, and the
+most memory that a process of each kind held during all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import asyncpg
 import uvloop
 from rich.console import Console
 from tests.performance.contenders import MB, Api, at_once, fill, require
-from tests.performance.processes import CLIENT, Processes
+from tests.performance.processes import CLIENT, Processes, Taken
 from tests.performance.stack import (
     Account,
     RunningServices,
@@ -48,6 +49,11 @@ LISTED = 50
 SETTLE_SECONDS = 300
 EVENTS_AT_ONCE = 500
 
+_WRITTEN = """
+SELECT (SELECT last_value FROM outbox_id_seq) AS events,
+    (SELECT last_value FROM usage_ledger_id_seq) AS ledger,
+    (SELECT count(*) FROM inbox) AS inbox, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS wal_bytes
+"""
 _NO_RATE_LIMIT = "UPDATE tier_configs SET rate_limit_per_minute = 1000000"
 
 progress = Console(stderr=True, highlight=False)
@@ -65,10 +71,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class Cost:
-    """An operation's CPU time, in microseconds for one of them, by process."""
+    """An operation's CPU time, in microseconds for one of them, by process, and what one writes."""
 
     operation: str
     cpu_us: dict[str, float]
+    written: dict[str, float]
 
     @property
     def total_us(self) -> float:
@@ -94,6 +101,11 @@ class Bench:
         self._processes = Processes(services.pids)
         self._pool = pool
         self.idle: dict[str, float] = {}
+        self.taken = Taken()
+
+    async def _written(self) -> dict[str, float]:
+        (row,) = await self._pool.fetch(_WRITTEN)
+        return {name: float(value) for name, value in row.items()}
 
     async def _booked(self) -> int:
         query = "SELECT count(*) FROM inbox WHERE consumer = $1"
@@ -115,11 +127,14 @@ class Bench:
 
     async def measure(self, operation: Operation) -> Cost:
         booked = await self._booked() + operation.events
+        before = await self._written()
         began = time.perf_counter()
         with self._processes.measured() as taken:
             await operation.do()
             await self.settle(booked)
         seconds = time.perf_counter() - began
+        after = await self._written()
+        self.taken.add(taken)
         cost = Cost(
             operation.name,
             {
@@ -127,6 +142,7 @@ class Bench:
                 for name, used in taken.cpu_seconds.items()
                 if name != CLIENT
             },
+            {name: (after[name] - before[name]) / operation.count for name in before},
         )
         progress.print(f"  {cost.operation}: {cost.total_us:,.0f} µs each")
         return cost
@@ -179,8 +195,8 @@ class Calls:
 
 async def measure(
     infrastructure: Infrastructure, folder: Path, given: argparse.Namespace
-) -> tuple[list[Cost], dict[str, float]]:
-    """The cost of every operation, and what everything takes in a second of rest."""
+) -> tuple[list[Cost], Bench]:
+    """The cost of every operation, and what was learned beside."""
     count: int = given.operations
     file = folder / "film.bin"
     await asyncio.to_thread(fill, file, given.megabytes * MB)
@@ -205,7 +221,7 @@ async def measure(
                 ]
     finally:
         await database.close()
-    return costs, bench.idle
+    return costs, bench
 
 
 def operations(calls: Calls, file: Path, count: int, megabytes: int) -> Iterator[Operation]:
@@ -235,6 +251,23 @@ def table(costs: list[Cost], idle: dict[str, float]) -> Table:
     return figures
 
 
+def written(costs: list[Cost]) -> Table:
+    """What one of each writes."""
+    figures = Table("Written by one operation", ["", *(cost.operation for cost in costs)])
+    for name, label in (("events", "events"), ("ledger", "rows of the ledger"), ("inbox", "rows of inboxes")):
+        figures.add(label, *(f"{cost.written[name]:.1f}" for cost in costs))
+    figures.add("write-ahead log, KB", *(f"{cost.written['wal_bytes'] / 1000:.1f}" for cost in costs))
+    return figures
+
+
+def memory(peak_mb: dict[str, float]) -> Table:
+    """The most that a process of each kind held."""
+    figures = Table("Peak memory", ["", "MB"])
+    for name, megabytes in peak_mb.items():
+        figures.add(name, f"{megabytes:.0f}")
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -246,12 +279,13 @@ def main() -> None:
     add_output_options(parser)
     given = parser.parse_args()
     with running_infrastructure() as infrastructure, temporary_folder() as folder:
-        costs, idle = uvloop.run(measure(infrastructure, folder, given))
+        costs, bench = uvloop.run(measure(infrastructure, folder, given))
     data = {
         "operations": [{**asdict(cost), "total_us": round(cost.total_us, 1)} for cost in costs],
-        "rest_cpu_seconds_per_second": idle,
+        "rest_cpu_seconds_per_second": bench.idle,
+        "peak_mb": bench.taken.peak_mb,
     }
-    show(given, [table(costs, idle)], data)
+    show(given, [table(costs, bench.idle), written(costs), memory(bench.taken.peak_mb)], data)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,12 @@ spec:
             - {name: SPOOL_BUDGET_BYTES, value: "1000000000"}
           envFrom:
             - secretRef: {name: edge}
-          startupProbe: {httpGet: {path: /readyz, port: http}}
+          ports:
+            - {name: http, containerPort: 8000}
+            - {name: internal, containerPort: 8001}
+          startupProbe: {httpGet: {path: /healthz, port: internal}}
           readinessProbe: {httpGet: {path: /readyz, port: http}}
-          livenessProbe: {httpGet: {path: /healthz, port: http}}
+          livenessProbe: {httpGet: {path: /healthz, port: internal}}
           lifecycle: {preStop: {sleep: {seconds: 10}}}
           resources:
             requests: {cpu: 100m, memory: 128Mi}
@@ -91,6 +94,32 @@ spec:
         value: "16"
     - type: prometheus
       metadata: {query: sum(jettythunder_bytes), threshold: "1"}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: {name: edge}
+spec:
+  selector: {matchLabels: {name: edge}}
+  podMetricsEndpoints:
+    - port: internal
+      authorization: {credentials: {name: edge, key: token}}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata: {name: rules}
+spec:
+  groups:
+    - name: rules
+      rules:
+        - {alert: Down, expr: up == 0, for: 5m}
+---
+apiVersion: monitoring.coreos.com/v1alpha1
+kind: ScrapeConfig
+metadata: {name: broker}
+spec:
+  jobName: broker
+  dnsSDConfigs:
+    - {names: [broker], type: A, port: 15692}
 """
 
 
@@ -99,7 +128,8 @@ class Manifests:
 
     def __init__(self) -> None:
         self.documents: list[Document] = list(yaml.safe_load_all(OBJECTS))
-        self.deployment, self.secret, self.budget, self.policy, self.scaler = self.documents
+        self.deployment, self.secret, self.budget, self.policy, self.scaler, *monitoring = self.documents
+        self.monitor, self.alerts, self.scrape = monitoring
         self.pod: dict[str, Any] = self.deployment["spec"]["template"]["spec"]
         self.container: dict[str, Any] = self.pod["containers"][0]
         self.triggers: list[dict[str, Any]] = self.scaler["spec"]["triggers"]
@@ -112,7 +142,7 @@ class Manifests:
             *rules.ends_in_time(self.documents, {"edge": 25}),
             *rules.gives_known_settings(self.documents, frozenset({"SPOOL_DIR", "SPOOL_BUDGET_BYTES"})),
             *rules.scales_by_what_there_is(
-                self.documents, frozenset({"chunks"}), frozenset({"jettythunder_bytes"})
+                self.documents, frozenset({"chunks"}), frozenset({"jettythunder_bytes"}), 8
             ),
         ]
 
@@ -134,6 +164,10 @@ SPOILED: dict[str, Callable[[Manifests], object]] = {
     'spec.maxReplicaCount: "20" is not of type': lambda m: m.scaler["spec"].update(maxReplicaCount="20"),
     "metadata.value: 16 is not of type": lambda m: m.triggers[0]["metadata"].update(value=16),
     "there is no schema for v1 Pod": lambda m: m.secret.update(kind="Pod"),
+    "rules.0.for: ": lambda m: m.alerts["spec"]["groups"][0]["rules"][0].update({"for": "five minutes"}),
+    "'exp' was unexpected": lambda m: m.alerts["spec"]["groups"][0]["rules"][0].update(exp="up"),
+    "spec.scheme: ": lambda m: m.scrape["spec"].update(scheme="ftp"),
+    "'consulSDConfigs' was unexpected": lambda m: m.scrape["spec"].update(consulSDConfigs=[]),
     # Rules
     "its pods may run as root": lambda m: m.pod["securityContext"].update(runAsUser=0),
     "its pods have no seccomp profile": lambda m: m.pod["securityContext"].pop("seccompProfile"),
@@ -149,6 +183,10 @@ SPOILED: dict[str, Callable[[Manifests], object]] = {
     "its liveness depends on others": lambda m: m.container.update(
         livenessProbe=m.container["readinessProbe"]
     ),
+    "its liveness depends on clients": lambda m: m.container["livenessProbe"]["httpGet"].update(port="http"),
+    "its start depends on others, and it is restarted after 30 s": lambda m: m.container.update(
+        startupProbe=m.container["readinessProbe"]
+    ),
     "it takes up to 45 s to end": lambda m: m.pod.update(terminationGracePeriodSeconds=44),
     "sizeLimit needs a fifth more": lambda m: m.pod["volumes"][0]["emptyDir"].update(sizeLimit="1100Mi"),
     "its limit of ephemeral storage": lambda m: m.container["resources"]["limits"].update(
@@ -160,6 +198,15 @@ SPOILED: dict[str, Callable[[Manifests], object]] = {
     "No NetworkPolicy denies everything": lambda m: m.documents.remove(m.policy),
     "NetworkPolicy deny-all: it selects no pods": lambda m: m.policy["spec"].update(
         podSelector={"matchExpressions": [{"key": "name", "operator": "NotIn", "values": ["edge"]}]}
+    ),
+    "0 PodMonitors are for its pods": lambda m: m.monitor["spec"].update(
+        selector={"matchLabels": {"name": "gateway"}}
+    ),
+    "its pods have no port metrics": lambda m: m.monitor["spec"]["podMetricsEndpoints"][0].update(
+        port="metrics"
+    ),
+    "it is scraped without a token": lambda m: m.monitor["spec"]["podMetricsEndpoints"][0].pop(
+        "authorization"
     ),
     "KEDA sets its replicas": lambda m: m.deployment["spec"].update(replicas=3),
     "there is no Deployment other": lambda m: m.scaler["spec"]["scaleTargetRef"].update(name="other"),

@@ -14,6 +14,7 @@ from jettythunder_dev.manifests.rules import (
 )
 from jettythunder_dev.manifests.schemas import violations
 from jettythunder_dev.manifests.services import (
+    default_prefetch,
     known_metrics,
     known_queues,
     known_settings,
@@ -51,7 +52,7 @@ def _problems(documents: list[Document]) -> Iterator[str]:
         yield from rule(documents)
     yield from ends_in_time(documents, seconds_to_drain(documents))
     yield from gives_known_settings(documents, known_settings())
-    yield from scales_by_what_there_is(documents, known_queues(), known_metrics())
+    yield from scales_by_what_there_is(documents, known_queues(), known_metrics(), default_prefetch())
     yield from refusals(documents)
 
 

@@ -83,7 +83,8 @@ def secret_names(documents: Sequence[Document]) -> set[str]:
         names.update(reference["name"] for reference in each["spec"].get("secretTargetRef", ()))
     for each in of_kind(documents, "PodMonitor"):
         for endpoint in each["spec"]["podMetricsEndpoints"]:
-            names.add(endpoint["authorization"]["credentials"]["name"])
+            if "authorization" in endpoint:
+                names.add(endpoint["authorization"]["credentials"]["name"])
     return names
 
 

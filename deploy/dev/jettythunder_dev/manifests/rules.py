@@ -24,6 +24,8 @@ Rule = Callable[[Sequence[Document]], Iterator[str]]
 
 # What a service that has drained takes to close what it opened.
 _SECONDS_TO_CLOSE = 10
+# How long a startup probe waits for servers that are down: a restart would not bring them back.
+_SECONDS_FOR_OTHERS = 900
 # A file system and its logs need room beside the files.
 _SPOOL_MARGIN = 1.2
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -59,15 +61,28 @@ def has_no_rights(documents: Sequence[Document]) -> Iterator[str]:
 
 
 def lives_without_others(documents: Sequence[Document]) -> Iterator[str]:
-    """Every service has its three probes, and liveness asks the process alone."""
+    """Every service has its three probes, and is restarted neither for others nor for too many clients."""
     for deployment in of_kind(documents, "Deployment"):
         for container in containers(Pod.of(deployment)):
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if probe not in container:
-                    yield f"{named(deployment)}: {container['name']} has no {probe}."
-            path = container.get("livenessProbe", {}).get("httpGet", {}).get("path", "/healthz")
-            if path != "/healthz":
-                yield f"{named(deployment)}: its liveness depends on others: it asks {path}, not /healthz."
+            probes = ("startupProbe", "readinessProbe", "livenessProbe")
+            missing = [probe for probe in probes if probe not in container]
+            yield from (f"{named(deployment)}: {container['name']} has no {probe}." for probe in missing)
+            if missing:
+                continue
+            live, start = container["livenessProbe"], container["startupProbe"]
+            if live["httpGet"]["path"] != "/healthz":
+                yield (
+                    f"{named(deployment)}: its liveness depends on others: it asks "
+                    f"{live['httpGet']['path']}, not /healthz."
+                )
+            if live["httpGet"]["port"] != "internal":
+                yield f"{named(deployment)}: its liveness depends on clients: it asks their port."
+            seconds = start.get("periodSeconds", 10) * start.get("failureThreshold", 3)
+            if start["httpGet"]["path"] != "/healthz" and seconds < _SECONDS_FOR_OTHERS:
+                yield (
+                    f"{named(deployment)}: its start depends on others, and it is restarted after "
+                    f"{seconds} s, not {_SECONDS_FOR_OTHERS}."
+                )
 
 
 def ends_in_time(documents: Sequence[Document], seconds: Mapping[str, float]) -> Iterator[str]:
@@ -126,6 +141,22 @@ def reaches_only_what_it_needs(documents: Sequence[Document]) -> Iterator[str]:
             yield f"{named(document)}: it selects no pods."
 
 
+def watches_every_service(documents: Sequence[Document]) -> Iterator[str]:
+    """Where there are PodMonitors, one is for each service, on a port of its pods and with a token."""
+    monitors = of_kind(documents, "PodMonitor")
+    for deployment in of_kind(documents, "Deployment") if monitors else ():
+        pod = Pod.of(deployment)
+        found = [each for each in monitors if matches(each["spec"]["selector"], pod.labels)]
+        if len(found) != 1:
+            yield f"{named(deployment)}: {len(found)} PodMonitors are for its pods, not one."
+        ports = {port["name"] for port in containers(pod)[0].get("ports", ())}
+        for endpoint in (each for monitor in found for each in monitor["spec"]["podMetricsEndpoints"]):
+            if endpoint["port"] not in ports:
+                yield f"{named(deployment)}: its pods have no port {endpoint['port']}, which is scraped."
+            if "authorization" not in endpoint:
+                yield f"{named(deployment)}: it is scraped without a token."
+
+
 def scales_by_one_hand(documents: Sequence[Document]) -> Iterator[str]:
     """What KEDA scales has no `replicas`, which each apply would set back, and all else has some."""
     scaled = {each["spec"]["scaleTargetRef"]["name"]: each for each in of_kind(documents, "ScaledObject")}
@@ -141,9 +172,12 @@ def scales_by_one_hand(documents: Sequence[Document]) -> Iterator[str]:
 
 
 def scales_by_what_there_is(
-    documents: Sequence[Document], queues: frozenset[str], metrics: frozenset[str]
+    documents: Sequence[Document], queues: frozenset[str], metrics: frozenset[str], prefetch: int
 ) -> Iterator[str]:
-    """Triggers name queues and metrics that there are; one of a queue counts what workers have in hand."""
+    """Triggers name queues and metrics that there are; one of a queue counts what workers have in hand.
+
+    ``prefetch`` is what a worker takes at once where its Deployment does not say.
+    """
     deployments = {each["metadata"]["name"]: each for each in of_kind(documents, "Deployment")}
     for document in of_kind(documents, "ScaledObject"):
         target = deployments.get(document["spec"]["scaleTargetRef"]["name"])
@@ -151,7 +185,7 @@ def scales_by_what_there_is(
             given = trigger["metadata"]
             if trigger["type"] == "rabbitmq" and target is not None:
                 settings = settings_of(Pod.of(target), documents)
-                value = 2 * int(settings.get("CHUNK_WORKER_PREFETCH", 8))
+                value = 2 * int(settings.get("CHUNK_WORKER_PREFETCH", prefetch))
                 if given.get("value") != str(value):
                     yield f"{named(document)}: its value must be {value}, CHUNK_WORKER_PREFETCH twice."
                 if given.get("protocol") != "http" or given.get("excludeUnacknowledged") != "false":
@@ -185,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     spool_has_room,
     survives_drains,
     reaches_only_what_it_needs,
+    watches_every_service,
     scales_by_one_hand,
     names_secrets_that_are_made,
 )

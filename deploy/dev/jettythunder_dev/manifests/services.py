@@ -49,6 +49,12 @@ def known_metrics() -> frozenset[str]:
     return frozenset(metric.name for metric in REGISTRY.collect())
 
 
+def default_prefetch() -> int:
+    """How many chunks a worker takes from the queue at once where nothing is set."""
+    prefetch: int = _classes()["chunk-worker"].model_fields["chunk_worker_prefetch"].default
+    return prefetch
+
+
 def known_settings() -> frozenset[str]:
     """The variables that services and the migrations read."""
     fields = {name.upper() for settings in _classes().values() for name in settings.model_fields}

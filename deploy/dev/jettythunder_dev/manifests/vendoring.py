@@ -31,19 +31,22 @@ KINDS = (
     "v1 Service",
     "v1 ServiceAccount",
 )
+_PROMETHEUS = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 # Custom resources: where a module has the definitions of its kinds.
 CUSTOM = (
     ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases/keda.sh_scaledobjects.yaml"),
     ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases/keda.sh_triggerauthentications.yaml"),
-    (
-        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
-        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
-    ),
+    (_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
+    (_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
+    (_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_scrapeconfigs.yaml"),
     (
         "github.com/external-secrets/external-secrets@v1.3.2",
         "config/crds/bases/external-secrets.io_externalsecrets.yaml",
     ),
 )
+
+# Ways to find targets that manifests may use; those of all vendors would be most of the file.
+_DISCOVERIES = ("dnsSDConfigs", "staticConfigs")
 
 _METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _TEXT_OR_NUMBER = {"type": ["string", "number"]}
@@ -89,6 +92,9 @@ def _custom(definition: Schema) -> Iterator[tuple[str, Schema]]:
     """The served kinds of a CustomResourceDefinition."""
     for version in definition["spec"]["versions"]:
         schema = _strict(version["schema"]["openAPIV3Schema"])
+        given = schema["properties"]["spec"]["properties"]
+        for name in [name for name in given if name.endswith("SDConfigs") and name not in _DISCOVERIES]:
+            del given[name]
         schema["properties"]["metadata"] = {"$ref": f"#/definitions/{_METADATA}"}
         api = f"{definition['spec']['group']}/{version['name']}"
         if version["served"]:
@@ -127,6 +133,9 @@ def _strict(schema: Schema) -> Schema:
         for name, value in schema.items()
         if name not in ("description", "nullable", "format") and not name.startswith("x-kubernetes")
     }
+    if "pattern" in kept:
+        # Go's flag for what follows, which other regular expressions don't have.
+        kept["pattern"] = kept["pattern"].replace("(?i)(", "(?i:")
     for group in ("properties", "patternProperties"):
         if group in kept:
             kept[group] = {name: _strict(value) for name, value in kept[group].items()}

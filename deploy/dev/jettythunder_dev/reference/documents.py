@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jettythunder.broker.topology import installed_services
+from jettythunder_dev.capacity import Load, compared
 from jettythunder_dev.layout import REPOSITORY
 from jettythunder_dev.reference.errors import client_error_table, service_error_table
-from jettythunder_dev.reference.markdown import with_parts
+from jettythunder_dev.reference.markdown import table, with_parts
 from jettythunder_dev.reference.ownership import read_ownership
 from jettythunder_dev.reference.picture import picture_of_messages, picture_of_tables
 from jettythunder_dev.reference.settings import setting_table
@@ -31,6 +32,7 @@ def current_documents() -> Iterator[tuple[Path, str]]:
             "tables": owner_table(ownership),
             "functions": function_table(ownership),
         },
+        "deployment.md": {"capacity": table(("", "today", "ten times as much"), compared(Load()))},
         "errors.md": {"service errors": service_error_table(), "client errors": client_error_table()},
         "settings.md": {"settings": setting_table()},
     }
