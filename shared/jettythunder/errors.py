@@ -133,6 +133,12 @@ class ChecksumMismatch(JettyThunderError):
     code, status, retryable = "checksum_mismatch", 422, True
 
 
+class EdgeBusy(JettyThunderError):
+    """The edge, or the account, has as many chunks in flight as it may. Try again, or another edge now."""
+
+    code, status, retryable = "edge_busy", 503, True
+
+
 class TooManyAttempts(JettyThunderError):
     """This chunk was sent to this edge too often. Try again later, or another edge now."""
 

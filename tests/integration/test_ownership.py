@@ -26,6 +26,7 @@ OWNERS = {
     "agentcache_assets": STORAGE_GATEWAY,
     "alembic_version": MIGRATIONS,
     "asset_cache_keys": STORAGE_GATEWAY,
+    "chunks_under_way": STORAGE_GATEWAY,
     "edges": CHUNK_WORKER,
     "inbox": SHARED,
     "master_keys": PROVISIONING,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # How messages travel, what operators did, and what a clock alone changes; every other table is business.
 _NOT_BUSINESS = (
     "alembic_version",
+    "chunks_under_way",
     "edges",
     "inbox",
     "ops_audit",

@@ -54,15 +54,21 @@ export async function putChunk(
   if ("stored" in found) {
     stored = found.stored;
   } else {
-    const etag = await sendPart(request.body, {
-      url: storageUrl(found.part_url, env),
-      sizeBytes: allowed.size,
-      md5: digest,
-      contentMd5: announced,
-      stallSeconds: Number(env.STALL_SECONDS ?? STALL_SECONDS),
-      deadline: (allowed.expires + LATE_SECONDS) * 1000,
-    });
-    stored = await gateway.stored(token, md5, etag);
+    try {
+      const etag = await sendPart(request.body, {
+        url: storageUrl(found.part_url, env),
+        sizeBytes: allowed.size,
+        md5: digest,
+        contentMd5: announced,
+        stallSeconds: Number(env.STALL_SECONDS ?? STALL_SECONDS),
+        deadline: (allowed.expires + LATE_SECONDS) * 1000,
+      });
+      stored = await gateway.stored(token, md5, etag);
+    } catch (error) {
+      // Where this is lost, the chunk counts as on the way until its token has expired.
+      ctx.waitUntil(gateway.failed(token).catch(() => undefined));
+      throw error;
+    }
   }
   ctx.waitUntil(recordInAgentCache(request, env, uploadId, number));
   return Response.json(stored);

@@ -45,6 +45,11 @@ export class Gateway {
     return (await (await this.call("/chunks/stored", body)).json<{ stored: StoredChunk }>()).stored;
   }
 
+  /** Say that a chunk was not stored, so that the account may send another one. */
+  async failed(token: string): Promise<void> {
+    await this.call("/chunks/failed", { token });
+  }
+
   /** Ask whether the bearer of a link may read; bandwidth is held for it. */
   async open(link: Record<string, unknown>): Promise<OpenedRead> {
     return (await this.call("/reads", link, 1)).json();
@@ -64,6 +69,8 @@ export class Gateway {
       if (response !== undefined && response.status < 500 && response.status !== 401) {
         throw new Refusal(response);
       }
+      // Another edge may have room now, so it is not waited for here.
+      if (response?.status === 503 && (await codeOf(response)) === "edge_busy") throw new Refusal(response);
       if (response?.status === 401) {
         console.error("the gateway refuses EDGE_SECRET");
         throw new Problem("configuration_error", "The gateway refuses this edge's secret.");
@@ -89,6 +96,12 @@ export class Gateway {
       signal: AbortSignal.timeout(ANSWER_MILLISECONDS),
     });
   }
+}
+
+async function codeOf(response: Response): Promise<unknown> {
+  if (!isProblem(response)) return undefined;
+  const problem = await response.clone().json<{ code?: unknown }>();
+  return problem.code;
 }
 
 function isProblem(response: Response | undefined): response is Response {

@@ -3,12 +3,6 @@
 from jettythunder.errors import JettyThunderError
 
 
-class EdgeBusy(JettyThunderError):
-    """The edge holds as many bytes of chunks as it may. Try again shortly, or another edge now."""
-
-    code, status, retryable = "edge_busy", 503, True
-
-
 class ChunkSourceUnavailable(JettyThunderError):
     """The gateway that holds the chunk can't be reached. Nothing was stored; the call is safe to repeat."""
 

@@ -41,7 +41,7 @@ from storage_gateway.edges.external import ExternalEdges
 from storage_gateway.edges.health import HealthChecks
 from storage_gateway.edges.known import Edges
 from storage_gateway.edges.reads import EdgeReads
-from storage_gateway.edges.store import EdgeStore
+from storage_gateway.edges.store import ChunksUnderWay, EdgeStore
 from storage_gateway.housekeeping import Housekeeping
 from storage_gateway.messages import MESSAGES, SERVICE, SOURCE
 from storage_gateway.settings import Settings
@@ -181,6 +181,7 @@ def _build(
             storage,
             signing_keys.verifying,
             Attempts(settings.edge_chunk_attempts),
+            ChunksUnderWay(database, per_account=settings.edge_chunks_per_account),
         ),
     )
     links = Links(

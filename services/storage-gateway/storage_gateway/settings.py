@@ -119,6 +119,11 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
     edge_chunk_attempts: int = Field(
         default=50, ge=1, description="How often one chunk may be sent to Workers in a quarter of an hour"
     )
+    edge_chunks_per_account: int = Field(
+        default=64,
+        ge=1,
+        description="Chunks that one account may have on the way over Workers, all of them together",
+    )
     agentcache_api_url: Address = Field(
         default="https://agentcache.ai/api", description="AgentCache's API; `off` asks it nothing"
     )

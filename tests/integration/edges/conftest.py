@@ -21,6 +21,8 @@ from jettythunder.signatures import SigningKeys
 
 # Heartbeats that a test need not sit out.
 BRISK = {"EDGE_HEARTBEAT_SECONDS": "0.5"}
+CHUNKS_PER_ACCOUNT = 6
+_NARROW = {"EDGE_CHUNKS_PER_ACCOUNT": str(CHUNKS_PER_ACCOUNT)}
 
 
 class Reachable(Protocol):
@@ -87,13 +89,15 @@ class Client:
             return Answer(answer.status, await answer.json(content_type=None), dict(answer.headers))
 
     @contextlib.asynccontextmanager
-    async def half_sent(self, edge: Reachable, upload: Upload, data: bytes) -> AsyncIterator["HalfSent"]:
+    async def half_sent(
+        self, edge: Reachable, upload: Upload, data: bytes, *, number: int = 1
+    ) -> AsyncIterator["HalfSent"]:
         """A chunk of which the edge has the first half only."""
         host, port = edge.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         head = (
-            f"PUT /edge/uploads/{upload.id}/chunks/1 HTTP/1.1\r\nHost: {host}\r\n"
-            f"Authorization: Bearer {self.token(upload, len(data))}\r\n"
+            f"PUT /edge/uploads/{upload.id}/chunks/{number} HTTP/1.1\r\nHost: {host}\r\n"
+            f"Authorization: Bearer {self.token(upload, len(data), number=number)}\r\n"
             f"Content-MD5: {content_md5(data)}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
         )
         writer.write(head.encode() + data[: len(data) // 2])
@@ -152,7 +156,8 @@ def edges(
 ) -> Iterator[list[RunningService]]:
     """Two edges, `near` and `far`."""
     starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("edges"))
-    started = [starter("chunk-worker", {"EDGE_ID": name, **BRISK}, wait=False) for name in ("near", "far")]
+    told = BRISK | _NARROW
+    started = [starter("chunk-worker", {"EDGE_ID": name, **told}, wait=False) for name in ("near", "far")]
     for edge in started:
         edge.wait_until_ready()
     yield started
@@ -165,7 +170,7 @@ def worker_edge(
 ) -> Iterator[WorkerEdge]:
     """The Cloudflare Worker, under the name `near`, and the gateway that it works with."""
     starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("gateway"))
-    gateway = starter("storage-gateway", {"EDGE_SECRETS": EDGE_SECRET})
+    gateway = starter("storage-gateway", {"EDGE_SECRETS": EDGE_SECRET, **_NARROW})
     folder = tmp_path_factory.mktemp("worker")
     with running_worker(infrastructure, folder, gateway_url=gateway.url, edge_id="near") as worker:
         yield worker

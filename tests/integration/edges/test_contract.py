@@ -4,6 +4,7 @@ It holds for every kind: for chunk-workers, and, with `-m worker`, for the Cloud
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,11 +12,12 @@ from uuid import uuid4
 
 import pytest
 from tests.support.infrastructure import RunningService
-from tests.support.uploads import CHUNK_BYTES, Uploads, md5_of, random_chunk
+from tests.support.uploads import CHUNK_BYTES, Upload, Uploads, md5_of, random_chunk
+from tests.support.waiting import eventually
 
 from jettythunder.signatures import SigningKeys, new_signing_key
 
-from .conftest import Client, Reachable, content_md5
+from .conftest import CHUNKS_PER_ACCOUNT, Client, HalfSent, Reachable, content_md5
 
 
 @pytest.fixture(scope="module", params=["python", pytest.param("worker", marks=pytest.mark.worker)])
@@ -272,6 +274,53 @@ async def test_a_number_no_part_can_have_is_refused(
     upload = await uploads.begin("session")
     answer = await client.put(edge, upload, b"bytes", number=number)
     assert answer.problem == (422, "invalid_field")
+
+
+@contextlib.asynccontextmanager
+async def all_places_taken(client: Client, edge: Reachable, upload: Upload) -> AsyncIterator[list[HalfSent]]:
+    """As many chunks under way as the account may have, so that the next one is refused."""
+    async with contextlib.AsyncExitStack() as stack:
+        sending = [
+            await stack.enter_async_context(client.half_sent(edge, upload, random_chunk(), number=number))
+            for number in range(1, CHUNKS_PER_ACCOUNT + 1)
+        ]
+
+        async def refused() -> bool:
+            answer = await client.put(edge, upload, random_chunk(), number=CHUNKS_PER_ACCOUNT + 1)
+            if answer.status == 200:
+                return False
+            assert answer.problem == (503, "edge_busy")
+            assert int(answer.headers["Retry-After"]) >= 1
+            return True
+
+        await eventually(refused)
+        yield sending
+
+
+async def test_an_account_has_a_bounded_number_of_chunks_in_flight(
+    client: Client, edge: Reachable, uploads: Uploads
+) -> None:
+    upload, other = await uploads.begin("session"), await uploads.begin("session")
+    async with all_places_taken(client, edge, upload) as sending:
+        assert (await client.put(edge, other, random_chunk())).status == 200
+        assert await sending[0].finish() == 200
+        assert (await client.put(edge, upload, random_chunk(), number=CHUNKS_PER_ACCOUNT + 1)).status == 200
+        for rest in sending[1:]:
+            assert await rest.finish() == 200
+
+
+async def test_chunks_whose_client_goes_away_are_no_longer_in_flight(
+    client: Client, edge: Reachable, uploads: Uploads
+) -> None:
+    upload = await uploads.begin("session")
+    async with all_places_taken(client, edge, upload):
+        pass
+
+    async def taken() -> bool:
+        answer = await client.put(edge, upload, random_chunk(), number=CHUNKS_PER_ACCOUNT + 1)
+        return answer.status == 200
+
+    await eventually(taken, timeout_seconds=20)
 
 
 async def test_a_ping_needs_no_token(client: Client, edge: Reachable) -> None:

@@ -6,8 +6,7 @@ import contextlib
 import pytest
 
 from chunk_worker.edge.model import InFlight, parse_content_md5
-from chunk_worker.errors import EdgeBusy
-from jettythunder.errors import InvalidField
+from jettythunder.errors import EdgeBusy, InvalidField
 from jettythunder.slots import Slots
 
 from .fakes import ACCOUNT_ID

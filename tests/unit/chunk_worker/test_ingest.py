@@ -15,13 +15,13 @@ from chunk_worker.chunks.storing import ChunkStore
 from chunk_worker.edge.ingest import EdgeIngest
 from chunk_worker.edge.model import InFlight
 from chunk_worker.edge.recorder import Recorder
-from chunk_worker.errors import EdgeBusy
 from jettythunder import edge_tokens
 from jettythunder.checksums import Checksum
 from jettythunder.chunks.attempts import Attempts
 from jettythunder.chunks.model import RecordedChunk
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
+    EdgeBusy,
     InvalidField,
     LinkExpired,
     LinkInvalid,

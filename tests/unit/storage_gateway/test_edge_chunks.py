@@ -14,6 +14,7 @@ from jettythunder.chunks.model import RecordedChunk, Upload
 from jettythunder.contracts.uploads import ChunkUploadedV1
 from jettythunder.edge_tokens import EdgeToken
 from jettythunder.errors import (
+    EdgeBusy,
     JettyThunderError,
     LinkExpired,
     LinkInvalid,
@@ -84,8 +85,26 @@ class Parts:
         return f"https://storage/{key}/{upload_id}/{number}/{size_bytes}/{checksum}"
 
 
-def made(chunks: Chunks, *, attempts: int = 50) -> EdgeChunks:
-    return EdgeChunks(chunks, Parts(), KEYS.verifying, Attempts(attempts))
+@dataclass
+class UnderWay:
+    """Chunks under way, as many as there are places; and for how long each is noted."""
+
+    places: int = 64
+    chunks: dict[tuple[UUID, UUID, int], float] = field(default_factory=dict)
+
+    async def begin(self, account_id: UUID, upload_id: UUID, number: int, *, seconds: float) -> bool:
+        chunk = account_id, upload_id, number
+        if chunk not in self.chunks and len(self.chunks) >= self.places:
+            return False
+        self.chunks[chunk] = seconds
+        return True
+
+    async def end(self, account_id: UUID, upload_id: UUID, number: int) -> None:
+        self.chunks.pop((account_id, upload_id, number), None)
+
+
+def made(chunks: Chunks, *, attempts: int = 50, under_way: UnderWay | None = None) -> EdgeChunks:
+    return EdgeChunks(chunks, Parts(), KEYS.verifying, Attempts(attempts), under_way or UnderWay())
 
 
 def token(**other: Any) -> str:
@@ -122,11 +141,43 @@ async def test_what_a_token_does_not_allow_is_refused(
 
 
 async def test_a_chunk_is_sent_a_bounded_number_of_times() -> None:
-    chunks = made(Chunks(), attempts=2)
+    under_way = UnderWay()
+    chunks = made(Chunks(), attempts=2, under_way=under_way)
     for _ in range(2):
         await chunks.begin(token(), MD5)
     with pytest.raises(TooManyAttempts):
         await chunks.begin(token(), MD5)
+    assert not under_way.chunks
+
+
+async def test_an_account_has_a_bounded_number_of_chunks_under_way() -> None:
+    under_way = UnderWay(places=1)
+    chunks = made(Chunks(), attempts=2, under_way=under_way)
+    await chunks.begin(token(number=1), MD5)
+    for _ in range(3):
+        with pytest.raises(EdgeBusy):
+            await chunks.begin(token(number=2), MD5)
+    await chunks.stored(token(number=1), MD5, etag='"etag"', edge="cloudflare")
+    # What was refused is not counted as an attempt.
+    await chunks.begin(token(number=2), MD5)
+    await chunks.failed(token(number=2))
+    await chunks.begin(token(number=3), MD5)
+
+
+async def test_a_chunk_is_under_way_no_longer_than_its_token_lets_it_arrive() -> None:
+    under_way = UnderWay()
+    await made(Chunks(), under_way=under_way).begin(token(expires_at=int(time.time()) + 500), MD5)
+    [seconds] = under_way.chunks.values()
+    assert 500 < seconds <= 560
+
+
+async def test_a_chunk_that_can_t_be_recorded_is_no_longer_under_way() -> None:
+    under_way = UnderWay()
+    chunks = made(Chunks(takes=False), under_way=under_way)
+    await chunks.begin(token(), MD5)
+    with pytest.raises(UploadNotOpen):
+        await chunks.stored(token(), MD5, etag='"etag"', edge="cloudflare")
+    assert not under_way.chunks
 
 
 async def test_a_stored_chunk_is_recorded_with_its_event() -> None:

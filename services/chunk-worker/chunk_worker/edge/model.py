@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from uuid import UUID
 
-from chunk_worker.errors import EdgeBusy
 from jettythunder.checksums import Algorithm, Checksum
 from jettythunder.edge_tokens import EdgeToken
-from jettythunder.errors import InvalidField, LinkInvalid
+from jettythunder.errors import EdgeBusy, InvalidField, LinkInvalid
 from jettythunder.slots import Slots
 
 

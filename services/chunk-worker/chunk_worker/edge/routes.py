@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from chunk_worker.edge.ingest import EdgeIngest
-from chunk_worker.errors import EdgeBusy
 from jettythunder import security_log
 from jettythunder.errors import (
     ChecksumMismatch,
+    EdgeBusy,
     LinkExpired,
     LinkInvalid,
     LinkRevoked,

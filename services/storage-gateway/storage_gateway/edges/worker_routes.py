@@ -10,6 +10,7 @@ from jettythunder import security_log
 from jettythunder.checksums import Algorithm, Checksum
 from jettythunder.chunks.model import RecordedChunk
 from jettythunder.errors import (
+    EdgeBusy,
     LinkExpired,
     LinkInvalid,
     LinkRevoked,
@@ -44,8 +45,11 @@ _Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="Of the chunk
 _Token = Annotated[str, Field(max_length=4096, description="The chunk's token, as the client sent it")]
 
 
-class AskedChunk(BaseModel):
+class GivenChunk(BaseModel):
     token: _Token
+
+
+class AskedChunk(GivenChunk):
     md5: _Md5
 
 
@@ -74,7 +78,7 @@ class EndedRead(BaseModel):
 
 
 @router.post("/chunks")
-@raises(LinkExpired, LinkInvalid, LinkRevoked, UploadNotFound, UploadNotOpen, TooManyAttempts)
+@raises(LinkExpired, LinkInvalid, LinkRevoked, UploadNotFound, UploadNotOpen, EdgeBusy, TooManyAttempts)
 async def begin_chunk(body: AskedChunk, chunks: AnyChunks) -> dict[str, Any]:
     """Where the object storage takes a chunk, or what it is stored as already."""
     found = await chunks.begin(body.token, _checksum(body.md5))
@@ -89,6 +93,13 @@ async def chunk_stored(body: AcknowledgedChunk, chunks: AnyChunks) -> dict[str, 
     """Record a chunk that the object storage acknowledged; safe to repeat."""
     checksum = _checksum(body.md5)
     return {"stored": _recorded(await chunks.stored(body.token, checksum, etag=body.etag, edge=body.edge))}
+
+
+@router.post("/chunks/failed", status_code=204)
+@raises(LinkExpired, LinkInvalid)
+async def chunk_failed(body: GivenChunk, chunks: AnyChunks) -> None:
+    """Make room for another chunk of the account, as this one was not stored; safe to repeat."""
+    await chunks.failed(body.token)
 
 
 @router.post("/reads")
