@@ -27,6 +27,12 @@ class PortTaken(ClientError):
     code, status, retryable = "cdn_port_taken", 409, False
 
 
+class StoreUnusable(ClientError):
+    """The cache's index can't be opened. Make room on the disk, or set JETTYTHUNDER_CDN_DIR."""
+
+    code, status, retryable = "cdn_store_unusable", 500, True
+
+
 class NoServiceManager(ClientError):
     """This system has neither systemd nor launchd: start it with `jettythunder cdn start`."""
 
@@ -84,6 +90,11 @@ class Refused(ClientError):
     def is_gone(self) -> bool:
         """Whether the asset itself is no longer there, whoever asks."""
         return self.status in (404, 410)
+
+    @property
+    def is_of_the_credential(self) -> bool:
+        """Whether who asked may read nothing else either: the key was revoked, or the account suspended."""
+        return self.status in (401, 403)
 
     @property
     def ends_the_right(self) -> bool:

@@ -22,11 +22,14 @@ class Figures:
     """Contents that were dropped since their bytes have another hash than the gateway says."""
     unstored_blocks: int = 0
     """Blocks that the disk had no room for, or failed to write."""
-    _hit_before: int = 0
-    _upstream_before: int = 0
+    _hit_noted: int = 0
+    _upstream_noted: int = 0
 
-    def since_last(self) -> tuple[int, int]:
-        """Bytes sent from the disk and fetched since this was called last."""
-        hit, fetched = self.hit_bytes - self._hit_before, self.upstream_bytes - self._upstream_before
-        self._hit_before, self._upstream_before = self.hit_bytes, self.upstream_bytes
-        return hit, fetched
+    @property
+    def unnoted(self) -> tuple[int, int]:
+        """Bytes sent from the disk and fetched since they were noted last."""
+        return self.hit_bytes - self._hit_noted, self.upstream_bytes - self._upstream_noted
+
+    def note(self) -> None:
+        """They are written down for their day."""
+        self._hit_noted, self._upstream_noted = self.hit_bytes, self.upstream_bytes

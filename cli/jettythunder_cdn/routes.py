@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import re
+import sqlite3
 import time
+from contextlib import suppress
 from io import FileIO
 
 from aiohttp import hdrs, web
@@ -121,7 +123,9 @@ async def clear(request: web.Request) -> web.Response:
 
 def figures(cache: Cache) -> dict[str, object]:
     """The cache's figures, for programs."""
-    cache.store.flush()
+    with suppress(sqlite3.OperationalError):
+        # On a full disk they are written down later.
+        cache.store.flush()
     index, counted = cache.store.index, cache.figures
     saved, fetched = index.total()
     return {

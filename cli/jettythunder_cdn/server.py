@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,10 +16,10 @@ from jettythunder_cdn.desktop.overview import Overview
 from jettythunder_cdn.desktop.routes import CODES, OVERVIEW, UPLOADS
 from jettythunder_cdn.desktop.routes import routes as desktop_routes
 from jettythunder_cdn.desktop.uploads import Uploads
-from jettythunder_cdn.errors import PortTaken
 from jettythunder_cdn.figures import Figures
 from jettythunder_cdn.guard import Guard, Tokens
 from jettythunder_cdn.instance import Lock
+from jettythunder_cdn.listening import listen, serving
 from jettythunder_cdn.reading.cache import Cache
 from jettythunder_cdn.routes import ACCOUNT, CACHE, routes
 from jettythunder_cdn.settings import Settings
@@ -33,9 +31,9 @@ from jettythunder_client.connections import open_http
 log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 30.0
+_FORGET_SECONDS = 3600.0
 _CONNECTIONS = 8
-_FILES = 65_536
-_PORTS_TRIED = 20
+_FILES = 4096
 
 
 @asynccontextmanager
@@ -63,8 +61,8 @@ async def opened(
             clock=clock,
         )
         stack.push_async_callback(cache.close)
-        flushing = asyncio.create_task(_flush(cache))
-        stack.callback(flushing.cancel)
+        for seconds, work in ((_FLUSH_SECONDS, store.flush), (_FORGET_SECONDS, cache.forget_old)):
+            stack.callback(asyncio.create_task(_repeat(seconds, work)).cancel)
         app = web.Application(middlewares=[guarded], client_max_size=64 * 1024)
         app[GUARD] = Guard(port=settings.port, origins=settings.origins)
         app[TOKENS] = Tokens(settings.state_dir)
@@ -101,79 +99,26 @@ async def serve(settings: Settings, environment: Mapping[str, str]) -> None:
         async with opened(settings, environment) as app:
             # What is imported and opened by now stays: searching it for garbage again and again costs time.
             gc.freeze()
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-            await runner.setup()
-            for listening in sockets:
-                await web.SockSite(runner, listening, backlog=1024).start()
-            log.info("listening on http://localhost:%d", settings.port)
-            await stop.wait()
-            await runner.cleanup()
+            async with serving(app, sockets):
+                log.info("listening on http://localhost:%d", settings.port)
+                await stop.wait()
     finally:
         for listening in sockets:
             listening.close()
         lock.release()
 
 
-def listen(port: int) -> list[socket.socket]:
-    """Sockets of this machine alone, of IPv4 and, where it has that, of IPv6.
-
-    Raises:
-        PortTaken: another program has the port.
-    """
-    sockets = []
-    try:
-        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            if (made := _bound(family, address, port)) is not None:
-                sockets.append(made)
-    except PortTaken:
-        for made in sockets:
-            made.close()
-        raise
-    return sockets
-
-
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
-    try:
-        made = socket.socket(family, socket.SOCK_STREAM)
-    except OSError:
-        return None
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        made.listen(1024)
-    except OSError as error:
-        made.close()
-        if error.errno == errno.EADDRINUSE:
-            free = next((f" ({p} is free)" for p in range(port + 1, port + _PORTS_TRIED) if _is_free(p)), "")
-            raise PortTaken(
-                f"Another program listens on port {port}. Name another one in JETTYSPEED_CDN_URL{free}."
-            ) from None
-        if family == socket.AF_INET:
-            raise
-        return None
-    return made
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-async def _flush(cache: Cache) -> None:
+async def _repeat(seconds: float, work: Callable[[], None]) -> None:
     while True:
-        await asyncio.sleep(_FLUSH_SECONDS)
+        await asyncio.sleep(seconds)
         try:
-            cache.store.flush()
+            work()
         except Exception:
             log.exception("the index could not be written")
 
 
 def _allow_files() -> None:
-    """A thousand readers have two files each: a connection and a block."""
+    """Every reader has two files, a connection and a block; some systems allow 256 unless they are asked."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415 - not on Windows
 

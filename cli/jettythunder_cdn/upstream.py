@@ -13,6 +13,7 @@ from jettythunder_cdn.model import Asset, Credential, Span
 from jettythunder_client.problems import NETWORK_ERRORS, describe, retry_after_seconds
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_WHOLE = re.compile(r"[0-9]{1,18}")
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
 _REFUSALS = frozenset({401, 402, 403, 404, 410})
 
@@ -134,7 +135,7 @@ def _check(response: aiohttp.ClientResponse, *expected: int) -> None:
 def _asset(asset_id: str, response: aiohttp.ClientResponse) -> Asset:
     etag = response.headers.get("ETag", "")
     size_bytes = response.headers.get("Content-Length", "")
-    if not (etag.startswith('"') and etag.endswith('"') and len(etag) > 2 and size_bytes.isdigit()):
+    if not (etag.startswith('"') and etag.endswith('"') and len(etag) > 2 and _WHOLE.fullmatch(size_bytes)):
         raise UpstreamMisbehaved("The gateway did not say which bytes the asset has.")
     return Asset(
         id=asset_id,

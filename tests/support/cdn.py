@@ -20,10 +20,11 @@ from aiohttp import web
 from tests.support.waiting import eventually
 
 from jettythunder_cdn.errors import Changed, Refused, UpstreamUnavailable
+from jettythunder_cdn.listening import listen, serving
 from jettythunder_cdn.model import BLOCK_BYTES, Asset, Credential, Span
 from jettythunder_cdn.reading.cache import Cache
 from jettythunder_cdn.routes import CACHE
-from jettythunder_cdn.server import listen, opened
+from jettythunder_cdn.server import opened
 from jettythunder_cdn.settings import Settings
 from jettythunder_client.config import store_credentials
 
@@ -363,15 +364,15 @@ async def running_cdn(
     settings = settings_in(folder, port=port, **other)
     environment = environment_in(folder, api_url=api_url, port=port)
     how = {} if clock is None else {"clock": clock}
-    async with opened(settings, environment, **how) as app:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.SockSite(runner, sockets[0]).start()
+    async with (
+        opened(settings, environment, **how) as app,
+        serving(app, sockets, shutdown_seconds=0.1),
+    ):
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as http:
             token = (settings.state_dir / "token").read_text().strip()
             yield Cdn(f"http://127.0.0.1:{port}", token, settings, http, app[CACHE])
-        await runner.cleanup()
+    sockets[0].close()
 
 
 @dataclass

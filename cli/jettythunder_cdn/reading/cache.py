@@ -15,6 +15,7 @@ from jettythunder_cdn.figures import Figures
 from jettythunder_cdn.model import BLOCK_BYTES, FETCH_BLOCKS, Asset, Credential, ReadAhead, Span, runs
 from jettythunder_cdn.reading.flights import Arrival, Flights
 from jettythunder_cdn.reading.grants import Freshness, Grants
+from jettythunder_cdn.settings import GRANT_SECONDS
 from jettythunder_cdn.store.store import Store
 from jettythunder_cdn.upstream import Upstream
 
@@ -62,7 +63,13 @@ class Cache:
         self._cache_key_seconds = cache_key_seconds
         self._cache_key_offline = cache_key_offline
         self._verifying: dict[str, asyncio.Task[object]] = {}
-        store.index.revoke_before(clock() - max(offline_seconds, 60.0))
+        self._offline_seconds = offline_seconds
+        self.forget_old()
+
+    def forget_old(self) -> None:
+        """Forget rights that have ended by their age, and what is known of assets that nobody may read."""
+        with suppress(sqlite3.OperationalError):
+            self.store.index.forget_old(self.clock() - max(self._offline_seconds, GRANT_SECONDS))
 
     async def asset(self, asset_id: str, credential: Credential) -> tuple[Asset, Freshness]:
         """The asset, where the credential may read it; see `Grants.asset`."""
@@ -81,7 +88,8 @@ class Cache:
         try:
             asset_id = await self._upstream.find(cache_key, credential)
         except Refused:
-            index.forget_name(cache_key, credential.id)
+            with suppress(sqlite3.OperationalError):
+                index.forget_name(cache_key, credential.id)
             raise
         except UpstreamUnavailable:
             if known is None or not self._cache_key_offline:
@@ -160,8 +168,7 @@ class Reading:
         self._requested_until = span.first_block
         self._opened: FileIO | None = None
         self._stack = ExitStack()
-        kept = cache.store.index.numbers(asset.content, span.first_block, span.last_block)
-        self._kept_blocks = len(kept)
+        self._kept_blocks = cache.store.index.block_count(asset.content, span.first_block, span.last_block)
         self._first_seconds = 0.0
 
     def __enter__(self) -> "Reading":
@@ -297,6 +304,9 @@ class Reading:
             if self._freshness == "stale":
                 raise UpstreamUnavailable
             self._request(number)
+            if number not in self._mine:
+                # The index could not be written when its file was found to be damaged.
+                (self._mine[number],) = self._cache.flights.start(self.asset, self._credential, [number])
             return self._mine[number]
         arrival.readers += 1
         self._mine[number] = arrival

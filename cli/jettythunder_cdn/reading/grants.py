@@ -72,16 +72,20 @@ class Grants:
     def expire(self, asset_id: str, credential: Credential) -> None:
         """Ask again for the next read."""
         with suppress(sqlite3.OperationalError):
-            self._store.index.revoke(credential.id, asset_id)
+            self._store.index.revoke(credential.id, [asset_id])
 
     async def refused(self, asset_id: str, credential: Credential, refusal: Refused) -> None:
         """Draw the consequences of a refusal, at once."""
         if not refusal.ends_the_right:
             return
-        # Noted here first: on a full disk the index can't be written.
-        self._ended.add((credential.id, asset_id))
+        # A credential that is refused by itself may read nothing else either.
+        ended = self._store.index.granted(credential.id) if refusal.is_of_the_credential else [asset_id]
+        try:
+            self._store.index.revoke(credential.id, ended)
+        except sqlite3.OperationalError:
+            # On a full disk the index can't be written.
+            self._ended.update((credential.id, one) for one in ended)
         with suppress(sqlite3.OperationalError):
-            self._store.index.revoke(credential.id, asset_id)
             if refusal.is_gone and (content := self._store.index.forget_asset(asset_id)) is not None:
                 await self._store.drop(content)
 

@@ -81,13 +81,17 @@ class Disk:
         """Bytes that are free for this user."""
         return shutil.disk_usage(self.folder).free
 
-    def scan(self) -> Iterator[tuple[str, Path, int]]:
-        """Every file below: its content, its path, its size."""
-        for shelf in _entries(self.folder):
-            for place in _entries(shelf):
+    def scan(self, shelf: str = "*") -> Iterator[tuple[str, Path, int]]:
+        """Every file below, or on one of the `shelves`: its content, its path, its size."""
+        for found in self.folder.glob(shelf):
+            for place in _entries(found):
                 for file in _entries(place):
                     with suppress(OSError):
                         yield place.name, file, file.stat().st_size
+
+    def shelves(self) -> list[str]:
+        """The folders of contents, each named by how these begin."""
+        return [shelf.name for shelf in _entries(self.folder)]
 
     def remove_empty(self) -> None:
         """Remove folders without files."""

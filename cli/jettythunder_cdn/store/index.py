@@ -6,7 +6,7 @@ the scan at start-up.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS days (
 PRAGMA user_version = 1;
 """
 _VERSION = 1
+_LAST = 2**62
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Index:
     def __init__(self, file: Path) -> None:
         try:
             self._rows = self._opened(file)
+        except sqlite3.OperationalError:
+            # It is not damaged: the disk is full, or does not let it be opened.
+            raise
         except sqlite3.DatabaseError:
             for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
                 file.with_name(name).unlink(missing_ok=True)
@@ -132,6 +136,18 @@ class Index:
             self._rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._rows.close()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, on a full disk too: one left open would take in whatever comes after it."""
+        self._rows.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._rows.execute("COMMIT")
+        except BaseException:
+            if self._rows.in_transaction:
+                self._rows.execute("ROLLBACK")
+            raise
+
     # Assets
 
     def asset(self, asset_id: str) -> Asset | None:
@@ -160,9 +176,10 @@ class Index:
     def forget_asset(self, asset_id: str) -> str | None:
         """Forget an asset and every right to it; its content, where no other asset has it."""
         known = self.asset(asset_id)
-        self._rows.execute("DELETE FROM grants WHERE asset_id = ?", (asset_id,))
-        self._rows.execute("DELETE FROM cache_keys WHERE asset_id = ?", (asset_id,))
-        self._rows.execute("DELETE FROM assets WHERE id = ?", (asset_id,))
+        with self._transaction():
+            self._rows.execute("DELETE FROM grants WHERE asset_id = ?", (asset_id,))
+            self._rows.execute("DELETE FROM cache_keys WHERE asset_id = ?", (asset_id,))
+            self._rows.execute("DELETE FROM assets WHERE id = ?", (asset_id,))
         return None if known is None or self.is_named(known.content) else known.content
 
     def is_named(self, content: str) -> bool:
@@ -201,10 +218,10 @@ class Index:
         ).fetchone()
         return Block(*row) if row else None
 
-    def block_count(self, content: str) -> int:
-        """How many blocks of a content are kept."""
-        query = "SELECT count(*) FROM blocks WHERE content = ?"
-        count: int = self._rows.execute(query, (content,)).fetchone()[0]
+    def block_count(self, content: str, first: int = 0, last: int = _LAST) -> int:
+        """How many blocks of a content are kept, from ``first`` to ``last``."""
+        query = "SELECT count(*) FROM blocks WHERE content = ? AND number BETWEEN ? AND ?"
+        count: int = self._rows.execute(query, (content, first, last)).fetchone()[0]
         return count
 
     def put_block(self, content: str, block: Block) -> None:
@@ -216,25 +233,24 @@ class Index:
 
     def forget_block(self, content: str, number: int) -> None:
         """Forget a block; the whole is then no longer verified."""
-        self._rows.execute("DELETE FROM blocks WHERE content = ? AND number = ?", (content, number))
-        self._rows.execute("UPDATE contents SET verified = 0 WHERE content = ?", (content,))
+        with self._transaction():
+            self._rows.execute("DELETE FROM blocks WHERE content = ? AND number = ?", (content, number))
+            self._rows.execute("UPDATE contents SET verified = 0 WHERE content = ?", (content,))
 
     def forget_content(self, content: str) -> int:
         """Forget a content with its blocks; the bytes of the disk that these took."""
         query = "SELECT coalesce(sum(allocated_bytes), 0) FROM blocks WHERE content = ?"
         allocated: int = self._rows.execute(query, (content,)).fetchone()[0]
-        self._rows.execute("BEGIN")
-        self._rows.execute("DELETE FROM blocks WHERE content = ?", (content,))
-        self._rows.execute("DELETE FROM contents WHERE content = ?", (content,))
-        self._rows.execute("COMMIT")
+        with self._transaction():
+            self._rows.execute("DELETE FROM blocks WHERE content = ?", (content,))
+            self._rows.execute("DELETE FROM contents WHERE content = ?", (content,))
         return allocated
 
     def rename_content(self, old: str, new: str) -> None:
         """Give a content the name that its verified hash is."""
-        self._rows.execute("BEGIN")
-        self._rows.execute("UPDATE blocks SET content = ? WHERE content = ?", (new, old))
-        self._rows.execute("UPDATE contents SET content = ?, verified = 0 WHERE content = ?", (new, old))
-        self._rows.execute("COMMIT")
+        with self._transaction():
+            self._rows.execute("UPDATE blocks SET content = ? WHERE content = ?", (new, old))
+            self._rows.execute("UPDATE contents SET content = ?, verified = 0 WHERE content = ?", (new, old))
 
     def mark_verified(self, content: str) -> None:
         """Note that the bytes have the hash that the gateway says."""
@@ -246,11 +262,10 @@ class Index:
 
     def touch(self, used: Iterable[tuple[str, float]]) -> None:
         """Note when contents were used last."""
-        self._rows.execute("BEGIN")
-        self._rows.executemany(
-            "UPDATE contents SET used_at = ? WHERE content = ?", ((at, content) for content, at in used)
-        )
-        self._rows.execute("COMMIT")
+        with self._transaction():
+            self._rows.executemany(
+                "UPDATE contents SET used_at = ? WHERE content = ?", [(at, content) for content, at in used]
+            )
 
     def evictable(self) -> Iterator[str]:
         """Contents that are not pinned, those that were not used for longest first."""
@@ -258,10 +273,14 @@ class Index:
         # All at once: rows are deleted while the caller goes through them.
         yield from [content for (content,) in self._rows.execute(query).fetchmany(1000)]
 
-    def all_blocks(self) -> Iterator[tuple[str, Block]]:
-        """Every block, content by content."""
-        query = "SELECT content, number, size_bytes, crc, allocated_bytes FROM blocks"
-        for content, *block in self._rows.execute(query):
+    def all_blocks(self, prefix: str = "") -> Iterator[tuple[str, Block]]:
+        """Every block, content by content; only of the contents that begin with a prefix."""
+        query = """
+            SELECT content, number, size_bytes, crc, allocated_bytes FROM blocks
+            WHERE content >= ? AND content < ?
+        """
+        # Contents are named by hexadecimal digits.
+        for content, *block in self._rows.execute(query, (prefix, f"{prefix}g")):
             yield content, Block(*block)
 
     def forget_blocks(self, gone: Iterable[tuple[str, int]]) -> None:
@@ -315,13 +334,28 @@ class Index:
         row = self._rows.execute(query, (asset_id, credential)).fetchone()
         return float(row[0]) if row else None
 
-    def revoke(self, credential: str, asset_id: str) -> None:
-        """Forget a right, at once."""
-        self._rows.execute("DELETE FROM grants WHERE asset_id = ? AND credential = ?", (asset_id, credential))
+    def revoke(self, credential: str, asset_ids: Iterable[str]) -> None:
+        """Forget rights, at once."""
+        with self._transaction():
+            self._rows.executemany(
+                "DELETE FROM grants WHERE asset_id = ? AND credential = ?",
+                [(asset_id, credential) for asset_id in asset_ids],
+            )
 
-    def revoke_before(self, at: float) -> None:
-        """Forget the rights that were last granted before a time."""
-        self._rows.execute("DELETE FROM grants WHERE granted_at < ?", (at,))
+    def granted(self, credential: str) -> list[str]:
+        """The assets that the gateway let a credential read."""
+        query = "SELECT asset_id FROM grants WHERE credential = ?"
+        return [str(asset_id) for (asset_id,) in self._rows.execute(query, (credential,))]
+
+    def forget_old(self, at: float) -> None:
+        """Forget the rights that were last granted before a time, and assets of which nothing is left."""
+        with self._transaction():
+            self._rows.execute("DELETE FROM grants WHERE granted_at < ?", (at,))
+            self._rows.execute("""
+                DELETE FROM assets WHERE id NOT IN (SELECT asset_id FROM grants)
+                AND content NOT IN (SELECT content FROM contents)
+            """)
+            self._rows.execute("DELETE FROM cache_keys WHERE asset_id NOT IN (SELECT id FROM assets)")
 
     # Cache keys
 

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
+from jettythunder_cdn.errors import StoreUnusable
 from jettythunder_cdn.figures import Figures
 from jettythunder_cdn.model import Asset
 from jettythunder_cdn.store.disk import Disk
@@ -30,8 +31,9 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 _CHECKED_AGAIN_SECONDS = 3600.0
-_CHECKED_REMEMBERED = 20_000
+_CHECKED_REMEMBERED = 4_000
 _THREADS = 4
+_SHELVES = [f"{number:02x}" for number in range(256)]
 _CHECK_BYTES = 256 * 1024
 
 
@@ -66,17 +68,22 @@ class Store:
 
     def repair(self) -> None:
         """Bring index and disk together after whatever happened: only blocks that both have stay."""
-        known = {(content, block.number): block.size_bytes for content, block in self.index.all_blocks()}
-        found = set()
-        for content, file, size_bytes in self._disk.scan():
-            number = int(file.name) if file.name.isdecimal() and file.name.isascii() else -1
-            if known.get((content, number)) == size_bytes:
-                found.add((content, number))
-            else:
-                file.unlink(missing_ok=True)
-        self.index.forget_blocks(key for key in known if key not in found)
+        # One shelf at a time: all blocks of a large cache are many for the memory.
+        for shelf in {*self._disk.shelves(), *_SHELVES}:
+            self._repair(shelf)
         self._disk.remove_empty()
         self.allocated_bytes = self.index.allocated_bytes()
+
+    def _repair(self, shelf: str) -> None:
+        blocks = self.index.all_blocks(shelf) if shelf in _SHELVES else ()
+        known = {(content, block.number): block.size_bytes for content, block in blocks}
+        for content, file, size_bytes in self._disk.scan(shelf):
+            number = int(file.name) if file.name.isdecimal() and file.name.isascii() else -1
+            if known.get((content, number)) == size_bytes:
+                del known[content, number]
+            else:
+                file.unlink(missing_ok=True)
+        self.index.forget_blocks(known)
 
     def close(self) -> None:
         """Finish what is being written, and close the index."""
@@ -86,13 +93,19 @@ class Store:
         self.index.close()
 
     def flush(self) -> None:
-        """Write down when contents were used, and the day's figures."""
-        used, self._used = self._used, {}
-        self.index.touch(used.items())
-        hit, fetched = self._figures.since_last()
+        """Write down when contents were used, and the day's figures.
+
+        Raises:
+            sqlite3.OperationalError: the index can't be written; what was not written down is kept for later.
+        """
+        if self._used:
+            self.index.touch(self._used.items())
+            self._used = {}
+        hit, fetched = self._figures.unnoted
         if hit or fetched:
             day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
             self.index.add_day(day, hit_bytes=hit, upstream_bytes=fetched)
+            self._figures.note()
 
     @contextmanager
     def held(self, content: str) -> Iterator[None]:
@@ -108,24 +121,25 @@ class Store:
 
     async def open_block(self, content: str, number: int) -> FileIO | None:
         """A block's file, its checksum compared; None where there is no such block, or it was damaged."""
-        block = self.index.block(content, number)
-        if block is None:
-            return None
-        try:
-            file = FileIO(self._disk.path(content, number))
-        except OSError:
-            self._drop_block(content, block)
-            return None
-        try:
-            if await self._is_sound(content, block, file):
-                return file
-        except BaseException:
+        while (block := self.index.block(content, number)) is not None:
+            try:
+                file = FileIO(self._disk.path(content, number))
+            except OSError:
+                self._drop_block(content, block)
+                return None
+            try:
+                if await self._is_sound(content, block, file):
+                    return file
+            except BaseException:
+                file.close()
+                raise
             file.close()
-            raise
-        file.close()
-        log.warning("a block was damaged on the disk and is fetched again")
-        self._figures.damaged_blocks += 1
-        self._drop_block(content, block)
+            if self.index.block(content, number) == block:
+                log.warning("a block was damaged on the disk and is fetched again")
+                self._figures.damaged_blocks += 1
+                self._drop_block(content, block)
+                return None
+            # Another reader has found that too, and had it fetched again.
         return None
 
     async def _is_sound(self, content: str, block: Block, file: FileIO) -> bool:
@@ -179,6 +193,7 @@ class Store:
             # The disk is full for the index too.
             log.warning("a block could not be noted: %s", error)
             self._figures.unstored_blocks += 1
+            await self._run(self._disk.remove, content, number)
             return False
         else:
             return True
@@ -212,8 +227,14 @@ class Store:
 
     async def drop(self, content: str) -> None:
         """Remove a content with its blocks; its rows first, so that no block is looked for in vain."""
-        self.allocated_bytes -= self.index.forget_content(content)
-        await self._run(self._disk.remove_all, content)
+        try:
+            self.allocated_bytes -= self.index.forget_content(content)
+        except sqlite3.OperationalError:
+            # On a full disk rows can be removed once the blocks have made room.
+            await self._run(self._disk.remove_all, content)
+            self.allocated_bytes -= self.index.forget_content(content)
+        else:
+            await self._run(self._disk.remove_all, content)
 
     async def clear(self) -> int:
         """Remove everything that is not pinned; the bytes that this freed."""
@@ -246,7 +267,7 @@ class Store:
         """The hash of the bytes that are kept; None where some are missing."""
         if self.index.block_count(asset.content) != asset.block_count:
             return None
-        paths = [self._disk.path(asset.content, number) for number in range(asset.block_count)]
+        paths = (self._disk.path(asset.content, number) for number in range(asset.block_count))
         try:
             return await self._run(_sha256, paths)
         except OSError:
@@ -262,10 +283,12 @@ class Store:
             await self.drop(old)
 
     def _drop_block(self, content: str, block: Block) -> None:
-        self.index.forget_block(content, block.number)
-        self.allocated_bytes -= block.allocated_bytes
         self._checked.pop((content, block.number), None)
         self._disk.remove(content, block.number)
+        # On a full disk the row stays, and leads to no file.
+        with suppress(sqlite3.OperationalError):
+            self.index.forget_block(content, block.number)
+            self.allocated_bytes -= block.allocated_bytes
 
     async def _run(self, work: Callable[..., Value], *arguments: object) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
@@ -274,10 +297,18 @@ class Store:
 def open_store(
     folder: Path, budget: Budget, *, figures: Figures, clock: Callable[[], float], disk: Disk | None = None
 ) -> Store:
-    """The store of a folder, repaired."""
+    """The store of a folder, repaired.
+
+    Raises:
+        StoreUnusable: the disk is full, or does not let it be opened.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = Store(Index(folder / "index.sqlite"), disk or Disk(folder), budget, figures=figures, clock=clock)
-    store.repair()
+    try:
+        index = Index(folder / "index.sqlite")
+        store = Store(index, disk or Disk(folder), budget, figures=figures, clock=clock)
+        store.repair()
+    except sqlite3.OperationalError as error:
+        raise StoreUnusable(f"The cache's index in {folder} can't be opened: {error}.") from None
     return store
 
 
@@ -289,7 +320,7 @@ def _crc(file: FileIO) -> int:
     return crc
 
 
-def _sha256(paths: list[Path]) -> str:
+def _sha256(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb", buffering=0) as file:

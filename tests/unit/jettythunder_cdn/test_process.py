@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,10 +16,10 @@ from tests.support.waiting import eventually
 
 from jettythunder_cdn.errors import AlreadyRunning, PortTaken
 from jettythunder_cdn.instance import Lock, running
+from jettythunder_cdn.listening import listen
 from jettythunder_cdn.model import BLOCK_BYTES
-from jettythunder_cdn.server import listen
 
-MOST_BYTES = 64 * 1024 * 1024
+MOST_BYTES = 56 * 1024 * 1024
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ async def test_killed_in_the_middle_it_goes_on_with_what_it_has(
         assert cdn.process.returncode == 0
 
 
-async def test_hundreds_of_readers_and_a_large_asset_fit_into_64_mb(
+async def test_a_thousand_readers_and_a_large_asset_fit_into_56_mb(
     gateway: Gateway, environment: dict[str, str], http: aiohttp.ClientSession
 ) -> None:
     film = gateway.add("film", Bytes(60 * BLOCK_BYTES, seed=1))
@@ -79,10 +81,52 @@ async def test_hundreds_of_readers_and_a_large_asset_fit_into_64_mb(
 
     async with cdn_process(environment, http) as cdn:
         assert await read("/v1/assets/film", "bytes=0-") == film.size_bytes
-        wanted = [f"bytes={n % 30 * BLOCK_BYTES}-{n % 30 * BLOCK_BYTES + 200_000}" for n in range(400)]
-        sizes = await asyncio.gather(*(read("/v1/assets/other", one) for one in wanted))
-        assert set(sizes) == {200_001}
+        wanted = [f"bytes={n % 30 * BLOCK_BYTES}-{n % 30 * BLOCK_BYTES + 200_000}" for n in range(1000)]
+        for _ in ("cold", "warm"):
+            sizes = await asyncio.gather(*(read("/v1/assets/other", one) for one in wanted))
+            assert set(sizes) == {200_001}
         assert cdn.resident_bytes < MOST_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of another process's files")
+async def test_on_a_full_disk_bytes_pass_through_and_it_recovers(
+    gateway: Gateway, environment: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    before = gateway.add("before", Bytes(3 * BLOCK_BYTES + 7, seed=1))
+    film = gateway.add("film", Bytes(12 * BLOCK_BYTES + 9, seed=2))
+
+    async def read(asset_id: str) -> tuple[int, str | None, bytes]:
+        async with http.get(f"{cdn.url}/v1/assets/{asset_id}", headers=headers(cdn)) as response:
+            return response.status, response.headers.get("X-Cache"), await response.read()
+
+    async def is_kept(asset_id: str) -> bool:
+        return (await read(asset_id))[1] == "HIT"
+
+    async with cdn_process(environment, http) as cdn:
+        await eventually(lambda: is_kept("before"))
+        _limit_files(cdn, 0)
+        for _ in range(2):
+            status, _, body = await read("film")
+            assert (status, body) == (200, film.read(0, film.size_bytes))
+            assert (await read("before"))[1:] == ("HIT", before.read(0, before.size_bytes))
+            async with http.get(f"{cdn.url}/stats", headers=headers(cdn)) as response:
+                assert response.status == 200
+        assert not list((tmp_path / "cache" / "blocks").glob("*/*/*.new"))
+        gateway.status = 403
+        assert (await read("unknown"))[0] == 403
+        gateway.status, gateway.is_down = None, True
+        # The refusal was of the account, and holds though it could not be written down.
+        assert (await read("before"))[0] == 503
+        gateway.is_down = False
+        _limit_files(cdn, resource.RLIM_INFINITY)
+        await eventually(lambda: is_kept("film"))
+        await cdn.stop()
+        assert cdn.process.returncode == 0
+
+
+def _limit_files(cdn: CdnProcess, size_bytes: int) -> None:
+    """Let no file of a process grow: to it, the disk is full."""
+    resource.prlimit(cdn.process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
 def test_one_process_has_a_folder(tmp_path: Path) -> None:

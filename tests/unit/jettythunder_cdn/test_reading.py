@@ -14,6 +14,7 @@ import pytest
 from tests.support.cdn import Bytes, Cdn, Clock, Gateway, running_cdn
 from tests.support.waiting import eventually
 
+from jettythunder_cdn.listening import MOST_CONNECTIONS
 from jettythunder_cdn.model import BLOCK_BYTES
 
 FILM = Bytes(5 * BLOCK_BYTES + 1234)
@@ -116,7 +117,8 @@ async def test_a_thousand_readers_of_a_cold_asset_cause_one_read_per_block(
     whole = [asyncio.create_task(cdn.get("/v1/assets/film")) for _ in range(20)]
     parts = [asyncio.create_task(cdn.get("/v1/assets/film", Range=wanted)) for wanted in ranges]
     more = [asyncio.create_task(cdn.get("/v1/assets/film", Range=wanted)) for wanted in ranges[:480]]
-    await eventually(lambda: cdn.cache.flights.readers >= 1000)
+    # As many as are let in at once; the others follow.
+    await eventually(lambda: cdn.cache.flights.readers >= MOST_CONNECTIONS)
     gateway.gate.set()
     answers = await asyncio.gather(*whole, *parts, *more)
     assert {answer.status for answer in answers[20:]} == {206}
@@ -155,6 +157,23 @@ async def test_a_refusal_ends_the_right_at_once(
     # Nor is it given later, when nobody can be asked.
     assert (await cdn.get("/v1/assets/film")).status == 503
     assert (cdn.cache.store.allocated_bytes == 0) == (status in (404, 410))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_account_reads_nothing_else_either(
+    gateway: Gateway, cdn: Cdn, clock: Clock, status: int
+) -> None:
+    gateway.add("film", FILM)
+    gateway.add("other", Bytes(2000, seed=1))
+    await cdn.get("/v1/assets/film")
+    await cdn.get("/v1/assets/other")
+    clock.now += 61
+    gateway.status = status
+    assert (await cdn.get("/v1/assets/film")).status == status
+    gateway.status, gateway.is_down = None, True
+    assert (await cdn.get("/v1/assets/other")).status == 503
+    gateway.is_down = False
+    assert (await cdn.get("/v1/assets/other")).headers["X-Cache"] == "REVALIDATED"
 
 
 async def test_a_refusal_of_a_block_ends_the_right_too(gateway: Gateway, cdn: Cdn) -> None:
@@ -246,6 +265,24 @@ async def test_wrong_bytes_are_dropped_and_counted(gateway: Gateway, cdn: Cdn) -
     assert cdn.cache.figures.wrong_hashes == 1
 
 
+async def test_flipped_bits_on_the_disk_are_found_and_fetched_again(gateway: Gateway, cdn: Cdn) -> None:
+    gateway.add("film", FILM)
+    await cdn.get("/v1/assets/film")
+    files = sorted((cdn.settings.folder / "blocks").glob("*/*/*"), key=lambda file: int(file.name))
+    for place, file in enumerate(files):
+        content = bytearray(file.read_bytes())
+        content[place * 17 % len(content)] ^= 1
+        file.write_bytes(content)
+    before = len(gateway.ranges())
+    answers = await asyncio.gather(*(cdn.get("/v1/assets/film") for _ in range(20)))
+    assert {hashlib.sha256(answer.body).hexdigest() for answer in answers} == {FILM.sha256()}
+    assert blocks_of(gateway.ranges()[before:]) == Counter(range(6))
+    assert cdn.cache.figures.damaged_blocks == 6
+    # What is counted is what the disk has.
+    assert cdn.cache.store.allocated_bytes == cdn.cache.store.index.allocated_bytes()
+    assert (await cdn.get("/v1/assets/film")).headers["X-Cache"] == "HIT"
+
+
 async def test_equal_bytes_are_kept_once(gateway: Gateway, cdn: Cdn) -> None:
     gateway.add("film", FILM)
     gateway.add("copy", FILM)
@@ -326,5 +363,13 @@ async def test_where_even_the_index_can_t_be_written_bytes_pass_through(gateway:
         # A refusal holds all the same.
         gateway.status = 403
         assert (await cdn.get("/v1/assets/film")).status == 403
+        assert (await cdn.get("/v1/cache/unknown")).status == 403
+        assert (await cdn.get("/stats")).status == 200
         gateway.status, gateway.is_down = None, True
         assert (await cdn.get("/v1/assets/film")).status == 503
+        gateway.is_down = False
+    await cdn.get("/v1/assets/film")
+    assert (await cdn.get("/v1/assets/film")).headers["X-Cache"] == "HIT"
+    with closing(sqlite3.connect(cdn.settings.folder / "index.sqlite")) as other:
+        # Nothing is held back in a transaction that never ends.
+        assert other.execute("SELECT count(*) FROM blocks").fetchone() == (7,)

@@ -156,6 +156,7 @@ class World:
         await self.cache.settled()
         assert self.cache.flights.readers == 0
         assert self.cache.store.allocated_bytes <= BUDGET.bytes
+        assert self.cache.store.allocated_bytes == self.cache.store.index.allocated_bytes()
 
     def files(self) -> list[Path]:
         """The blocks on the disk."""
