@@ -56,10 +56,14 @@ async def _accept(listening: socket.socket, runner: web.AppRunner) -> None:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         try:
             connection, _ = await loop.sock_accept(listening)
+        except OSError:
+            # The system has no more files, or the client is gone already.
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            continue
+        try:
             await loop.connect_accepted_socket(runner.server, connection)
         except OSError:
-            # The client is gone already, or the system has no more files.
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            connection.close()
 
 
 def _count(runner: web.AppRunner) -> int:

@@ -14,7 +14,7 @@ const browser = await chromium.launch({
   executablePath: options.browser,
   args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
-const context = await browser.newContext({ viewport: { width: 1200, height: 860 }, deviceScaleFactor: 1, reducedMotion: "reduce" });
+const context = await browser.newContext({ viewport: { width: 1200, height: 640 }, deviceScaleFactor: 1, reducedMotion: "reduce" });
 const page = await context.newPage();
 const findings = [];
 const errors = [];
@@ -54,7 +54,8 @@ await page.waitForSelector("#badge:not([hidden])");
 
 await page.locator("#files").setInputFiles(options.file);
 await state("sending");
-await past(0.15);
+// By then the lanes' first bursts are over, and their speeds add up.
+await past(0.35);
 await page.waitForFunction(() => [...document.querySelectorAll(".lanes .speed b")].filter((b) => parseFloat(b.textContent) > 0).length >= 3);
 await look("uploading");
 const lanes = await upload.locator(".lanes li").count();
@@ -66,7 +67,7 @@ await page.waitForFunction(() => document.activeElement.textContent === "Resume"
 const focused = await page.evaluate(() => document.activeElement.textContent);
 await upload.getByRole("button", { name: /^Resume/ }).press("Enter");
 await state("sending");
-await past(Math.max(paused, 0.4));
+await past(Math.max(paused, 0.45));
 
 console.log("restart");
 await lines.next();

@@ -27,7 +27,7 @@ REPOSITORY = HERE.parents[1]
 PICTURES = REPOSITORY / "docs" / "images"
 MODULES = REPOSITORY / ".browser"
 FILE_BYTES = 200_000_000
-RATE = 7e6
+RATE = 5e6
 __all__ = ["running_site", "site"]
 
 

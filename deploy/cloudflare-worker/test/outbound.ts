@@ -49,10 +49,21 @@ function gateway(url: URL, body: Uint8Array): Response {
     const { md5, etag, edge } = asked;
     return Response.json({ stored: { number: 3, size_bytes: 5_242_880, md5, etag, edge } });
   }
-  // The checksum decides: of one beginning the gateway is away, of another it leads to another host.
-  if (asked.md5.startsWith("fe")) return new Response("", { status: 502 });
-  const isAstray = asked.md5.startsWith("ff");
-  return Response.json({
-    part_url: isAstray ? "https://metadata.test/part" : "https://storage.test/part",
-  });
+  if (url.pathname.endsWith("/failed")) return new Response(null, { status: 204 });
+  // The checksum's beginning decides what happens.
+  switch (asked.md5.slice(0, 2)) {
+    case "ff":
+      return Response.json({ part_url: "https://metadata.test/part" });
+    case "fe":
+      return new Response("", { status: 502 });
+    case "fd":
+      return Response.json(
+        { code: "edge_busy", status: 503 },
+        { status: 503, headers: { "Content-Type": "application/problem+json", "Retry-After": "1" } },
+      );
+    case "fc":
+      return Response.json({ part_url: "https://storage.test/down" });
+    default:
+      return Response.json({ part_url: "https://storage.test/part" });
+  }
 }

@@ -18,7 +18,7 @@ async function chunk(): Promise<{ body: Uint8Array; headers: Record<string, stri
     whole.set(body);
     const md5 = new Uint8Array(await crypto.subtle.digest("MD5", whole));
     // These have a meaning to the stub of the gateway.
-    if ((md5[0] ?? 0) >= 0xfe) continue;
+    if ((md5[0] ?? 0) >= 0xfc) continue;
     const headers = {
       Authorization: `Bearer ${token}`,
       "Content-MD5": btoa(String.fromCharCode(...md5)),
@@ -78,6 +78,32 @@ describe("a gateway", () => {
     expect([answer.status, answer.headers.get("Retry-After")]).toEqual([503, "1"]);
     const asked = await seen("gateway.test/api/edges/chunks");
     expect(asked.filter(({ body }) => body.includes('"md5":"fe')).length).toBe(3);
+  });
+});
+
+describe("a chunk that is not stored", () => {
+  async function sent(beginning: number): Promise<Response> {
+    const { body, headers } = await chunk();
+    const md5 = btoa(String.fromCharCode(beginning, ...new Uint8Array(15)));
+    return worker(CHUNK, { method: "PUT", body, headers: { ...headers, "Content-MD5": md5 } });
+  }
+
+  it("is refused at once where the account has too many in flight: another edge may have room", async () => {
+    const answer = await sent(0xfd);
+    expect(await answer.json()).toMatchObject({ code: "edge_busy" });
+    expect([answer.status, answer.headers.get("Retry-After")]).toEqual([503, "1"]);
+    const asked = await seen("gateway.test/api/edges/chunks");
+    expect(asked.filter(({ body }) => body.includes('"md5":"fd')).length).toBe(1);
+  });
+
+  it("is said to have failed, which makes room for another one", async () => {
+    const answer = await sent(0xfc);
+    expect(answer.status).toBe(503);
+    await answer.body?.cancel();
+    await vi.waitFor(async () => {
+      const [said] = await seen("gateway.test/api/edges/chunks/failed");
+      expect(JSON.parse(said?.body ?? "{}")).toEqual({ token });
+    });
   });
 });
 

@@ -12,11 +12,14 @@ import asyncio
 import hashlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvloop
@@ -64,7 +67,7 @@ async def upload(
 
 
 async def bench(options: argparse.Namespace) -> None:
-    results = []
+    results: list[dict[str, Any]] = []
     with running_infrastructure() as infrastructure, ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
         services = start_services(infrastructure, workers=1)
@@ -115,18 +118,24 @@ async def bench(options: argparse.Namespace) -> None:
                 await _until_listed(gateway.url, account)
         for line in lines.values():
             await line.die()
+    show(options, [_table(options, results)], results)
+
+
+def _table(options: argparse.Namespace, results: Sequence[dict[str, Any]]) -> Table:
     table = Table(
-        f"{options.megabytes} MB over lines of {options.line} MB/s each",
-        ("edges", "seconds", "MB/s", "CPU of workerd"),
+        f"{options.megabytes} MB over lines of {options.line:g} MB/s each, medians of {options.runs}",
+        ("edges", "seconds", "MB/s", "of the lines", "CPU of workerd"),
     )
-    for result in results:
-        table.add(
-            NAMES[result["edges"]],
-            f"{result['seconds']:.1f} s",
-            f"{result['megabytes_per_second']:.2f}",
-            f"{result['workerd_cpu_seconds']:.1f} s",
+    for way, name in NAMES.items():
+        runs = [result for result in results if result["edges"] == way]
+        seconds, speed, cpu_seconds = (
+            statistics.median(run[figure] for run in runs)
+            for figure in ("seconds", "megabytes_per_second", "workerd_cpu_seconds")
         )
-    show(options, [table], results)
+        lines = options.line * (len(NAMES) - 1 if way == "both" else 1)
+        share = f"{speed / lines:.0%}".replace("%", " %") if lines else ""
+        table.add(name, f"{seconds:.1f} s", f"{speed:.2f}", share, f"{cpu_seconds:.1f} s")
+    return table
 
 
 async def _until_listed(gateway_url: str, account: Account) -> None:

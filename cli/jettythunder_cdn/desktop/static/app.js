@@ -147,7 +147,8 @@ function updateUpload(item, upload) {
     const shown = edge.backing_off ? "backing off" : speed(edge.goodput);
     lane.querySelector(".speed b").className = edge.backing_off ? "off" : "";
     text(lane.querySelector(".speed b"), shown);
-    text(lane.querySelector(".speed span"), ` · ${count(edge.in_flight, "connection")} · ${size(edge.acknowledged_bytes)}`);
+    text(lane.querySelector(".connections"), count(edge.in_flight, "connection"));
+    text(lane.querySelector(".stored"), size(edge.acknowledged_bytes));
   });
 }
 
@@ -157,7 +158,7 @@ function makeLane(edge) {
   return el("li", {},
     el("span", { class: "edge" }, edge.edge, " ", el("span", {}, edge.region)),
     el("progress", { max: 1, "aria-label": `Speed of ${edge.edge}, relative to the fastest` }),
-    el("span", { class: "speed" }, el("b", {}), el("span", {})));
+    el("span", { class: "speed" }, el("b", {}), el("span", { class: "connections" }), el("span", { class: "stored" })));
 }
 
 async function act(action, id, about) {
