@@ -104,6 +104,24 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+CREATE FUNCTION public.begin_chunk(p_account_id uuid, p_upload_id uuid, p_number integer, p_limit integer, p_seconds double precision) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- One at a time for each account, or two would both see the last free place.
+    PERFORM pg_advisory_xact_lock(hashtextextended('chunks_under_way:' || p_account_id, 0));
+    DELETE FROM chunks_under_way WHERE ctid IN (
+        SELECT ctid FROM chunks_under_way WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED);
+    INSERT INTO chunks_under_way
+    SELECT p_account_id, p_upload_id, p_number, now() + make_interval(secs => p_seconds)
+    WHERE p_limit > (
+        SELECT count(*) FROM chunks_under_way c
+        WHERE c.account_id = p_account_id AND (c.upload_id, c.number) <> (p_upload_id, p_number)
+          AND c.expires_at >= now())
+    ON CONFLICT (account_id, upload_id, number) DO UPDATE SET expires_at = excluded.expires_at;
+    RETURN FOUND;
+END $$;
+
 CREATE FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) RETURNS TABLE(size_bytes bigint, md5 text, etag text, edge text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -724,6 +742,15 @@ CREATE TABLE public.asset_cache_keys (
 
 COMMENT ON TABLE public.asset_cache_keys IS 'What a cache key names now: the newest upload under it wins, and one asset may have several keys, since equal bytes are stored once. Owner: storage-gateway.';
 
+CREATE UNLOGGED TABLE public.chunks_under_way (
+    account_id uuid NOT NULL,
+    upload_id uuid NOT NULL,
+    number integer NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.chunks_under_way IS 'Chunks that Workers are storing, until they are recorded, failed or expired. Owner: storage-gateway.';
+
 CREATE TABLE public.edges (
     id text NOT NULL,
     region text NOT NULL,
@@ -1033,6 +1060,9 @@ ALTER TABLE ONLY public.alembic_version
 ALTER TABLE ONLY public.asset_cache_keys
     ADD CONSTRAINT asset_cache_keys_pkey PRIMARY KEY (account_id, cache_key);
 
+ALTER TABLE ONLY public.chunks_under_way
+    ADD CONSTRAINT chunks_under_way_pkey PRIMARY KEY (account_id, upload_id, number);
+
 ALTER TABLE ONLY public.edges
     ADD CONSTRAINT edges_pkey PRIMARY KEY (id);
 
@@ -1117,6 +1147,8 @@ CREATE INDEX agentcache_assets_pipeline_idx ON public.agentcache_assets USING bt
 CREATE INDEX agentcache_assets_unverified_idx ON public.agentcache_assets USING btree (created_at) WHERE (NOT content_hash_verified);
 
 CREATE INDEX asset_cache_keys_asset_idx ON public.asset_cache_keys USING btree (asset_id);
+
+CREATE INDEX chunks_under_way_expires_idx ON public.chunks_under_way USING btree (expires_at);
 
 CREATE INDEX object_deletions_due_idx ON public.object_deletions USING btree (not_before);
 
@@ -1374,6 +1406,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.agentcache_assets TO jettythun
 GRANT SELECT ON TABLE public.agentcache_assets TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.asset_cache_keys TO jettythunder_storage_gateway;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.chunks_under_way TO jettythunder_storage_gateway;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.edges TO jettythunder_chunk_worker;
 GRANT SELECT ON TABLE public.edges TO jettythunder_storage_gateway;
