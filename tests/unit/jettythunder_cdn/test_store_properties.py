@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import sqlite3
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     faults: Faults = field(default_factory=Faults)
     granted_at: dict[str, float] = field(default_factory=dict)
+    locking: sqlite3.Connection | None = None
 
     def __post_init__(self) -> None:
         for name, content in CONTENTS.items():
@@ -107,7 +109,17 @@ class World:
         self.cache = Cache(self.shelf, store, figures=figures, offline_seconds=3600, clock=self.clock)
         self.check_disk()
 
+    def lock_index(self, *, locked: bool) -> None:
+        """Let nothing be written to the index, as on a full disk."""
+        if locked and self.locking is None:
+            self.locking = sqlite3.connect(self.folder / "index.sqlite", isolation_level=None)
+            self.locking.execute("BEGIN IMMEDIATE")
+        elif not locked and self.locking is not None:
+            self.locking.close()
+            self.locking = None
+
     async def reopen(self) -> None:
+        self.lock_index(locked=False)
         await self.cache.close()
         self.cache.store.close()
         self.open()
@@ -146,8 +158,9 @@ class World:
             assert self.shelf.flip or bytes(reader.body) == expected
             assert self.shelf.is_down or self.shelf.refusal or self.faults.was_killed
             if isinstance(error, Refused):
-                self.granted_at.pop(name, None)
-                assert self.cache.store.index.granted_at(ACCOUNT.id, name) is None
+                # What the account is refused for one asset, it is refused for all.
+                self.granted_at.clear()
+                assert self.locking or self.cache.store.index.granted_at(ACCOUNT.id, name) is None
             return
         if hang_up_after is None and not self.shelf.flip:
             assert bytes(reader.body) == content.read(span.start, span.end + 1)
@@ -198,6 +211,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("full"), st.booleans()),
     st.tuples(st.just("kill"), st.booleans(), READS),
     st.tuples(st.just("restart")),
+    st.tuples(st.just("lock"), st.booleans()),
     st.tuples(st.just("clear")),
     st.tuples(st.just("down"), st.booleans()),
     st.tuples(st.just("refuse"), st.sampled_from([None, 401, 403])),
@@ -226,8 +240,11 @@ async def happen(world: World, event: tuple[object, ...]) -> None:  # noqa: PLR0
             world.faults.full = full
         case ("restart",):
             await world.reopen()
+        case ("lock", bool(locked)):
+            world.lock_index(locked=locked)
         case ("clear",):
-            await world.cache.store.clear()
+            with suppress(sqlite3.OperationalError):
+                await world.cache.store.clear()
         case ("down", bool(is_down)):
             world.shelf.is_down = is_down
         case ("refuse", refusal):
