@@ -61,8 +61,6 @@ function gateway(url: URL, body: Uint8Array): Response {
         { code: "edge_busy", status: 503 },
         { status: 503, headers: { "Content-Type": "application/problem+json", "Retry-After": "1" } },
       );
-    case "fc":
-      return Response.json({ part_url: "https://storage.test/down" });
     default:
       return Response.json({ part_url: "https://storage.test/part" });
   }
