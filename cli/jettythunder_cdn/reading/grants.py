@@ -83,7 +83,8 @@ class Grants:
         try:
             self._store.index.revoke(credential.id, ended)
         except sqlite3.OperationalError:
-            # On a full disk the index can't be written.
+            # On a full disk the index can't be written. The next process must not believe it.
+            self._store.index.distrust_grants()
             self._ended.update((credential.id, one) for one in ended)
         with suppress(sqlite3.OperationalError):
             if refusal.is_gone and (content := self._store.index.forget_asset(asset_id)) is not None:

@@ -111,6 +111,14 @@ class Index:
             for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
                 file.with_name(name).unlink(missing_ok=True)
             self._rows = self._opened(file)
+        self._trusted = file.with_name("grants.trusted")
+        self._forget_distrusted()
+
+    def _forget_distrusted(self) -> None:
+        if not self._trusted.exists():
+            self._rows.execute("DELETE FROM grants")
+            with suppress(OSError):
+                self._trusted.touch(mode=0o600)
 
     @staticmethod
     def _opened(file: Path) -> sqlite3.Connection:
@@ -346,6 +354,10 @@ class Index:
         """The assets that the gateway let a credential read."""
         query = "SELECT asset_id FROM grants WHERE credential = ?"
         return [str(asset_id) for (asset_id,) in self._rows.execute(query, (credential,))]
+
+    def distrust_grants(self) -> None:
+        """Have every right forgotten by the next start: files can be removed where rows can't be."""
+        self._trusted.unlink(missing_ok=True)
 
     def forget_old(self, at: float) -> None:
         """Forget the rights that were last granted before a time, and assets of which nothing is left."""

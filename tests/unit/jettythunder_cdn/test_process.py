@@ -115,9 +115,15 @@ async def test_on_a_full_disk_bytes_pass_through_and_it_recovers(
         gateway.status = 403
         assert (await read("unknown"))[0] == 403
         gateway.status, gateway.is_down = None, True
-        # The refusal was of the account, and holds though it could not be written down.
+        # The refusal was of the account, and holds though it could not be written down,
+        assert (await read("before"))[0] == 503
+        await cdn.kill()
+    async with cdn_process(environment, http) as cdn:
+        # also for the next process.
         assert (await read("before"))[0] == 503
         gateway.is_down = False
+        _limit_files(cdn, 0)
+        assert (await read("film"))[2] == film.read(0, film.size_bytes)
         _limit_files(cdn, resource.RLIM_INFINITY)
         await eventually(lambda: is_kept("film"))
         await cdn.stop()
