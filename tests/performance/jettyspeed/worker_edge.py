@@ -107,7 +107,7 @@ async def bench(options: argparse.Namespace) -> None:
                         "process_seconds": round(process_seconds, 2),
                         "megabytes_per_second": round(options.megabytes / seconds, 2),
                         "workerd_cpu_seconds": round(_cpu_seconds(worker) - before, 2),
-                        "by": sorted(edges),
+                        "by": edges,
                         "load": os.getloadavg()[0],
                     }
                 )
