@@ -131,13 +131,15 @@ def unit(python: str, environment: Mapping[str, str]) -> str:
     variables = "".join(
         f'Environment="{name}={_escaped(value)}"\n' for name, value in sorted(environment.items())
     )
+    # systemd starts no program with quotation marks in its name, and puts variables into all that follows it.
+    program = _escaped(python).replace("$", "$$")
     return f"""\
 [Unit]
 Description=JettyThunder desktop CDN
 Documentation=https://agentcache.ai
 
 [Service]
-ExecStart="{_escaped(python)}" -m jettythunder_cdn
+ExecStart=/usr/bin/env "{program}" -m jettythunder_cdn
 {variables}Restart=on-failure
 RestartSec=5
 NoNewPrivileges=yes

@@ -38,10 +38,8 @@ EDGES = {"python", "cloudflare:worker"}
 progress = Console(stderr=True, highlight=False)
 
 
-async def upload(
-    file: Path, account: Account, gateway_url: str, folder: Path
-) -> tuple[float, dict[str, int]]:
-    """Upload a file; the seconds of the transfer, and the bytes by edge."""
+async def upload(file: Path, account: Account, gateway_url: str, folder: Path) -> tuple[float, list[str]]:
+    """Upload a file; the seconds of the transfer, and the edges that it went over."""
     with tempfile.TemporaryDirectory(dir=folder) as state:
         environment = {
             "JETTYTHUNDER_API_URL": gateway_url,
@@ -107,7 +105,10 @@ async def bench(options: argparse.Namespace) -> None:
                         "process_seconds": round(process_seconds, 2),
                         "megabytes_per_second": round(options.megabytes / seconds, 2),
                         "workerd_cpu_seconds": round(_cpu_seconds(worker) - before, 2),
-                        "by": edges,
+                        "by": sorted(edges),
+                        "megabytes_by_line": {
+                            name: round(line.forwarded_bytes / MB, 1) for name, line in lines.items()
+                        },
                         "load": os.getloadavg()[0],
                     }
                 )
