@@ -47,7 +47,7 @@ CREATE SCHEMA partitions;
 COMMENT ON SCHEMA partitions IS 'The parts of partitioned tables. Rights are those of the whole tables, so nobody has any here.';
 
 CREATE FUNCTION public.account_of_key_v2(p_api_key text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -88,7 +88,7 @@ END $_$;
 COMMENT ON FUNCTION public.add_months(p_table text, p_key text) IS 'Makes the partitions of this month and the next two. The partition of all that fits no other is locked meanwhile; it is empty, or nearly so.';
 
 CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     AS $$
 BEGIN
     SELECT k.* INTO account_id, agentcache_user_ref, tier, status, epoch, secret_digest, s3_prefix,
@@ -123,7 +123,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION public.chunk_of_upload_v1(p_upload_id uuid, p_number integer) RETURNS TABLE(size_bytes bigint, md5 text, etag text, edge text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -270,7 +270,7 @@ $_$;
 COMMENT ON FUNCTION public.partitions_of(p_table text) IS 'The partitions of a table, without the one for all that fits no other. The first, of what was there before the table was divided, has no start.';
 
 CREATE FUNCTION public.quota_of_v1(p_account_id uuid) RETURNS TABLE(tier text, status text, storage_used_bytes bigint, storage_reserved_bytes bigint, storage_quota_bytes bigint, bandwidth_used_bytes bigint, bandwidth_reserved_bytes bigint, bandwidth_quota_bytes bigint, request_count bigint, period_start timestamp with time zone, period_end timestamp with time zone)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -341,7 +341,7 @@ $$;
 COMMENT ON FUNCTION public.request_object_deletions_v1(p_s3_bucket text, p_s3_keys text[]) IS 'Owner: storage-gateway. Called by the usage-meter''s reconciliation.';
 
 CREATE FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -368,7 +368,7 @@ END $$;
 COMMENT ON FUNCTION public.reserve_bandwidth_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) IS 'Owner: usage-meter. Called by the storage-gateway before it sends bytes.';
 
 CREATE FUNCTION public.reserve_storage_v1(p_account_id uuid, p_reservation_id uuid, p_bytes bigint, p_expires_at timestamp with time zone) RETURNS TABLE(granted boolean, used_bytes bigint, reserved_bytes bigint, quota_bytes bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -479,7 +479,7 @@ CREATE FUNCTION public.upload_is_open(status text) RETURNS boolean
 $$;
 
 CREATE FUNCTION public.upload_of_chunk_v1(p_upload_id uuid, p_account_id uuid) RETURNS TABLE(takes_chunks boolean, keeps_chunks boolean, epoch integer, s3_key text, s3_upload_id text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
@@ -507,7 +507,7 @@ CREATE FUNCTION public.usage_price(p_resource text, p_at timestamp with time zon
 $$;
 
 CREATE FUNCTION public.usage_rates(p_month timestamp with time zone) RETURNS TABLE(month_seconds numeric, storage_usd_per_gb numeric, bandwidth_usd_per_gb numeric)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE ROWS 1
     AS $$
     SELECT extract(epoch FROM m.month + interval '1 month' - m.month),
         usage_price('storage', p_month), usage_price('bandwidth', p_month)
@@ -1455,7 +1455,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0065');
+INSERT INTO public.alembic_version (version_num) VALUES ('0066');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

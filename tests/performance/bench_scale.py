@@ -248,7 +248,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
             {"master_key_ids": ["none"], "also_in_grace": True, "limit": 100},
         ),
         Case("jettythunder.outbox:insert_outbox", event),
-        Case("jettythunder.outbox:take_outbox", {"lane_count": 16, "lock_space": 1, "batch_size": 500}),
+        Case("jettythunder.outbox:take_outbox", {"all_lanes": range(16), "lock_space": 1, "batch_size": 500}),
         Case("jettythunder.outbox:lag", {}),
         Case(
             "jettythunder.outbox:insert_inbox",

@@ -3,13 +3,13 @@
 INSERT INTO outbox (lane, exchange, routing_key, event_id, body)
 SELECT * FROM unnest(:lanes::smallint[], :exchanges::text[], :routing_keys::text[], :event_ids::uuid[], :bodies::text[]);
 
--- name: take_outbox(lane_count, lock_space, batch_size)
+-- name: take_outbox(all_lanes, lock_space, batch_size)
 -- Takes the oldest events of the lanes no other relay holds, in their order. The lanes stay locked until the
 -- transaction ends. A last row without an event says that there are events in lanes that others hold.
 -- Its form keeps it to the two indexes, however full the outbox and however old its statistics.
 WITH lanes AS MATERIALIZED (
     SELECT lane, pg_try_advisory_xact_lock(:lock_space, lane) AS is_mine
-    FROM generate_series(0, :lane_count - 1) AS lane
+    FROM unnest(:all_lanes::smallint[]) AS lane (lane)
     CROSS JOIN LATERAL (SELECT FROM outbox o WHERE o.lane = lane.lane LIMIT 1) AS waiting
 ), taken AS (
     DELETE FROM outbox WHERE id IN (

@@ -19,7 +19,7 @@ from jettythunder.broker.publisher import Publisher, Unroutable
 from jettythunder.database import Connection, Database, Queries
 from jettythunder.errors import JettyThunderError
 from jettythunder.lifecycle import Periodic
-from jettythunder.outbox.writing import LANE_COUNT
+from jettythunder.outbox.writing import LANES
 
 log = telemetry.logger(__name__)
 
@@ -119,7 +119,7 @@ class Relay:
         await self._publisher.connect()
         async with self._database.transaction() as connection:
             rows = await _take_outbox(
-                connection, lane_count=LANE_COUNT, lock_space=LOCK_SPACE, batch_size=_BATCH_SIZE
+                connection, all_lanes=LANES, lock_space=LOCK_SPACE, batch_size=_BATCH_SIZE
             )
             taken = [row for row in rows if row.id is not None]
             outcomes = await asyncio.gather(*map(self._publish, taken), return_exceptions=True)

@@ -9,7 +9,7 @@ from jettythunder.broker.publisher import envelope
 from jettythunder.contracts.envelope import Payload
 from jettythunder.database import Queries, Runner
 
-LANE_COUNT = 16
+LANES = range(16)
 
 _insert_outbox = Queries("jettythunder.outbox").run("insert_outbox")
 
@@ -29,7 +29,7 @@ def rows(*payloads: Payload, source: str) -> Rows:
     """Envelope the payloads, with the correlation and trace of the moment, as rows of the outbox."""
     events = [envelope(payload, exchange=topology.EVENTS, source=source) for payload in payloads]
     return Rows(
-        lanes=[crc32((event.subject or "").encode()) % LANE_COUNT for event in events],
+        lanes=[crc32((event.subject or "").encode()) % len(LANES) for event in events],
         exchanges=[topology.EVENTS] * len(events),
         routing_keys=[event.type for event in events],
         event_ids=[event.id for event in events],

@@ -32,7 +32,7 @@ from jettythunder.database import Database, Queries
 from jettythunder.errors import DatabaseUnavailable
 from jettythunder.lifecycle import role_of
 from jettythunder.outbox.relay import LOCK_SPACE, Batch, Relay
-from jettythunder.outbox.writing import LANE_COUNT
+from jettythunder.outbox.writing import LANES
 from usage_meter.messages import MESSAGES
 
 # A relay that polls so seldom publishes within a test only what it was woken for.
@@ -183,7 +183,7 @@ async def test_an_event_in_a_lane_that_another_relay_holds_is_published_right_af
 async def _hold_all_lanes(sql: asyncpg.Connection[asyncpg.Record]) -> None:
     """As a relay does while it waits for the broker's confirms."""
     await sql.execute(
-        "SELECT pg_advisory_xact_lock($1, lane) FROM generate_series(0, $2) AS lane", LOCK_SPACE, LANE_COUNT
+        "SELECT pg_advisory_xact_lock($1, lane) FROM generate_series(0, $2) AS lane", LOCK_SPACE, len(LANES)
     )
 
 
