@@ -152,9 +152,7 @@ async def measure_events(
             async def trace(to: str | None) -> None:
                 await _trace("bench", to)
                 consumer.pipe.send(to)
-                while not consumer.pipe.poll():
-                    await asyncio.sleep(0.01)
-                consumer.pipe.recv()
+                await asyncio.to_thread(consumer.pipe.recv)
 
             async def measure(*, is_on: bool) -> Round:
                 if is_on:
