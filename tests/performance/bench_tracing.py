@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
 import os
 import statistics
@@ -116,13 +117,17 @@ def running_collector() -> Iterator[str]:
         process.kill()
 
 
-async def _trace(service: str, endpoint: str | None) -> None:
-    """Trace to a collector, or send what was recorded and trace nothing."""
-    if endpoint is None:
-        await tracing.end()
-        return
-    os.environ |= _traced(endpoint)
-    tracing.begin(service, load(ServiceSettings))
+def _begin_round(service: str, endpoint: str | None) -> None:
+    """Trace from now on where there is a collector.
+
+    What is in memory by now is no longer looked through for garbage: that takes as long as a hundred events,
+    and would be in one round and not in the other.
+    """
+    if endpoint is not None:
+        os.environ |= _traced(endpoint)
+        tracing.begin(service, load(ServiceSettings))
+    gc.collect()
+    gc.freeze()
 
 
 def _traced(endpoint: str) -> dict[str, str]:
@@ -130,10 +135,14 @@ def _traced(endpoint: str) -> dict[str, str]:
 
 
 def consume_traced(pipe: Pipe) -> None:
-    """The consumer's process, which is sent where to trace to."""
+    """The consumer's process, which is sent when a round begins and ends, and where to trace to."""
 
-    async def obey(endpoint: str | None) -> None:
-        await _trace("bench consumer", endpoint)
+    async def obey(asked: tuple[str, str | None]) -> None:
+        what, endpoint = asked
+        if what == "begin":
+            _begin_round("bench consumer", endpoint)
+        else:
+            await tracing.end()
         pipe.send("done")
 
     consume(pipe, obey)
@@ -149,22 +158,22 @@ async def measure_events(
             servers = server_pids(infrastructure)
             processes = Processes({"consumer": [consumer.pid], **servers})
 
-            async def trace(to: str | None) -> None:
-                await _trace("bench", to)
-                consumer.pipe.send(to)
+            async def ask(what: str, to: str | None) -> None:
+                consumer.pipe.send((what, to))
                 await asyncio.to_thread(consumer.pipe.recv)
 
             async def measure(*, is_on: bool) -> Round:
-                if is_on:
-                    await trace(endpoint)
+                to = endpoint if is_on else None
+                _begin_round("bench", to)
+                await ask("begin", to)
                 with processes.measured() as taken:
                     began = time.perf_counter()
                     collecting = asyncio.create_task(collect(consumer.pipe, count, timeout_seconds=300))
                     await fill(database, count)
                     await collecting
                     seconds = time.perf_counter() - began
-                    if is_on:
-                        await trace(None)
+                    await tracing.end()
+                    await ask("end", None)
                 used = taken.cpu_seconds
                 used["writer and relay"] = used.pop(CLIENT)
                 return _round(count, seconds, used)
@@ -283,9 +292,9 @@ def tables(figures: Figures) -> list[Table]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=2_000, help="events in a round")
+    parser.add_argument("--events", type=int, default=3_000, help="events in a round")
     parser.add_argument("--rounds", type=int, default=15, help="pairs of rounds of events")
-    parser.add_argument("--uploads", type=int, default=300, help="uploads in a round")
+    parser.add_argument("--uploads", type=int, default=200, help="uploads in a round")
     parser.add_argument("--upload-rounds", type=int, default=4, help="pairs of rounds of uploads; 0 for none")
     add_output_options(parser)
     given: Any = parser.parse_args()
