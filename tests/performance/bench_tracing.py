@@ -33,7 +33,7 @@ from typing import Any
 
 import asyncpg
 import uvloop
-from tests.performance.bench_cpu import NO_RATE_LIMIT, Bench
+from tests.performance.bench_cpu import NO_RATE_LIMIT, Bench, progress
 from tests.performance.bench_messaging import collect, consume, fill, opened_relay, running_consumer
 from tests.performance.contenders import Api, at_once
 from tests.performance.processes import CLIENT, Processes
@@ -231,7 +231,9 @@ async def measured_pairs(rounds: int, measure: Callable[..., Awaitable[Round]]) 
         measured = {}
         for is_on in (False, True) if number % 2 == 0 else (True, False):
             measured[is_on] = await measure(is_on=is_on)
-        pairs.append(Pair(off=measured[False], on=measured[True]))
+        pair = Pair(off=measured[False], on=measured[True])
+        progress.print(f"  {pair.off.services_us:,.0f} µs off, {pair.on.services_us:,.0f} µs on")
+        pairs.append(pair)
     return pairs
 
 
@@ -268,7 +270,8 @@ def table(what: str, pairs: list[Pair]) -> Table:
         off, on = (statistics.median(of(each) for each in rounds) for rounds in _rounds(pairs))
         if not off:
             return
-        more = [of(pair.on) / of(pair.off) - 1 for pair in pairs]
+        # What takes next to nothing has rounds in which it took nothing.
+        more = [of(pair.on) / of(pair.off) - 1 for pair in pairs if of(pair.off)]
         low, middle, high = statistics.quantiles(more, n=4, method="inclusive") if len(more) > 1 else more * 3
         figures.add(name, f"{off:,.0f}", f"{on:,.0f}", f"{middle:+.1%}", f"{low:+.1%} to {high:+.1%}")
 
