@@ -181,7 +181,7 @@ bench-jettyspeed: install ## Measure JettySpeed against other clients over shape
 	$(BIN)/python -m tests.performance.jettyspeed.bench $(ARGS)
 
 .PHONY: bench-tracing
-bench-tracing: install ## Measure events and uploads a second with traces off, and on at 10 %, in turns
+bench-tracing: install ## Measure CPU time and throughput of events and uploads with traces off, and on at 10 %, in turns
 	$(BIN)/python -m tests.performance.bench_tracing $(ARGS)
 
 .PHONY: bench-worker

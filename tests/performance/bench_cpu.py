@@ -54,7 +54,7 @@ SELECT (SELECT last_value FROM outbox_id_seq) AS events,
     (SELECT last_value FROM usage_ledger_id_seq) AS ledger,
     (SELECT count(*) FROM inbox) AS inbox, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS wal_bytes
 """
-_NO_RATE_LIMIT = "UPDATE tier_configs SET rate_limit_per_minute = 1000000"
+NO_RATE_LIMIT = "UPDATE tier_configs SET rate_limit_per_minute = 1000000"
 
 progress = Console(stderr=True, highlight=False)
 
@@ -107,7 +107,8 @@ class Bench:
         (row,) = await self._pool.fetch(_WRITTEN)
         return {name: float(value) for name, value in row.items()}
 
-    async def _booked(self) -> int:
+    async def booked(self) -> int:
+        """How many events the usage-meter has booked."""
         query = "SELECT count(*) FROM inbox WHERE consumer = $1"
         return int(await self._pool.fetchval(query, USAGE_METER_EVENTS.name))
 
@@ -115,7 +116,7 @@ class Bench:
         """Wait until so many events are booked, and nothing is left to do."""
 
         async def settled() -> bool:
-            return await is_settled(self._pool) and await self._booked() >= booked
+            return await is_settled(self._pool) and await self.booked() >= booked
 
         await eventually(settled, timeout_seconds=SETTLE_SECONDS, poll_seconds=0.1)
 
@@ -126,7 +127,7 @@ class Bench:
         self.idle = {name: used / seconds for name, used in taken.cpu_seconds.items()}
 
     async def measure(self, operation: Operation) -> Cost:
-        booked = await self._booked() + operation.events
+        booked = await self.booked() + operation.events
         before = await self._written()
         began = time.perf_counter()
         with self._processes.measured() as taken:
@@ -204,7 +205,7 @@ async def measure(
     await database.open()
     try:
         async with asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=2) as pool:
-            await pool.execute(_NO_RATE_LIMIT)
+            await pool.execute(NO_RATE_LIMIT)
             with running_services(
                 infrastructure, folder, s3=infrastructure.s3, workers=given.workers
             ) as services:

@@ -21,7 +21,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -188,12 +188,19 @@ async def measure_relay(settings: ServiceSettings, count: int) -> float:
         return count / (time.perf_counter() - began)
 
 
-def consume(pipe: Pipe) -> None:
-    """The consumer's process: sends when each event was processed, and ends when it is asked to."""
-    uvloop.run(_consume(pipe))
+Obey = Callable[[Any], Awaitable[None]]
 
 
-async def _consume(pipe: Pipe) -> None:
+def consume(pipe: Pipe, obey: Obey | None = None) -> None:
+    """The consumer's process: sends when each event was processed, and ends when it is asked to.
+
+    Args:
+        obey: takes whatever else it is sent.
+    """
+    uvloop.run(_consume(pipe, obey))
+
+
+async def _consume(pipe: Pipe, obey: Obey | None) -> None:
     settings = load(ServiceSettings)
     seen: list[tuple[UUID, float]] = []
     url = settings.rabbitmq_url.get_secret_value()
@@ -224,36 +231,46 @@ async def _consume(pipe: Pipe) -> None:
         await broker.start()
         pipe.send("ready")
         try:
-            await _report(pipe, seen)
+            await _report(pipe, seen, obey)
         finally:
             await broker.drain()
             await broker.stop()
             await link.close()
 
 
-async def _report(pipe: Pipe, seen: list[tuple[UUID, float]]) -> None:
+async def _report(pipe: Pipe, seen: list[tuple[UUID, float]], obey: Obey | None) -> None:
     while True:
         await asyncio.sleep(0.02)
         while pipe.poll():
-            if pipe.recv() == "end":
+            if (asked := pipe.recv()) == "end":
                 return
+            if obey is not None:
+                await obey(asked)
         if seen:
             pipe.send(seen.copy())
             seen.clear()
 
 
-@contextmanager
-def running_consumer(run: Callable[..., None] = consume, *given: object) -> Iterator[Pipe]:
+@dataclass(frozen=True)
+class RunningConsumer:
     """A consumer in a process of its own, and the pipe it reports to."""
+
+    pipe: Pipe
+    pid: int
+
+
+@contextmanager
+def running_consumer(run: Callable[[Pipe], None] = consume) -> Iterator[RunningConsumer]:
+    """Start a consumer, and end it at the block's end."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=run, args=(theirs, *given), daemon=True)
+    process = context.Process(target=run, args=(theirs,), daemon=True)
     process.start()
     try:
         if not ours.poll(60):
             raise SystemExit("The consumer's process did not start within a minute.")
         ours.recv()
-        yield ours
+        yield RunningConsumer(ours, process.pid or 0)
         ours.send("end")
         process.join(20)
     finally:
@@ -320,9 +337,9 @@ async def measure(given: argparse.Namespace) -> Figures:
     commits, notified = await measure_commits(
         settings, seconds=given.commit_seconds, with_notify=given.with_notify
     )
-    with running_consumer() as pipe:
-        latencies = await measure_flow(settings, pipe, rate=given.rate, seconds=given.seconds)
-        saturated = await measure_saturated(settings, pipe, given.events)
+    with running_consumer() as consumer:
+        latencies = await measure_flow(settings, consumer.pipe, rate=given.rate, seconds=given.seconds)
+        saturated = await measure_saturated(settings, consumer.pipe, given.events)
     # The consumer is gone now, so that what is measured last is the relay alone.
     relay = await measure_relay(settings, given.events)
     replay = await measure_replay(settings)

@@ -1,38 +1,45 @@
-"""Measures what traces cost: events and small uploads a second, with traces off, and on at 10 %.
+"""Measures what traces cost: CPU time and throughput of events and small uploads, with traces off, and on at
+10 %.
 
 Run it with `python -m tests.performance.bench_tracing`; `--json` prints figures for programs. It starts
 servers of its own. Rounds with and without traces take turns, each with one of the other kind beside it, so
-that a machine with other work does not decide; what is lost is the median of all pairs. Spans go to a
-collector in a process of its own, which drops them.
+that a machine with other work does not decide; what traces add is the median of all pairs. CPU time is the
+figure to go by: other work on the machine changes it little, and throughput much. Spans go to a collector in
+a process of its own, which drops them; each round's time includes their sending.
 
-- events: committed to the outbox in transactions of 500, published by a relay beside it and processed by a
-  consumer in a process of its own, with its inbox in the same transaction.
-- uploads: files of 10 kB as forms, by clients in this process, through all services.
+- events: committed to the outbox in transactions of 500 and published by a relay in this process, and
+  processed by a consumer in a process of its own, with its inbox in the same transaction. Both live through
+  all rounds.
+- uploads: files of 10 kB as forms, through all services, which are started for each round.
+- off: one call of a span in a process without traces.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
 import os
 import statistics
-import tempfile
 import time
+import timeit
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 from typing import Any
 
-import httpx
+import asyncpg
 import uvloop
+from tests.performance.bench_cpu import NO_RATE_LIMIT, Bench, progress
 from tests.performance.bench_messaging import collect, consume, fill, opened_relay, running_consumer
+from tests.performance.contenders import Api, at_once
+from tests.performance.processes import CLIENT, Processes
+from tests.performance.stack import provision, running_services, server_pids
 from tests.performance.table import Table, add_output_options, show
-from tests.support.infrastructure import Infrastructure, running_infrastructure
-from tests.support.traced_services import traced_services
+from tests.support.infrastructure import Infrastructure, running_infrastructure, temporary_folder
 
 from jettythunder import tracing
 from jettythunder.settings import ServiceSettings, load
@@ -41,29 +48,41 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 RATIO = "0.1"
 FILE_BYTES = 10_000
 CLIENTS = 8
-WARM_UP_SECONDS = 2.0
-QUOTA_BYTES = 10**12
+WARM_UP_UPLOADS = 50
+# How often services send spans in the bench, and how long is waited until the last ones are sent.
+SCHEDULE_MS, SENT_SECONDS = 1000, 1.5
+OFF_CALLS = 200_000
+SERVERS = ("PostgreSQL", "RabbitMQ", "S3 server")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was done in a second, and the CPU time of one event or upload in microseconds, by process."""
+
+    per_second: float
+    cpu_us: dict[str, float]
+
+    @property
+    def services_us(self) -> float:
+        """The CPU time of all processes but the servers'."""
+        return sum(used for name, used in self.cpu_us.items() if name not in SERVERS)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What was done in a second by a round without traces, and by the round with traces beside it."""
+    """A round without traces, and the round with traces beside it."""
 
-    off: float
-    on: float
+    off: Round
+    on: Round
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All pairs of rounds."""
+    """All pairs of rounds, and the seconds that one call of a span takes where traces are off."""
 
-    events_per_second: list[Pair]
-    uploads_per_second: list[Pair]
-
-
-def lost(pairs: list[Pair]) -> float:
-    """What part of the work a second traces take: the median of what they take in each pair."""
-    return statistics.median(1 - pair.on / pair.off for pair in pairs)
+    events: list[Pair]
+    uploads: list[Pair]
+    off_call_seconds: float
 
 
 class _Dropping(BaseHTTPRequestHandler):
@@ -98,126 +117,193 @@ def running_collector() -> Iterator[str]:
         process.kill()
 
 
-def consume_traced(pipe: Pipe, endpoint: str | None) -> None:
-    """The consumer's process."""
-    _trace("bench consumer", endpoint)
-    consume(pipe)
+def _begin_round(service: str, endpoint: str | None) -> None:
+    """Trace from now on where there is a collector.
 
-
-def _trace(service: str, endpoint: str | None) -> None:
+    What is in memory by now is no longer looked through for garbage: that takes as long as a hundred events,
+    and would be in one round and not in the other.
+    """
     if endpoint is not None:
-        os.environ[ENDPOINT] = endpoint
-        os.environ["OTEL_TRACES_SAMPLER_ARG"] = RATIO
+        os.environ |= _traced(endpoint)
         tracing.begin(service, load(ServiceSettings))
+    gc.collect()
+    gc.freeze()
 
 
-async def events_per_second(settings: ServiceSettings, count: int, endpoint: str | None) -> float:
-    """One round of events."""
-    with running_consumer(consume_traced, endpoint) as pipe:
-        _trace("bench", endpoint)
-        try:
-            async with opened_relay(settings) as (database, relay):
-                relay.start()
-                began = time.perf_counter()
-                collecting = asyncio.create_task(collect(pipe, count, timeout_seconds=300))
-                await fill(database, count)
-                await collecting
-                return count / (time.perf_counter() - began)
-        finally:
+def _traced(endpoint: str) -> dict[str, str]:
+    return {ENDPOINT: endpoint, "OTEL_TRACES_SAMPLER_ARG": RATIO}
+
+
+def consume_traced(pipe: Pipe) -> None:
+    """The consumer's process, which is sent when a round begins and ends, and where to trace to."""
+
+    async def obey(asked: tuple[str, str | None]) -> None:
+        what, endpoint = asked
+        if what == "begin":
+            _begin_round("bench consumer", endpoint)
+        else:
             await tracing.end()
-            os.environ.pop(ENDPOINT, None)
+        pipe.send("done")
+
+    consume(pipe, obey)
 
 
-async def uploads_per_second(
-    infrastructure: Infrastructure, folder: Path, seconds: float, endpoint: str | None
-) -> float:
-    """One round of uploads, by services that are started for it."""
-    traces = {} if endpoint is None else {ENDPOINT: endpoint, "OTEL_TRACES_SAMPLER_ARG": RATIO}
-    given = {**traces, "OTEL_BSP_SCHEDULE_DELAY": "5000"}
-    with traced_services(infrastructure, folder, given) as services:
-        async with httpx.AsyncClient(timeout=60) as http:
-            tenant = await services.provision(http, quota_bytes=QUOTA_BYTES)
-
-            async def upload_until(end: float) -> int:
-                count = 0
-                while time.perf_counter() < end:
-                    await tenant.store(os.urandom(FILE_BYTES))
-                    count += 1
-                return count
-
-            async def uploaded_in(seconds: float) -> int:
-                end = time.perf_counter() + seconds
-                return sum(await asyncio.gather(*(upload_until(end) for _ in range(CLIENTS))))
-
-            await uploaded_in(WARM_UP_SECONDS)
-            return await uploaded_in(seconds) / seconds
-
-
-async def measured_pairs(
-    rounds: int, measure: Callable[[str | None], Awaitable[float]], endpoint: str
+async def measure_events(
+    infrastructure: Infrastructure, endpoint: str, *, rounds: int, count: int
 ) -> list[Pair]:
+    """Pairs of rounds of so many events."""
+    with running_consumer(consume_traced) as consumer:
+        async with opened_relay(load(ServiceSettings)) as (database, relay):
+            relay.start()
+            servers = server_pids(infrastructure)
+            processes = Processes({"consumer": [consumer.pid], **servers})
+
+            async def ask(what: str, to: str | None) -> None:
+                consumer.pipe.send((what, to))
+                await asyncio.to_thread(consumer.pipe.recv)
+
+            async def measure(*, is_on: bool) -> Round:
+                to = endpoint if is_on else None
+                _begin_round("bench", to)
+                await ask("begin", to)
+                with processes.measured() as taken:
+                    began = time.perf_counter()
+                    collecting = asyncio.create_task(collect(consumer.pipe, count, timeout_seconds=300))
+                    await fill(database, count)
+                    await collecting
+                    seconds = time.perf_counter() - began
+                    await tracing.end()
+                    await ask("end", None)
+                used = taken.cpu_seconds
+                used["writer and relay"] = used.pop(CLIENT)
+                return _round(count, seconds, used)
+
+            # The first rounds open connections and import.
+            await measured_pairs(1, measure)
+            return await measured_pairs(rounds, measure)
+
+
+async def measure_uploads(
+    infrastructure: Infrastructure, endpoint: str, *, rounds: int, count: int
+) -> list[Pair]:
+    """Pairs of rounds of so many uploads, each by services that are started for it."""
+
+    async def measure(*, is_on: bool) -> Round:
+        given = {**_traced(endpoint), "OTEL_BSP_SCHEDULE_DELAY": str(SCHEDULE_MS)} if is_on else {}
+        async with asyncpg.create_pool(infrastructure.database_url, min_size=1, max_size=1) as pool:
+            await pool.execute(NO_RATE_LIMIT)
+            with (
+                temporary_folder() as folder,
+                running_services(
+                    infrastructure, folder, s3=infrastructure.s3, workers=1, environment=given
+                ) as services,
+            ):
+                account = await provision(services.gateway_url, services.environment)
+                bench = Bench(services, pool)
+                async with Api(services.gateway_url, account).sender() as send:
+
+                    async def upload(count: int) -> float:
+                        booked = await bench.booked() + count
+                        seconds = await at_once(
+                            lambda: send(os.urandom(FILE_BYTES)), count, concurrency=CLIENTS
+                        )
+                        await bench.settle(booked)
+                        await asyncio.sleep(SENT_SECONDS)
+                        return seconds
+
+                    await upload(WARM_UP_UPLOADS)
+                    with Processes(services.pids).measured() as taken:
+                        seconds = await upload(count)
+                taken.cpu_seconds.pop(CLIENT)
+                return _round(count, seconds, taken.cpu_seconds)
+
+    return await measured_pairs(rounds, measure)
+
+
+def _round(count: int, seconds: float, cpu_seconds: dict[str, float]) -> Round:
+    return Round(count / seconds, {name: used / count * 1e6 for name, used in cpu_seconds.items()})
+
+
+async def measured_pairs(rounds: int, measure: Callable[..., Awaitable[Round]]) -> list[Pair]:
     """Pairs of rounds; which of the two comes first changes from pair to pair."""
     pairs = []
     for number in range(rounds):
-        rates = {}
+        measured = {}
         for is_on in (False, True) if number % 2 == 0 else (True, False):
-            rates[is_on] = await measure(endpoint if is_on else None)
-        pairs.append(Pair(off=rates[False], on=rates[True]))
+            measured[is_on] = await measure(is_on=is_on)
+        pair = Pair(off=measured[False], on=measured[True])
+        progress.print(f"  {pair.off.services_us:,.0f} µs off, {pair.on.services_us:,.0f} µs on")
+        pairs.append(pair)
     return pairs
 
 
+def measure_off() -> float:
+    """The seconds that one call of a span takes where traces are off."""
+
+    def call() -> None:
+        with tracing.calling("call", {}):
+            pass
+
+    return min(timeit.repeat(call, number=OFF_CALLS, repeat=5)) / OFF_CALLS
+
+
 async def measure(infrastructure: Infrastructure, given: argparse.Namespace) -> Figures:
-    """All rounds."""
+    """All figures, one after the other."""
+    off_call_seconds = measure_off()
     os.environ.update(infrastructure.environment)
-    settings = load(ServiceSettings)
-    with running_collector() as endpoint, tempfile.TemporaryDirectory() as folder:
-
-        async def events(endpoint: str | None) -> float:
-            return await events_per_second(settings, given.events, endpoint)
-
-        async def uploads(endpoint: str | None) -> float:
-            own = Path(tempfile.mkdtemp(dir=folder))
-            return await uploads_per_second(infrastructure, own, given.seconds, endpoint)
-
-        # The first round warms the servers up.
-        await events(None)
-        return Figures(
-            events_per_second=await measured_pairs(given.rounds, events, endpoint),
-            uploads_per_second=await measured_pairs(given.upload_rounds, uploads, endpoint),
+    with running_collector() as endpoint:
+        events = await measure_events(infrastructure, endpoint, rounds=given.rounds, count=given.events)
+        uploads = await measure_uploads(
+            infrastructure, endpoint, rounds=given.upload_rounds, count=given.uploads
         )
+    return Figures(events, uploads, off_call_seconds)
 
 
-def table(figures: Figures) -> Table:
-    """The figures for people."""
-    rows: list[tuple[str, ...]] = [
-        (
-            name,
-            f"{statistics.median(pair.off for pair in pairs):,.0f}",
-            f"{statistics.median(pair.on for pair in pairs):,.0f}",
-            f"{lost(pairs):.1%}",
-            f"{min(1 - pair.on / pair.off for pair in pairs):.1%} to "
-            f"{max(1 - pair.on / pair.off for pair in pairs):.1%}",
-        )
-        for name, pairs in (
-            ("events a second, outbox to inbox", figures.events_per_second),
-            ("uploads of 10 kB a second", figures.uploads_per_second),
-        )
-        if pairs
-    ]
-    return Table("Traces", ["what", "off", "on at 10 %", "lost", "in each pair"], rows)
+def table(what: str, pairs: list[Pair]) -> Table:
+    """The figures for people: medians, and where the middle half of the pairs lies."""
+    figures = Table(
+        f"Traces: {len(pairs)} pairs of rounds of {what}s",
+        ["median", "off", "on at 10 %", "more", "half of the pairs"],
+    )
+
+    def add(name: str, of: Callable[[Round], float]) -> None:
+        off, on = (statistics.median(of(each) for each in rounds) for rounds in _rounds(pairs))
+        if not off:
+            return
+        # What takes next to nothing has rounds in which it took nothing.
+        more = [of(pair.on) / of(pair.off) - 1 for pair in pairs if of(pair.off)]
+        low, middle, high = statistics.quantiles(more, n=4, method="inclusive") if len(more) > 1 else more * 3
+        figures.add(name, f"{off:,.0f}", f"{on:,.0f}", f"{middle:+.1%}", f"{low:+.1%} to {high:+.1%}")
+
+    add(f"{what}s a second", lambda each: each.per_second)
+    add(f"CPU µs of one {what}, services", lambda each: each.services_us)
+    for process in pairs[0].off.cpu_us:
+        add(process, lambda each, process=process: each.cpu_us[process])  # type: ignore[misc]
+    return figures
+
+
+def _rounds(pairs: list[Pair]) -> tuple[list[Round], list[Round]]:
+    return [pair.off for pair in pairs], [pair.on for pair in pairs]
+
+
+def tables(figures: Figures) -> list[Table]:
+    """All tables."""
+    measured = (("event", figures.events), ("upload", figures.uploads))
+    off = Table("Traces off", ["what", "µs"], [("a span", f"{figures.off_call_seconds * 1e6:.2f}")])
+    return [*(table(what, pairs) for what, pairs in measured if pairs), off]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=3_000, help="events in a round")
-    parser.add_argument("--rounds", type=int, default=7, help="pairs of rounds of events")
-    parser.add_argument("--upload-rounds", type=int, default=2, help="pairs of rounds of uploads; 0 for none")
-    parser.add_argument("--seconds", type=float, default=5, help="how long a round of uploads lasts")
+    parser.add_argument("--rounds", type=int, default=15, help="pairs of rounds of events")
+    parser.add_argument("--uploads", type=int, default=200, help="uploads in a round")
+    parser.add_argument("--upload-rounds", type=int, default=4, help="pairs of rounds of uploads; 0 for none")
     add_output_options(parser)
     given: Any = parser.parse_args()
     with running_infrastructure() as infrastructure:
         figures = uvloop.run(measure(infrastructure, given))
-    show(given, [table(figures)], asdict(figures))
+    show(given, tables(figures), asdict(figures))
 
 
 if __name__ == "__main__":

@@ -64,29 +64,37 @@ class RunningServices:
 
 @contextmanager
 def running_services(
-    infrastructure: Infrastructure, folder: Path, *, s3: S3Access, workers: int
+    infrastructure: Infrastructure,
+    folder: Path,
+    *,
+    s3: S3Access,
+    workers: int,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServices]:
-    """Start every service, with the object storage at `s3`, and end them at the block's end."""
+    """Start every service, with the object storage at `s3`, and end them at the block's end.
+
+    `environment` adds to what all services are started with.
+    """
     starter = ServiceStarter(infrastructure, folder)
-    storage = {"LYVE_ENDPOINT": s3.endpoint}
+    given = {"LYVE_ENDPOINT": s3.endpoint, **(environment or {})}
     try:
         # The others wait for the bucket, which provisioning makes.
-        provisioning = starter("provisioning", storage)
-        gateway = starter("storage-gateway", storage, wait=False)
+        provisioning = starter("provisioning", given)
+        gateway = starter("storage-gateway", given, wait=False)
         groups = {
             "gateway": [gateway],
             "workers": [
                 starter(
                     "chunk-worker",
-                    {**storage, "EDGE_ID": f"worker-{number}"},
+                    {**given, "EDGE_ID": f"worker-{number}"},
                     gateway_url=gateway.url,
                     wait=False,
                 )
                 for number in range(1, workers + 1)
             ],
-            "meter": [starter("usage-meter", storage, wait=False)],
+            "meter": [starter("usage-meter", given, wait=False)],
             "provisioning": [provisioning],
-            "operations": [starter("operations", storage, wait=False)],
+            "operations": [starter("operations", given, wait=False)],
         }
         for services in groups.values():
             for service in services:

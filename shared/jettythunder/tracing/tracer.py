@@ -8,28 +8,24 @@ own with links to those; nothing waits for the collector, but for a few seconds 
 import asyncio
 import contextlib
 import os
+import random
 import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import (
-    Decision,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -39,7 +35,6 @@ from opentelemetry.trace import (
     TraceFlags,
     TraceState,
 )
-from opentelemetry.util.types import Attributes as SpanAttributes
 
 from jettythunder import __version__
 from jettythunder.contracts.envelope import Event
@@ -54,19 +49,24 @@ _CLOSE_SECONDS = 3.0
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _LONGEST_TRACESTATE = 512
 _NO_PARENT = Context()
+_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+
+# The trace that work belongs to; None where it belongs to none.
+_current: "ContextVar[_Current | _Unsampled | None]" = ContextVar("trace", default=None)
 
 
 class Tracer:
     """Makes spans, and sends them to OTEL_EXPORTER_OTLP_ENDPOINT by OTLP over HTTP.
 
-    Of the traces that begin here, as many are recorded as OTEL_TRACES_SAMPLER_ARG says. What belongs to a
-    trace follows its decision.
+    Of the traces that begin here, as many are recorded as OTEL_TRACES_SAMPLER_ARG says, and each that begins
+    with a link to a recorded one. What belongs to a trace follows its decision. Most are not recorded, and
+    each message belongs to one, so OpenTelemetry is called for recorded ones only.
     """
 
     def __init__(self, service: str, settings: ProcessSettings) -> None:
         endpoint = str(settings.otel_exporter_otlp_endpoint).rstrip("/")
         self._provider = TracerProvider(
-            sampler=_LinkedSampler(ParentBased(TraceIdRatioBased(settings.otel_traces_sampler_arg))),
+            sampler=ALWAYS_ON,
             resource=_resource(service, settings),
             # It would wait for the collector for as long as that takes.
             shutdown_on_exit=False,
@@ -74,6 +74,8 @@ class Tracer:
         exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", timeout=_EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("jettythunder", __version__)
+        self._ratio = settings.otel_traces_sampler_arg
+        self._ids = RandomIdGenerator()
 
     async def close(self) -> None:
         """Send what was recorded, as far as the collector takes it within a few seconds."""
@@ -104,24 +106,22 @@ class Tracer:
         self, destination: str, event_type: str, message_id: UUID, *, correlation: str | None, account: object
     ) -> dict[str, str]:
         """What a new message carries: the context of the span that is its sending."""
-        current = trace.get_current_span().get_span_context()
-        if current.is_valid and not current.trace_flags.sampled:
-            return _headers(current)
-        span = self._tracer.start_span(f"send {destination}", kind=SpanKind.PRODUCER)
-        # Most are not recorded, and need none.
-        if span.is_recording():
-            span.set_attributes(
-                {
-                    "messaging.system": "rabbitmq",
-                    "messaging.operation.type": "send",
-                    "messaging.operation.name": "send",
-                    "messaging.destination.name": destination,
-                    "messaging.rabbitmq.destination.routing_key": event_type,
-                    "messaging.message.id": str(message_id),
-                    "messaging.message.conversation_id": correlation or str(message_id),
-                    **_account(account),
-                }
-            )
+        current = _current.get()
+        if isinstance(current, _Unsampled):
+            return _headers(current.context)
+        if current is None and not self._is_chosen():
+            return _headers(self._unrecorded())
+        attributes: Attributes = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "send",
+            "messaging.destination.name": destination,
+            "messaging.rabbitmq.destination.routing_key": event_type,
+            "messaging.message.id": str(message_id),
+            "messaging.message.conversation_id": correlation or str(message_id),
+            **_account(account),
+        }
+        span = self._start(f"send {destination}", SpanKind.PRODUCER, attributes, within=current)
         span.end()
         return _headers(span.get_span_context())
 
@@ -163,25 +163,25 @@ class Tracer:
 
     def calling(self, name: str, attributes: Attributes) -> Span:
         """A call of another server, as a part of what is recorded now."""
-        current = trace.get_current_span()
-        if current.is_recording():
-            return _Recorded(self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes))
-        context = current.get_span_context()
-        return _Passed(context) if context.is_valid else UNRECORDED
+        current = _current.get()
+        if isinstance(current, _Current):
+            return _Recorded(self._start(name, SpanKind.CLIENT, attributes, within=current))
+        return UNRECORDED if current is None else _Passed(current.context)
 
     def statement(self, package: str, name: str) -> Span:
         """A statement of a package's queries.sql, as a part of what is recorded now."""
-        if not trace.get_current_span().is_recording():
+        current = _current.get()
+        if not isinstance(current, _Current):
             return UNRECORDED
         attributes = {"db.system.name": "postgresql", "db.query.summary": f"{package} {name}"}
-        return _Recorded(self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes))
+        return _Recorded(self._start(name, SpanKind.CLIENT, attributes, within=current))
 
     def identifiers(self) -> Mapping[str, str]:
         """``trace_id`` and ``span_id`` of what is recorded now."""
-        context = trace.get_current_span().get_span_context()
-        if not context.trace_flags.sampled:
+        current = _current.get()
+        if not isinstance(current, _Current):
             return {}
-        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+        return {"trace_id": f"{current.context.trace_id:032x}", "span_id": f"{current.context.span_id:016x}"}
 
     def _begin(
         self,
@@ -191,18 +191,33 @@ class Tracer:
         *,
         parent: SpanContext | None = None,
         links: Sequence[SpanContext] = (),
-    ) -> Span:
+    ) -> "_Current | _Unsampled":
         """What everything inside is a part of, whether it is recorded or not."""
-        if parent is not None and not parent.trace_flags.sampled:
-            return _Unsampled(parent)
-        span = self._tracer.start_span(
-            name,
-            _NO_PARENT if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), _NO_PARENT),
-            kind,
-            attributes,
-            [Link(context) for context in links],
-        )
-        return _Current(span) if span.is_recording() else _Unsampled(span.get_span_context())
+        if parent is not None:
+            if not parent.trace_flags.sampled:
+                return _Unsampled(parent)
+            within = trace.set_span_in_context(NonRecordingSpan(parent), _NO_PARENT)
+        elif self._is_chosen() or any(context.trace_flags.sampled for context in links):
+            within = _NO_PARENT
+        else:
+            return _Unsampled(self._unrecorded())
+        linked = [Link(context) for context in links]
+        return _Current(self._tracer.start_span(name, within, kind, attributes, linked))
+
+    def _start(
+        self, name: str, kind: SpanKind, attributes: Attributes, *, within: "_Current | None"
+    ) -> trace.Span:
+        context = _NO_PARENT if within is None else within.inside
+        return self._tracer.start_span(name, context, kind, attributes)
+
+    def _is_chosen(self) -> bool:
+        """Whether a trace that begins now is recorded."""
+        return random.random() < self._ratio  # noqa: S311 - no secret
+
+    def _unrecorded(self) -> SpanContext:
+        """A trace that begins now, and is not recorded."""
+        trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
+        return SpanContext(trace_id, span_id, is_remote=False, trace_flags=_RANDOM)
 
 
 class _Recorded(Span):
@@ -212,10 +227,11 @@ class _Recorded(Span):
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
+        self.context = span.get_span_context()
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return _headers(self._span.get_span_context())
+        return _headers(self.context)
 
     def note(self, attributes: Attributes, *, name: str | None = None) -> None:
         self._span.set_attributes(attributes)
@@ -238,14 +254,18 @@ class _Recorded(Span):
 class _Current(_Recorded):
     """A span that is recorded, and that everything inside is a part of."""
 
+    def __init__(self, span: trace.Span) -> None:
+        super().__init__(span)
+        self.inside = trace.set_span_in_context(span, _NO_PARENT)
+
     def __enter__(self) -> Self:
-        self._token = contexts.attach(trace.set_span_in_context(self._span))
+        self._token = _current.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        contexts.detach(self._token)
+        _current.reset(self._token)
         super().__exit__(kind, error, trace)
 
 
@@ -253,51 +273,29 @@ class _Passed(Span):
     """A trace that is not recorded, for what is called to know."""
 
     def __init__(self, context: SpanContext) -> None:
-        self._context = context
+        self.context = context
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return _headers(self._context)
+        return _headers(self.context)
 
 
 class _Unsampled(_Passed):
     """A trace that is not recorded, for everything inside."""
 
     def __enter__(self) -> Self:
-        self._token = contexts.attach(trace.set_span_in_context(NonRecordingSpan(self._context)))
+        self._token = _current.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        contexts.detach(self._token)
+        _current.reset(self._token)
 
 
-class _LinkedSampler(Sampler):
-    """Decides as another does, and records a trace that begins with a link to a recorded one."""
-
-    def __init__(self, otherwise: Sampler) -> None:
-        self._otherwise = otherwise
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: SpanAttributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        is_root = not trace.get_current_span(parent_context).get_span_context().is_valid
-        if links and is_root and any(link.context.trace_flags.sampled for link in links):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-        return self._otherwise.should_sample(
-            parent_context, trace_id, name, kind, attributes, links, trace_state
-        )
-
-    def get_description(self) -> str:
-        return f"LinkedSampler{{{self._otherwise.get_description()}}}"
+class _Resource(Resource):
+    # The exporter looks it up for each span, and its own hash writes it as JSON each time.
+    __hash__ = object.__hash__
 
 
 def _resource(service: str, settings: ProcessSettings) -> Resource:
@@ -309,7 +307,7 @@ def _resource(service: str, settings: ProcessSettings) -> Resource:
         "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
         "deployment.environment.name": settings.jettythunder_environment,
     }
-    return Resource(ours).merge(OTELResourceDetector().detect())
+    return _Resource({**ours, **OTELResourceDetector().detect().attributes})
 
 
 def _context_of(traceparent: str | None, tracestate: str | None) -> SpanContext | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest_asyncio
 from tests.support.gateway import Tenant
@@ -139,7 +141,19 @@ def test_a_webhook_carries_the_trace(uploaded: Uploaded, receiver: WebhookReceiv
 
 
 async def test_a_replay_is_a_trace_of_its_own_with_links(uploaded: Uploaded) -> None:
+    [created] = [
+        span
+        for span in uploaded.spans
+        if span.attributes.get("messaging.rabbitmq.destination.routing_key")
+        == "jettythunder.upload.completed.v1"
+        and span.kind == "producer"
+    ]
     before = len(uploaded.collector.named("process usage-meter.events"))
+    # A replay delivers what its consumer has not processed.
+    connection = await asyncpg.connect(uploaded.services.environment["DATABASE_URL"])
+    message_id = UUID(str(created.attributes["messaging.message.id"]))
+    await connection.execute("DELETE FROM inbox WHERE event_id = $1", message_id)
+    await connection.close()
     wanted = {
         "to": "usage-meter.events",
         "filter": {"types": ["jettythunder.upload.completed.v1"]},
@@ -152,13 +166,6 @@ async def test_a_replay_is_a_trace_of_its_own_with_links(uploaded: Uploaded) -> 
     assert answer.status_code == 202, answer.text
     await eventually(lambda: _booked(uploaded.collector, before + 1), timeout_seconds=WAIT_SECONDS)
     replayed = uploaded.collector.named("process usage-meter.events")[before]
-    [created] = [
-        span
-        for span in uploaded.spans
-        if span.attributes.get("messaging.rabbitmq.destination.routing_key")
-        == "jettythunder.upload.completed.v1"
-        and span.kind == "producer"
-    ]
     assert (replayed.parent_id, replayed.links) == ("", [(created.trace_id, created.span_id)])
     assert replayed.trace_id != created.trace_id
 
