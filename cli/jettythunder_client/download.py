@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from jettythunder_client.api import Api, Asset
+from jettythunder_client.budget import Budget
 from jettythunder_client.cdn import LocalCdn, find_cdn
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.engine import Engine
@@ -22,6 +23,7 @@ from jettythunder_client.events import Notice, Observer
 from jettythunder_client.names import name_to_write
 from jettythunder_client.plan import chunk_range, chunk_sizes
 from jettythunder_client.problems import NETWORK_ERRORS, raise_problem
+from jettythunder_client.rate_limit import RateLimit
 from jettythunder_client.scheduler import Attempt, Limits
 from jettythunder_client.target import Journal, Target
 
@@ -49,9 +51,10 @@ class DownloadResult:
 class Downloader:
     """Downloads assets of one account."""
 
-    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+    def __init__(self, api: Api, config: Config, budget: Budget, observe: Observer) -> None:
         self._api = api
         self._config = config
+        self._budget = budget
         self._observe = observe
 
     async def download(
@@ -123,13 +126,16 @@ class Downloader:
         descriptor = place.open(journal)
         try:
             with ThreadPoolExecutor(4, thread_name_prefix="file") as executor:
-                fetcher = _RangeFetcher(self._api, journal, place, descriptor, executor, cdn)
+                fetcher = _RangeFetcher(
+                    self._api, journal, place, descriptor, executor, cdn, self._budget.limit
+                )
                 engine = Engine(
                     fetcher.fetch,
                     chunks=wanted,
                     latencies={fetcher.origin: 0.05},
                     regions={},
                     limits=Limits(max_parallel=self._config.max_parallel, first_parallel=4),
+                    budget=self._budget,
                     total_bytes=journal.size_bytes,
                     stall_seconds=self._config.retry_seconds,
                     observe=self._observe,
@@ -152,8 +158,10 @@ class _RangeFetcher:
         descriptor: int,
         executor: ThreadPoolExecutor,
         cdn: LocalCdn | None,
+        limit: RateLimit,
     ) -> None:
         self._cdn = cdn
+        self._limit = limit
         self._api = api
         self._journal = journal
         self._place = place
@@ -222,14 +230,15 @@ class _RangeFetcher:
     ) -> None:
         written, buffer = 0, bytearray()
         async for block in response.content.iter_any():
-            buffer += block
+            async for piece in self._limit.pieces(block):
+                buffer += piece
+                moved(min(written + len(buffer), length))
             if len(buffer) >= BLOCK_BYTES:
                 await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
                 written += len(buffer)
                 buffer.clear()
             if written + len(buffer) > length:
                 raise DownloadCorrupt
-            moved(written + len(buffer))
         await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
         if written + len(buffer) != length:
             raise aiohttp.ClientPayloadError("the range ended early")

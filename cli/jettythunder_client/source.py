@@ -11,10 +11,9 @@ from types import TracebackType
 
 from jettythunder_client.config import BLOCK_BYTES
 from jettythunder_client.errors import FileChanged, FileUnreadable
+from jettythunder_client.rate_limit import RateLimit
 from jettythunder_client.state import FileIdentity, identify
 
-# Small enough for a smooth progress on slow connections, large enough to cost nothing on fast ones.
-_SLICE_BYTES = 128 * 1024
 _THREADS = 6
 
 
@@ -25,8 +24,9 @@ class FileSource:
     descriptor that belongs to another file by then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: RateLimit) -> None:
         self.path = path
+        self._limit = limit
         self.identity = identify(path)
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="file")
         self._closing = False
@@ -57,14 +57,16 @@ class FileSource:
     async def slices(
         self, offset: int, length: int, sent: Callable[[int], None]
     ) -> AsyncIterator[memoryview]:
-        """The bytes of a range; ``sent`` is called after each slice with how many were taken by then."""
+        """The bytes of a range, as fast as the rate limit lets them go.
+
+        ``sent`` is called after each slice with how many were taken by then.
+        """
         loop = asyncio.get_running_loop()
         done = 0
         while done < length:
             wanted = min(BLOCK_BYTES, length - done)
-            block = memoryview(await loop.run_in_executor(self._executor, self._read, offset + done, wanted))
-            for start in range(0, wanted, _SLICE_BYTES):
-                piece = block[start : start + _SLICE_BYTES]
+            block = await loop.run_in_executor(self._executor, self._read, offset + done, wanted)
+            async for piece in self._limit.pieces(block):
                 yield piece
                 done += len(piece)
                 sent(done)

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.payload import AsyncIterablePayload
 
 from jettythunder_client.api import Api, Asset, UploadRequest, UploadSession
+from jettythunder_client.budget import Budget
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.edges import measure_latencies
 from jettythunder_client.engine import Engine, TransferStats
@@ -33,6 +34,7 @@ _USUAL_CHUNK_MB = 10
 _HASH_FIRST_BYTES = 32 * 1024 * 1024
 _ROUNDS = 3
 _FORM_ATTEMPTS = 6
+_TOO_MANY = 429
 _COMPARE_FROM_CHUNKS = 20
 
 # By the API's error codes: what makes the accelerated way pointless, what says that the session is gone, and
@@ -84,9 +86,10 @@ class UploadResult:
 class Uploader:
     """Uploads files of one account."""
 
-    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+    def __init__(self, api: Api, config: Config, budget: Budget, observe: Observer) -> None:
         self._api = api
         self._config = config
+        self._budget = budget
         self._observe = observe
         self._store = StateStore(config)
 
@@ -106,7 +109,7 @@ class Uploader:
             TransferStalled: the edges can't be reached; go on later with ``resume``.
             ApiError: what the service refused it for.
         """
-        with FileSource(path) as source:
+        with FileSource(path, self._budget.limit) as source:
             if not accelerate:
                 return await self._standard(source, options)
             if not self._config.jettyspeed_enabled:
@@ -268,6 +271,7 @@ class Uploader:
             latencies=latencies,
             regions={edge.id: edge.region for edge in session.edges},
             limits=Limits(max_parallel=self._config.max_parallel),
+            budget=self._budget,
             total_bytes=session.size_bytes,
             stall_seconds=self._config.retry_seconds,
             observe=self._observe,
@@ -292,15 +296,27 @@ class Uploader:
         def moved(sent_bytes: int) -> None:
             self._observe(Moved(sent_bytes, size_bytes))
 
-        for attempt, pause in enumerate(pauses(), start=1):
+        failures, refused_since = 0, None
+        for pause in pauses():
             try:
-                return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
+                async with self._budget.form():
+                    return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
             except ClientError as error:
-                wait = max(pause, error.retry_after_seconds or 0.0)
-                final = attempt == _FORM_ATTEMPTS or wait > self._config.retry_seconds
-                if final or not worth_repeating(error):
+                if not worth_repeating(error):
                     raise
-                self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
+                wait = max(pause, error.retry_after_seconds or 0.0)
+                if error.status == _TOO_MANY:
+                    # It is the account that sends too many: the other files wait too, and this one may again.
+                    refused_since = refused_since or time.monotonic()
+                    waited = time.monotonic() - refused_since
+                    noteworthy = self._budget.pause_forms(wait)
+                else:
+                    failures += 1
+                    waited, noteworthy = 0.0, True
+                if failures == _FORM_ATTEMPTS or waited + wait > self._config.retry_seconds:
+                    raise
+                if noteworthy:
+                    self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
             await asyncio.sleep(wait)
             source.check_unchanged()
         raise Unreachable
@@ -309,19 +325,21 @@ class Uploader:
         """Upload what a stream gives until its end, as a standard upload: its size is not known before."""
         read_bytes = 0
 
-        async def blocks() -> AsyncIterator[bytes]:
+        async def blocks() -> AsyncIterator[memoryview]:
             nonlocal read_bytes
             while block := await asyncio.to_thread(stream.read, BLOCK_BYTES):
-                read_bytes += len(block)
-                yield block
-                self._observe(Moved(read_bytes, 0))
+                async for piece in self._budget.limit.pieces(block):
+                    yield piece
+                    read_bytes += len(piece)
+                    self._observe(Moved(read_bytes, 0))
 
-        result = await self._form(blocks, options, None)
+        async with self._budget.form():
+            result = await self._form(blocks, options, None)
         return replace(result, size_bytes=read_bytes, sent_bytes=read_bytes)
 
     async def _form(
         self,
-        content: Callable[[], AsyncIterator[bytes] | AsyncIterator[memoryview]],
+        content: Callable[[], AsyncIterator[memoryview]],
         options: UploadOptions,
         size_bytes: int | None,
     ) -> UploadResult:
@@ -359,7 +377,7 @@ class _FilePart(AsyncIterablePayload):
 
     def __init__(
         self,
-        content: AsyncIterator[bytes] | AsyncIterator[memoryview],
+        content: AsyncIterator[memoryview],
         *,
         content_type: str,
         size_bytes: int | None,

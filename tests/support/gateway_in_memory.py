@@ -18,6 +18,7 @@ class Stored:
 
     filename: str
     content: bytes
+    cache_key: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
@@ -27,7 +28,7 @@ class Stored:
             "filename": self.filename,
             "size_bytes": len(self.content),
             "content_hash": hashlib.sha256(self.content).hexdigest(),
-            "cache_key": None,
+            "cache_key": self.cache_key,
             "created_at": (datetime.now(UTC) - timedelta(hours=2)).isoformat(),
         }
 
@@ -39,13 +40,23 @@ class Gateway:
         self.assets: dict[str, Stored] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.redirect_to: str | None = None
+        self.problems: list[dict[str, Any]] = []
+        """What the next forms are refused with, each once; `status` is the answer's."""
+        self.refused_names: frozenset[str] = frozenset()
+        self.under_way = self.most_under_way = 0
+        self._peers: set[tuple[str, int]] = set()
         self.url = ""
 
-    def add(self, filename: str, content: bytes = b"content") -> str:
+    def add(self, filename: str, content: bytes = b"content", cache_key: str | None = None) -> str:
         """Store an asset; its id."""
-        stored = Stored(filename, content)
+        stored = Stored(filename, content, cache_key)
         self.assets[stored.id] = stored
         return stored.id
+
+    @property
+    def connections(self) -> int:
+        """How many connections were opened."""
+        return len(self._peers)
 
     async def start(self) -> web.AppRunner:
         """Listen on a port of loopback."""
@@ -65,19 +76,37 @@ class Gateway:
     @web.middleware
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append((request.path, dict(request.headers)))
+        if request.transport is not None:
+            self._peers.add(request.transport.get_extra_info("peername")[:2])
         if self.redirect_to is not None:
             raise web.HTTPTemporaryRedirect(f"{self.redirect_to}{request.path}")
         response: web.StreamResponse = await handler(request)
         return response
 
     async def _upload(self, request: web.Request) -> web.Response:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            return await self._store(request)
+        finally:
+            self.under_way -= 1
+
+    async def _store(self, request: web.Request) -> web.Response:
+        cache_key = None
         async for part in await request.multipart():
             assert not isinstance(part, type(None))
             _, options = parse_options_header(part.headers["Content-Disposition"])
-            if options["name"] == "file":
-                content = bytes(await part.read())  # type: ignore[union-attr]
-                stored = self.assets[self.add(options["filename"], content)]
-                return web.json_response({"success": True, "asset": stored.record}, status=201)
+            content = bytes(await part.read())  # type: ignore[union-attr]
+            if options["name"] == "cache_key":
+                cache_key = content.decode()
+            if options["name"] != "file":
+                continue
+            if self.problems:
+                return _problem(**self.problems.pop(0))
+            if options["filename"] in self.refused_names:
+                return _problem(status=413, code="file_too_large", detail="It is too large.")
+            stored = self.assets[self.add(options["filename"], content, cache_key)]
+            return web.json_response({"success": True, "asset": stored.record}, status=201)
         raise web.HTTPBadRequest
 
     async def _list(self, _: web.Request) -> web.Response:
@@ -103,3 +132,9 @@ class Gateway:
             problem = '{"code": "asset_not_found", "detail": "There is no such asset.", "retryable": false}'
             raise web.HTTPNotFound(text=problem, content_type="application/problem+json")
         return self.assets[asset_id]
+
+
+def _problem(*, status: int, code: str, **more: Any) -> web.Response:
+    problem = {"code": code, "detail": "No.", "retryable": status in (429, 503), **more}
+    headers = {"Retry-After": "0"} if status == 429 else {}
+    return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")
