@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from jettythunder_client.api import Api, Asset
 from jettythunder_client.budget import Budget
-from jettythunder_client.config import Config, load_config
+from jettythunder_client.config import Config, LimitInFile, load_config
 from jettythunder_client.connections import open_http
 from jettythunder_client.download import Downloader, DownloadResult
 from jettythunder_client.events import Notice, Observer, ignore
@@ -31,7 +31,9 @@ class AsyncClient:
     def __init__(self, config: Config | None = None, *, observe: Observer = ignore) -> None:
         self.config = config or load_config()
         self._observe = observe
-        self.limit = RateLimit()
+        file = self.config.limit_file
+        reread = LimitInFile(file, self.config.limit) if file else None
+        self.limit = RateLimit(self.config.limit, reread=reread)
         self._budget = Budget(self.config.max_parallel, self.limit)
 
     async def __aenter__(self) -> "AsyncClient":

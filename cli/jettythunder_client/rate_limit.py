@@ -108,7 +108,7 @@ class RateLimit:
 
     def set(self, timetable: Timetable) -> None:
         """Hold another timetable from now on; transfers that are under way follow within a second."""
-        self._timetable = timetable
+        self._timetable, self._reread = timetable, None
 
     @property
     def bytes_per_second(self) -> float | None:

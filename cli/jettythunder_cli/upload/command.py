@@ -12,7 +12,7 @@ from jettythunder_cli.frame.errors import print_error
 from jettythunder_cli.frame.options import AsJson, Quiet
 from jettythunder_cli.frame.output import output, print_json
 from jettythunder_cli.quota import BADGE
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, LimitRate, config_from, interactive
 from jettythunder_cli.upload.many import upload_many
 from jettythunder_cli.upload.one import summary, upload_one
 from jettythunder_cli.upload.sources import expand, unfinished_files
@@ -95,6 +95,7 @@ def upload(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Of several files, print a line for each.")
     ] = False,
+    limit_rate: LimitRate = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     api_secret: ApiSecret = None,
@@ -105,7 +106,7 @@ def upload(
 
     A folder's upload is resumed by the same command: what an earlier run has stored is skipped.
     """
-    config = config_from(api_url, api_key, api_secret)
+    config = config_from(api_url, api_key, api_secret, limit_rate)
     options = UploadOptions(name, content_type, cache_key, pipeline_id, ttl_seconds)
     given = [*(paths or ()), *(files or ())]
     if not given and not resume:
