@@ -199,12 +199,21 @@ def base_url(url: str) -> str:
     """The gateway's address; JETTYTHUNDER_API_URL comes with its AgentCache path.
 
     Raises:
-        InvalidConfiguration: it is no http(s) URL.
+        InvalidConfiguration: it is no http(s) URL with a host.
     """
     plain = url.strip().rstrip("/").removesuffix(_AGENTCACHE_PATH)
     if not plain.startswith(("http://", "https://")):
         raise InvalidConfiguration(
             f"The API's URL must begin with http:// or https://, which {url!r} does not."
+        )
+    try:
+        parts = urlsplit(plain)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise InvalidConfiguration(
+            f"The API's URL names no host and port: {url!r}. An address of IPv6 stands in brackets."
         )
     return plain
 

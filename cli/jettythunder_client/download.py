@@ -197,7 +197,7 @@ class _RangeFetcher:
             return False
         url = self._cdn.asset_url(self._journal.asset_id)
         try:
-            await self._fetch_from(url, self._cdn.headers, offset, length, moved)
+            await self._fetch_from(url, self._cdn.headers, offset, length, moved, direct=True)
         except (ClientError, *NETWORK_ERRORS):
             self._cdn = None
         return self._cdn is not None
@@ -211,12 +211,17 @@ class _RangeFetcher:
         moved: Callable[[int], None],
         *,
         by_link: bool = False,
+        direct: bool = False,
     ) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         given = {**headers, "Range": f"bytes={offset}-{offset + length - 1}"}
         # The link has its permission in itself; the account's credentials follow no redirect.
         async with self._api.http.get(
-            url, headers=given, timeout=timeout, allow_redirects=by_link
+            url,
+            headers=given,
+            timeout=timeout,
+            allow_redirects=by_link,
+            middlewares=() if direct else None,
         ) as response:
             if by_link and response.status == 403:
                 self._link_refused = True

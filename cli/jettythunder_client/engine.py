@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from jettythunder_client.budget import Budget
-from jettythunder_client.errors import ClientError, TransferStalled, Unreachable
+from jettythunder_client.errors import ClientError, ClockSkewed, TransferStalled, Unreachable
 from jettythunder_client.events import EdgeProgress, Moved, Observer
-from jettythunder_client.problems import NETWORK_ERRORS, describe
+from jettythunder_client.problems import NETWORK_ERRORS, network_problem
 from jettythunder_client.retry import worth_repeating
 from jettythunder_client.scheduler import Attempt, Limits, Scheduler
 
@@ -21,8 +21,8 @@ _NEW_EDGES_SECONDS = 20.0
 
 # By code: what ends the transfer, and what is worth another attempt though its status does not say so.
 _FATAL = frozenset({"file_changed", "file_unreadable", "upload_not_open", "download_corrupt"})
-_TOKEN_ENDED = frozenset({"link_expired", "link_revoked"})
-_REPEATED = frozenset({"checksum_mismatch", *_TOKEN_ENDED})
+_TOKEN_ENDED = frozenset({"link_expired", "link_revoked", ClockSkewed.code})
+_REPEATED = frozenset({"checksum_mismatch", "link_expired", "link_revoked"})
 
 Transfer = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
 FindEdges = Callable[[], Awaitable[Mapping[str, float | None]]]
@@ -196,7 +196,7 @@ class Engine:
         except ClientError as error:
             self._lose(attempt, error)
         except NETWORK_ERRORS as error:
-            self._lose(attempt, Unreachable(f"{attempt.edge} can't be reached: {describe(error)}."))
+            self._lose(attempt, network_problem(f"{attempt.edge} can't be reached", error))
         else:
             self._stop(self.scheduler.succeeded(attempt, time.monotonic()))
 

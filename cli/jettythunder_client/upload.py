@@ -22,7 +22,7 @@ from jettythunder_client.errors import ApiError, ClientError, FileChanged, NoEdg
 from jettythunder_client.events import Moved, Notice, Observer, Planned
 from jettythunder_client.names import name_to_send
 from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_sizes
-from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
+from jettythunder_client.problems import NETWORK_ERRORS, network_problem, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 from jettythunder_client.scheduler import Limits, missing_numbers
 from jettythunder_client.source import FileSource
@@ -367,7 +367,7 @@ class Uploader:
                 await raise_problem(response)
                 asset: Asset = (await response.json())["asset"]
         except NETWORK_ERRORS as error:
-            raise Unreachable(f"The upload broke off: {describe(error)}.") from error
+            raise network_problem("The upload broke off", error) from error
         seconds = time.monotonic() - began
         return UploadResult(asset, "standard", size_bytes or 0, size_bytes or 0, seconds, seconds)
 

@@ -58,7 +58,7 @@ class Gateway:
         """How many connections were opened."""
         return len(self._peers)
 
-    async def start(self) -> web.AppRunner:
+    async def start(self, host: str = "127.0.0.1") -> web.AppRunner:
         """Listen on a port of loopback."""
         app = web.Application(middlewares=[self._note], client_max_size=2**30)
         app.router.add_post("/api/storage/upload", self._upload)
@@ -68,9 +68,10 @@ class Gateway:
         app.router.add_get("/bytes/{id}", self._bytes)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        named = f"[{host}]" if ":" in host else host
+        self.url = f"http://{named}:{runner.addresses[0][1]}"
         return runner
 
     @web.middleware
