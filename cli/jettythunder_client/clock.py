@@ -57,7 +57,7 @@ def seconds_ahead(date: str | None) -> float | None:
 def span_text(seconds: float) -> str:
     """A span in its two largest units: `3 d 4 h`, `7 min 12 s`."""
     left = round(seconds)
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         count, left = divmod(left, size)
         if count or parts:

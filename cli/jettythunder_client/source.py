@@ -17,6 +17,39 @@ from jettythunder_client.state import FileIdentity, identify
 _THREADS = 6
 
 
+class SmallFile:
+    """A file of one block, read at once: it keeps no descriptor open, and needs no threads of its own."""
+
+    def __init__(self, path: Path, limit: RateLimit) -> None:
+        self.path = path
+        self._limit = limit
+        self.identity, self._content = _read_whole(path)
+
+    @property
+    def unlimited(self) -> bytes | None:
+        """All of it, where no rate limit holds."""
+        return self._content if self._limit.bytes_per_second is None else None
+
+    def check_unchanged(self) -> None:
+        """Make sure that the file is the one it was.
+
+        Raises:
+            FileChanged: it is not.
+        """
+        if identify(self.path) != self.identity:
+            raise FileChanged(f"{self.path} has changed since its upload began. Upload it anew.")
+
+    async def slices(
+        self, offset: int, length: int, sent: Callable[[int], None]
+    ) -> AsyncIterator[memoryview]:
+        """The bytes of a range, as `FileSource.slices` gives them."""
+        done = 0
+        async for piece in self._limit.pieces(memoryview(self._content)[offset : offset + length]):
+            yield piece
+            done += len(piece)
+            sent(done)
+
+
 class FileSource:
     """A file, opened for reading at any place, and watched for changes.
 
@@ -34,6 +67,11 @@ class FileSource:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
+
+    @property
+    def unlimited(self) -> None:
+        """It is never held as a whole."""
+        return None
 
     def __enter__(self) -> "FileSource":
         return self
@@ -102,6 +140,18 @@ class FileSource:
                 raise FileChanged(f"{self.path} became shorter while it was uploaded. Upload it anew.")
             block += more
         return block
+
+
+def _read_whole(path: Path) -> tuple[FileIdentity, bytes]:
+    identity = identify(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(BLOCK_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
+    if len(content) != identity.size_bytes:
+        raise FileChanged(f"{path} changed while it was read. Upload it anew.")
+    return identity, content
 
 
 def content_md5(digest: bytes) -> str:

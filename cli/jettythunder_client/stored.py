@@ -13,6 +13,8 @@ from jettythunder_client.api import Asset
 from jettythunder_client.state import FileIdentity
 
 _KEPT_SECONDS = 90 * 86_400
+_NOTED_AT_ONCE = 50
+_NOTED_SECONDS = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stored (
     scope TEXT, path TEXT, size_bytes INTEGER, modified_ns INTEGER, device TEXT, inode TEXT,
@@ -24,13 +26,19 @@ CREATE INDEX IF NOT EXISTS stored_by_asset ON stored (scope, asset_id);
 
 
 class StoredFiles:
-    """The files of one folder that are stored under the same options; a context manager."""
+    """The files of one folder that are stored under the same options; a context manager.
+
+    What is noted is written fifty files at a time, or when the last time is a second ago: after a crash those
+    few are sent again.
+    """
 
     def __init__(self, file: Path, folder: Path, options: object) -> None:
         described = json.dumps([str(folder.resolve()), options], default=str)
         self._scope = hashlib.sha256(described.encode()).hexdigest()
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
+        self._noted: list[tuple[object, ...]] = []
+        self._written_at = time.monotonic()
         # Each statement is a transaction. A row that a power failure loses is a file that is sent once more.
         self._database = sqlite3.connect(file, timeout=30, isolation_level=None)
         self._database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
@@ -40,6 +48,7 @@ class StoredFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._write()
         self._database.close()
 
     async def confirm(self, assets: AsyncIterator[Asset]) -> None:
@@ -71,19 +80,23 @@ class StoredFiles:
 
     def add(self, relative: str, identity: FileIdentity, asset: Asset) -> None:
         """Note that a file is stored."""
-        self._execute(
-            "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-            self._scope,
-            _text(relative),
-            *_row(identity),
-            asset["id"],
-            _created_at(asset),
-            time.time(),
-        )
+        known = (self._scope, _text(relative), *_row(identity))
+        self._noted.append((*known, asset["id"], _created_at(asset), time.time()))
+        if len(self._noted) == _NOTED_AT_ONCE or time.monotonic() - self._written_at > _NOTED_SECONDS:
+            self._write()
 
     def forget(self) -> None:
         """Forget the folder's files."""
         self._execute("DELETE FROM stored WHERE scope = ?", self._scope)
+
+    def _write(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
+        self._database.executemany(
+            "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)", self._noted
+        )
+        self._execute("COMMIT")
+        self._noted.clear()
+        self._written_at = time.monotonic()
 
     def _execute(self, statement: str, *values: object) -> None:
         self._database.execute(statement, values)

@@ -3,7 +3,7 @@
 import asyncio
 import mimetypes
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.payload import AsyncIterablePayload
+from aiohttp.payload import AsyncIterablePayload, BytesPayload, Payload
 
 from jettythunder_client.api import Api, Asset, UploadRequest, UploadSession
 from jettythunder_client.budget import Budget
@@ -25,8 +25,8 @@ from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_s
 from jettythunder_client.problems import NETWORK_ERRORS, network_problem, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 from jettythunder_client.scheduler import Limits, missing_numbers
-from jettythunder_client.source import FileSource
-from jettythunder_client.state import StateStore, Unfinished
+from jettythunder_client.source import FileSource, SmallFile
+from jettythunder_client.state import StateStore, Unfinished, identify
 from jettythunder_client.transfer import ChunkSender
 
 _MEGABYTE = 1_000_000
@@ -109,14 +109,17 @@ class Uploader:
             TransferStalled: the edges can't be reached; go on later with ``resume``.
             ApiError: what the service refused it for.
         """
+        size_bytes = identify(path).size_bytes
+        if accelerate and not self._config.jettyspeed_enabled:
+            self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
+            accelerate = False
+        elif accelerate and size_bytes <= MIN_CHUNK_BYTES:
+            self._observe(Notice("Files of up to 5 MiB are one chunk: standard upload."))
+            accelerate = False
+        if size_bytes <= BLOCK_BYTES:
+            return await self._standard(await asyncio.to_thread(SmallFile, path, self._budget.limit), options)
         with FileSource(path, self._budget.limit) as source:
             if not accelerate:
-                return await self._standard(source, options)
-            if not self._config.jettyspeed_enabled:
-                self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
-                return await self._standard(source, options)
-            if source.identity.size_bytes <= MIN_CHUNK_BYTES:
-                self._observe(Notice("Files of up to 5 MiB are one chunk: standard upload."))
                 return await self._standard(source, options)
             try:
                 return await self._accelerated(source, options, resume=resume, compare=compare)
@@ -289,7 +292,7 @@ class Uploader:
                 await self._api.abort_upload(session.id)
             raise
 
-    async def _standard(self, source: FileSource, options: UploadOptions) -> UploadResult:
+    async def _standard(self, source: FileSource | SmallFile, options: UploadOptions) -> UploadResult:
         size_bytes = source.identity.size_bytes
         named = replace(options, filename=options.filename or source.path.name)
 
@@ -300,7 +303,8 @@ class Uploader:
         for pause in pauses():
             try:
                 async with self._budget.form():
-                    return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
+                    content = source.unlimited or source.slices(0, size_bytes, moved)
+                    return await self._form(content, named, size_bytes)
             except ClientError as error:
                 if not worth_repeating(error):
                     raise
@@ -334,12 +338,12 @@ class Uploader:
                     self._observe(Moved(read_bytes, 0))
 
         async with self._budget.form():
-            result = await self._form(blocks, options, None)
+            result = await self._form(blocks(), options, None)
         return replace(result, size_bytes=read_bytes, sent_bytes=read_bytes)
 
     async def _form(
         self,
-        content: Callable[[], AsyncIterator[memoryview]],
+        content: bytes | AsyncIterator[memoryview],
         options: UploadOptions,
         size_bytes: int | None,
     ) -> UploadResult:
@@ -350,16 +354,24 @@ class Uploader:
             if (value := getattr(options, name)) is not None:
                 form.append(str(value)).set_content_disposition("form-data", name=name)
         kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
-        part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
+        part: Payload
+        if isinstance(content, bytes):
+            part = BytesPayload(content, content_type=kind)
+        else:
+            part = _FilePart(content, content_type=kind, size_bytes=size_bytes)
         # In a quoted name it can't be told whether its `%22` was a quotation mark (RFC 7578, section 4.2).
         encoded = quote(filename, safe="")
         part.headers["Content-Disposition"] = f"form-data; name=\"file\"; filename*=UTF-8''{encoded}"
         form.append_payload(part)
+        data: Payload = form
+        if isinstance(content, bytes):
+            # It goes out at once, and not line by line.
+            data = BytesPayload(await form.as_bytes(), content_type=form.content_type)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         try:
             async with self._api.http.post(
                 self._api.url("/api/storage/upload"),
-                data=form,
+                data=data,
                 headers=self._api.credentials,
                 timeout=timeout,
                 allow_redirects=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,10 @@ class Gateway:
         self.problems: list[dict[str, Any]] = []
         """What the next forms are refused with, each once; `status` is the answer's."""
         self.refused_names: frozenset[str] = frozenset()
-        self.under_way = self.most_under_way = 0
+        self.together = 0
+        """How many forms wait for each other before they are answered."""
+        self._arrived = 0
+        self._met = asyncio.Event()
         self._peers: set[tuple[str, int]] = set()
         self.url = ""
 
@@ -85,12 +89,11 @@ class Gateway:
         return response
 
     async def _upload(self, request: web.Request) -> web.Response:
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            return await self._store(request)
-        finally:
-            self.under_way -= 1
+        self._arrived += 1
+        if self._arrived >= self.together:
+            self._met.set()
+        await self._met.wait()
+        return await self._store(request)
 
     async def _store(self, request: web.Request) -> web.Response:
         cache_key = None
