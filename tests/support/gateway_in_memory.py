@@ -139,6 +139,6 @@ class Gateway:
 
 
 def _problem(*, status: int, code: str, **more: Any) -> web.Response:
-    problem = {"code": code, "detail": "No.", "retryable": status in (429, 503), **more}
+    problem = {"code": code, "detail": "It is refused.", "retryable": status in (429, 503), **more}
     headers = {"Retry-After": "0"} if status == 429 else {}
     return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")
