@@ -73,7 +73,8 @@ class Selection:
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:
-    matches = re.compile(translate(pattern.strip("/"))).match
+    pattern = pattern.rstrip("/")
+    matches = re.compile(translate(pattern.removeprefix("/"))).match
     if "/" in pattern:
         return lambda relative: matches(relative) is not None
     return lambda relative: matches(relative.rsplit("/", 1)[-1]) is not None

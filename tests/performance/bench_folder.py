@@ -75,9 +75,9 @@ async def measured(name: str, processes: Processes, folder: Path, url: str, acco
     return [seconds, taken.cpu_seconds[CLIENT], taken.cpu_seconds["gateway"]]
 
 
-async def run(count: int) -> dict[str, list[float]]:
-    """Start the services, and measure both."""
-    found = {}
+async def run(count: int, rounds: int) -> dict[str, list[float]]:
+    """Start the services, and measure both in turns; the sums of all rounds."""
+    found = {name: [0.0, 0.0, 0.0] for name in (OURS, LOOP)}
     with (
         temporary_folder() as folder,
         running_infrastructure() as infrastructure,
@@ -85,11 +85,13 @@ async def run(count: int) -> dict[str, list[float]]:
     ):
         account = await provision(services.gateway_url, services.environment)
         processes = Processes(services.pids)
-        for number, name in enumerate((OURS, LOOP)):
-            files = folder / f"files-{number}"
-            await asyncio.to_thread(fill, files, count)
-            found[name] = await measured(name, processes, files, services.gateway_url, account)
-            print(f"{name}: {found[name][0]:.1f} s", file=sys.stderr)
+        for number in range(rounds):
+            for name in (OURS, LOOP) if number % 2 == 0 else (LOOP, OURS):
+                files = folder / f"{name}-{number}"
+                await asyncio.to_thread(fill, files, count // rounds)
+                figures = await measured(name, processes, files, services.gateway_url, account)
+                found[name] = [sum(pair) for pair in zip(found[name], figures, strict=True)]
+                print(f"round {number + 1}: {name} {figures[0]:.1f} s", file=sys.stderr)
     return found
 
 
@@ -97,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=2, help="in how many turns they are sent")
     parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
     add_output_options(parser)
     given = parser.parse_args(arguments)
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         headers = {"Authorization": f"Bearer {key}", "X-API-Secret": secret}
         asyncio.run(loop(given.loop, os.environ["JETTYTHUNDER_API_URL"], headers))
         return
-    found = asyncio.run(run(given.files))
+    found = asyncio.run(run(given.files, given.rounds))
     table = Table(
         f"{given.files:,} files of 10 KB",
         ("by", "time", "files/s", "client's CPU", "a file", "gateway's CPU"),

@@ -43,6 +43,10 @@ def folder(tmp_path: Path) -> Path:
         ({"include": ["sub/*"]}, ["sub/c.jpg", "sub/deep/d.jpg"]),
         ({"include": ["/*.txt"]}, ["b.txt"]),
         ({"exclude": ["sub/deep", "*.txt", "node_modules/"]}, ["a.jpg", "sub/c.jpg"]),
+        (
+            {"include": ["*.jpg"], "exclude": ["deep/", "/c.jpg"]},
+            ["a.jpg", "node_modules/e.jpg", "sub/c.jpg"],
+        ),
         ({"include": [".*", "config"], "hidden": True}, [".env", ".git/config"]),
         ({"include": [".env"]}, []),
     ],

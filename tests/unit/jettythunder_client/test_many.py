@@ -22,9 +22,9 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-async def uploaded(client: AsyncClient, *sources: Path | Folder, **options: bool) -> list[Outcome]:
+async def uploaded(client: AsyncClient, *sources: Path | Folder) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    await client.upload_all(sources, done=outcomes.append, **options)
+    await client.upload_all(sources, done=outcomes.append)
     return outcomes
 
 
@@ -130,7 +130,6 @@ async def test_names_that_are_no_utf8_are_sent_and_remembered(
 
 async def test_options_hold_for_every_file(gateway: Gateway, client: AsyncClient, folder: Path) -> None:
     outcomes: list[Outcome] = []
-    await client.upload_all(
-        [Folder(folder, keys=False)], UploadOptions(content_type="image/x"), done=outcomes.append
-    )
+    await client.upload_all([Folder(folder, keys=False)], UploadOptions(ttl_seconds=60), done=outcomes.append)
     assert {asset.cache_key for asset in gateway.assets.values()} == {None}
+    assert sent(outcomes) == 200
