@@ -34,7 +34,7 @@ LimitRate = Annotated[
         "--limit-rate",
         help="Bytes per second of all connections together: 500k, 2M, off, or a timetable such as "
         "'08:00,512k 19:00,off'. k, M and G are multiples of 1024.",
-        show_default="JETTYSPEED_LIMIT_RATE or limit_rate in the configuration",
+        show_default="as configured",
     ),
 ]
 
