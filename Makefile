@@ -192,6 +192,10 @@ bench-worker: install $(WORKER)/node_modules/installed ## Measure JettySpeed ove
 bench-cdn: install ## Measure the desktop CDN warm: throughput, and the time of small reads
 	$(BIN)/python -m tests.performance.bench_cdn $(ARGS)
 
+.PHONY: bench-folder
+bench-folder: install ## Measure a folder of many small files by `jettythunder upload`, against a plain loop
+	$(BIN)/python -m tests.performance.bench_folder $(ARGS)
+
 .PHONY: bench-scale-out
 bench-scale-out: install ## Measure throughput by the number of chunk-workers, before a storage that answers late
 	$(BIN)/python -m tests.performance.bench_scale_out $(ARGS)

@@ -13,6 +13,7 @@ from jettythunder_client.config import (
     Config,
     base_url,
     default_config_file,
+    forget_credentials,
     load_config,
     store_credentials,
 )
@@ -85,7 +86,7 @@ class Account:
 
     def forget(self) -> None:
         """Remove the credentials from this machine."""
-        self.config_file.unlink(missing_ok=True)
+        forget_credentials(self.config_file)
         self._config = None
 
 

@@ -10,7 +10,7 @@ import typer
 from jettythunder_cli.frame.options import AsJson, Quiet
 from jettythunder_cli.frame.output import print_json
 from jettythunder_cli.frame.text import number_text, speed_text
-from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from
+from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, LimitRate, config_from
 from jettythunder_cli.transfer_view import TransferView
 from jettythunder_client.client import Client
 
@@ -24,6 +24,7 @@ def download(
         typer.Option("--output", "-o", help="A file or folder.", show_default="its own name, here"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
+    limit_rate: LimitRate = None,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     api_secret: ApiSecret = None,
@@ -33,7 +34,7 @@ def download(
     """Download an asset; the same command goes on with an interrupted download."""
     if sum(given is not None for given in (asset_id, key, cache_key)) != 1:
         raise typer.BadParameter("Give one of: an asset's id, --key, --cache-key.")
-    config = config_from(api_url, api_key, api_secret)
+    config = config_from(api_url, api_key, api_secret, limit_rate)
     with TransferView("Downloading", quiet=quiet or as_json) as view:
         result = Client(config, observe=view.observe).download(
             asset_id=asset_id, key=key, cache_key=cache_key, target=target, overwrite=force

@@ -10,7 +10,13 @@ import typer
 from jettythunder_cli.frame.output import print_done, print_line
 from jettythunder_cli.tenant import ApiKey, ApiSecret, ApiUrl, config_from, interactive
 from jettythunder_client.client import Client
-from jettythunder_client.config import DEFAULT_API_URL, base_url, default_config_file, store_credentials
+from jettythunder_client.config import (
+    DEFAULT_API_URL,
+    base_url,
+    default_config_file,
+    forget_credentials,
+    store_credentials,
+)
 
 
 def login(
@@ -39,5 +45,5 @@ def login(
 
 def logout() -> None:
     """Remove the credentials that `login` kept."""
-    default_config_file(os.environ).unlink(missing_ok=True)
+    forget_credentials(default_config_file(os.environ))
     print_done("Logged out")

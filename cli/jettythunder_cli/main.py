@@ -26,14 +26,14 @@ GROUP = "jettythunder.commands"
 
 # In the order of the help: where each command, or group of commands, is.
 TENANT_COMMANDS = {
-    "upload": "jettythunder_cli.upload:upload",
+    "upload": "jettythunder_cli.upload.command:upload",
     "download": "jettythunder_cli.download:download",
     "quota": "jettythunder_cli.quota:quota",
     "ls": "jettythunder_cli.assets:ls",
     "rm": "jettythunder_cli.assets:rm",
     "login": "jettythunder_cli.login:login",
     "logout": "jettythunder_cli.login:logout",
-    "uploads": "jettythunder_cli.upload:uploads",
+    "uploads": "jettythunder_cli.upload.unfinished:uploads",
     "cdn": "jettythunder_cli.cdn:cdn",
 }
 

@@ -28,11 +28,22 @@ ApiSecret = Annotated[
         show_default="JETTYTHUNDER_API_SECRET or login",
     ),
 ]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        help="Bytes per second of all connections together: 500k, 2M, off, or a timetable such as "
+        "'08:00,512k 19:00,off'. k, M and G are multiples of 1024.",
+        show_default="as configured",
+    ),
+]
 
 
-def config_from(api_url: str | None, api_key: str | None, api_secret: str | None) -> Config:
+def config_from(
+    api_url: str | None, api_key: str | None, api_secret: str | None, limit_rate: str | None = None
+) -> Config:
     """The configuration by flags, environment and `login`; warns where secrets would go unencrypted."""
-    config = load_config(api_url=api_url, api_key=api_key, api_secret=api_secret)
+    config = load_config(api_url=api_url, api_key=api_key, api_secret=api_secret, limit_rate=limit_rate)
     if is_cleartext(config.api_url):
         print_warning(
             f"{config.api_url} is not encrypted: others on the network can read the API secret. Use https://."

@@ -4,6 +4,8 @@ from jettythunder_client.client import AsyncClient, Client
 from jettythunder_client.config import Config, load_config
 from jettythunder_client.download import DownloadResult
 from jettythunder_client.errors import ApiError, ClientError
+from jettythunder_client.folder import Selection
+from jettythunder_client.many import Folder, Outcome
 from jettythunder_client.upload import UploadOptions, UploadResult
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "ClientError",
     "Config",
     "DownloadResult",
+    "Folder",
+    "Outcome",
+    "Selection",
     "UploadOptions",
     "UploadResult",
     "load_config",

@@ -12,7 +12,7 @@ import aiohttp
 
 from jettythunder_client.config import Config
 from jettythunder_client.errors import ClientError, Unreachable
-from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
+from jettythunder_client.problems import NETWORK_ERRORS, network_problem, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 
 Asset = dict[str, Any]
@@ -162,7 +162,7 @@ class Api:
                 await raise_problem(response)
                 content = await response.json(content_type=None)
         except NETWORK_ERRORS as error:
-            raise Unreachable(f"{self._base} can't be reached: {describe(error)}.") from error
+            raise network_problem(f"{self._base} can't be reached", error) from error
         except ValueError as error:
             raise Unreachable(
                 f"{self._base} did not answer as JettyThunder does: is the URL right?"

@@ -66,6 +66,7 @@ async def find_cdn(http: aiohttp.ClientSession, config: Config) -> LocalCdn | No
             params={"challenge": challenge},
             timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS),
             allow_redirects=False,
+            middlewares=(),  # no proxy: it is on this machine
         ) as response:
             answer = await response.json(content_type=None)
     except (*NETWORK_ERRORS, ValueError):

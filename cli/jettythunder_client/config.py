@@ -4,6 +4,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import tomli_w
 
 from jettythunder_client.errors import InvalidConfiguration, NotLoggedIn
 from jettythunder_client.private_files import write_private
+from jettythunder_client.rate_limit import UNLIMITED, Timetable, parse_limit
 
 DEFAULT_API_URL = "http://localhost:3000"
 DEFAULT_CDN_URL = "http://localhost:53777"
@@ -22,6 +24,7 @@ BLOCK_BYTES = 1024 * 1024
 _BYTES_PER_CONNECTION = 3 * BLOCK_BYTES
 _AGENTCACHE_PATH = "/api/agentcache"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_CREDENTIALS = frozenset({"api_url", "api_key", "api_secret"})
 _OFF = frozenset({"off", "none"})
 
 
@@ -43,6 +46,10 @@ class Config:
     """How long a failing call is repeated, and a transfer goes on without any success before it gives up."""
     cdn_url: str | None = None
     """Where this machine's desktop CDN would be; downloads read through it where it runs."""
+    limit: Timetable = UNLIMITED
+    """How many bytes per second all transfers together may carry."""
+    limit_file: Path | None = None
+    """The file whose `limit_rate` holds, which may change while transfers run."""
 
     @property
     def max_parallel(self) -> int:
@@ -65,6 +72,7 @@ def load_config(
     api_url: str | None = None,
     api_key: str | None = None,
     api_secret: str | None = None,
+    limit_rate: str | None = None,
     environment: Mapping[str, str] = os.environ,
     config_file: Path | None = None,
 ) -> Config:
@@ -74,11 +82,13 @@ def load_config(
         NotLoggedIn: there are no credentials.
         InvalidConfiguration: a value is not allowed; the sentence names it.
     """
-    stored = _read(config_file or default_config_file(environment))
+    file = config_file or default_config_file(environment)
+    stored = _read(file)
     key = api_key or environment.get("JETTYTHUNDER_API_KEY") or stored.get("api_key")
     secret = api_secret or environment.get("JETTYTHUNDER_API_SECRET") or stored.get("api_secret")
     if not key or not secret:
         raise NotLoggedIn
+    given_limit = limit_rate or environment.get("JETTYSPEED_LIMIT_RATE")
     url = api_url or environment.get("JETTYTHUNDER_API_URL") or stored.get("api_url") or DEFAULT_API_URL
     return Config(
         api_url=base_url(str(url)),
@@ -91,7 +101,38 @@ def load_config(
         state_dir=default_state_dir(environment),
         retry_seconds=float(whole_number(environment, "JETTYSPEED_PATIENCE_SECONDS", 300, 1, 86_400)),
         cdn_url=local_cdn_url(environment),
+        limit=parse_limit(given_limit) if given_limit else _limit_in(stored),
+        limit_file=None if given_limit else file,
     )
+
+
+def _limit_in(stored: Mapping[str, Any]) -> Timetable:
+    given = stored.get("limit_rate")
+    return UNLIMITED if given is None else parse_limit(str(given))
+
+
+class LimitInFile:
+    """The rate limit that a configuration file has, read again when the file has changed."""
+
+    def __init__(self, file: Path, limit: Timetable) -> None:
+        self._file = file
+        self._limit = limit
+        self._version = self._modified_ns()
+
+    def __call__(self) -> Timetable:
+        """What holds now; a file that can't be read, or has no valid limit, changes nothing."""
+        version = self._modified_ns()
+        if version != self._version:
+            self._version = version
+            with suppress(InvalidConfiguration):
+                self._limit = _limit_in(_read(self._file))
+        return self._limit
+
+    def _modified_ns(self) -> int | None:
+        try:
+            return self._file.stat().st_mtime_ns
+        except OSError:
+            return None
 
 
 def cdn_state_dir_of(state_dir: Path) -> Path:
@@ -136,21 +177,43 @@ def local_cdn_url(environment: Mapping[str, str]) -> str | None:
 
 
 def store_credentials(*, api_url: str, api_key: str, api_secret: str, config_file: Path) -> None:
-    """Keep credentials in a file that only its owner can read."""
-    content = {"api_url": base_url(api_url), "api_key": api_key, "api_secret": api_secret}
-    write_private(config_file, tomli_w.dumps(content))
+    """Keep credentials in a file that only its owner can read; its other settings stay."""
+    given = {"api_url": base_url(api_url), "api_key": api_key, "api_secret": api_secret}
+    with suppress(InvalidConfiguration):
+        given = {**_read(config_file), **given}
+    write_private(config_file, tomli_w.dumps(given))
+
+
+def forget_credentials(config_file: Path) -> None:
+    """Remove the credentials from the file, and the file where it has nothing else."""
+    others: dict[str, Any] = {}
+    with suppress(InvalidConfiguration):
+        others = {name: value for name, value in _read(config_file).items() if name not in _CREDENTIALS}
+    if others:
+        write_private(config_file, tomli_w.dumps(others))
+    else:
+        config_file.unlink(missing_ok=True)
 
 
 def base_url(url: str) -> str:
     """The gateway's address; JETTYTHUNDER_API_URL comes with its AgentCache path.
 
     Raises:
-        InvalidConfiguration: it is no http(s) URL.
+        InvalidConfiguration: it is no http(s) URL with a host.
     """
     plain = url.strip().rstrip("/").removesuffix(_AGENTCACHE_PATH)
     if not plain.startswith(("http://", "https://")):
         raise InvalidConfiguration(
             f"The API's URL must begin with http:// or https://, which {url!r} does not."
+        )
+    try:
+        parts = urlsplit(plain)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise InvalidConfiguration(
+            f"The API's URL names no host and port: {url!r}. An address of IPv6 stands in brackets."
         )
     return plain
 

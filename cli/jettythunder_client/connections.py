@@ -8,6 +8,8 @@ from typing import Any
 
 import aiohttp
 
+from jettythunder_client.proxies import Proxies, through
+
 USER_AGENT = f"jettythunder-client/{version('jettythunder-client')}"
 _UNSENT_BYTES = 128 * 1024
 # Shorter than servers and load balancers keep an idle connection (60 to 75 s).
@@ -31,7 +33,7 @@ def open_http(*, max_connections: int) -> aiohttp.ClientSession:
         connector=connector,
         headers={"User-Agent": USER_AGENT},
         auto_decompress=False,
-        trust_env=True,
+        middlewares=[through(Proxies.of_machine())],
         trace_configs=[_routes()],
     )
 

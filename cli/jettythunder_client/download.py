@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from jettythunder_client.api import Api, Asset
+from jettythunder_client.budget import Budget
 from jettythunder_client.cdn import LocalCdn, find_cdn
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.engine import Engine
@@ -22,6 +23,7 @@ from jettythunder_client.events import Notice, Observer
 from jettythunder_client.names import name_to_write
 from jettythunder_client.plan import chunk_range, chunk_sizes
 from jettythunder_client.problems import NETWORK_ERRORS, raise_problem
+from jettythunder_client.rate_limit import RateLimit
 from jettythunder_client.scheduler import Attempt, Limits
 from jettythunder_client.target import Journal, Target
 
@@ -49,9 +51,10 @@ class DownloadResult:
 class Downloader:
     """Downloads assets of one account."""
 
-    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+    def __init__(self, api: Api, config: Config, budget: Budget, observe: Observer) -> None:
         self._api = api
         self._config = config
+        self._budget = budget
         self._observe = observe
 
     async def download(
@@ -123,13 +126,16 @@ class Downloader:
         descriptor = place.open(journal)
         try:
             with ThreadPoolExecutor(4, thread_name_prefix="file") as executor:
-                fetcher = _RangeFetcher(self._api, journal, place, descriptor, executor, cdn)
+                fetcher = _RangeFetcher(
+                    self._api, journal, place, descriptor, executor, cdn, self._budget.limit
+                )
                 engine = Engine(
                     fetcher.fetch,
                     chunks=wanted,
                     latencies={fetcher.origin: 0.05},
                     regions={},
                     limits=Limits(max_parallel=self._config.max_parallel, first_parallel=4),
+                    budget=self._budget,
                     total_bytes=journal.size_bytes,
                     stall_seconds=self._config.retry_seconds,
                     observe=self._observe,
@@ -152,8 +158,10 @@ class _RangeFetcher:
         descriptor: int,
         executor: ThreadPoolExecutor,
         cdn: LocalCdn | None,
+        limit: RateLimit,
     ) -> None:
         self._cdn = cdn
+        self._limit = limit
         self._api = api
         self._journal = journal
         self._place = place
@@ -189,7 +197,7 @@ class _RangeFetcher:
             return False
         url = self._cdn.asset_url(self._journal.asset_id)
         try:
-            await self._fetch_from(url, self._cdn.headers, offset, length, moved)
+            await self._fetch_from(url, self._cdn.headers, offset, length, moved, direct=True)
         except (ClientError, *NETWORK_ERRORS):
             self._cdn = None
         return self._cdn is not None
@@ -203,12 +211,17 @@ class _RangeFetcher:
         moved: Callable[[int], None],
         *,
         by_link: bool = False,
+        direct: bool = False,
     ) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         given = {**headers, "Range": f"bytes={offset}-{offset + length - 1}"}
         # The link has its permission in itself; the account's credentials follow no redirect.
         async with self._api.http.get(
-            url, headers=given, timeout=timeout, allow_redirects=by_link
+            url,
+            headers=given,
+            timeout=timeout,
+            allow_redirects=by_link,
+            middlewares=() if direct else None,
         ) as response:
             if by_link and response.status == 403:
                 self._link_refused = True
@@ -222,14 +235,15 @@ class _RangeFetcher:
     ) -> None:
         written, buffer = 0, bytearray()
         async for block in response.content.iter_any():
-            buffer += block
+            async for piece in self._limit.pieces(block):
+                buffer += piece
+                moved(min(written + len(buffer), length))
             if len(buffer) >= BLOCK_BYTES:
                 await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
                 written += len(buffer)
                 buffer.clear()
             if written + len(buffer) > length:
                 raise DownloadCorrupt
-            moved(written + len(buffer))
         await self._run(_write_at, self._descriptor, bytes(buffer), offset + written)
         if written + len(buffer) != length:
             raise aiohttp.ClientPayloadError("the range ended early")

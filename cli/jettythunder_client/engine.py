@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from jettythunder_client.errors import ClientError, TransferStalled, Unreachable
+from jettythunder_client.budget import Budget
+from jettythunder_client.errors import ClientError, ClockSkewed, TransferStalled, Unreachable
 from jettythunder_client.events import EdgeProgress, Moved, Observer
-from jettythunder_client.problems import NETWORK_ERRORS, describe
+from jettythunder_client.problems import NETWORK_ERRORS, network_problem
 from jettythunder_client.retry import worth_repeating
 from jettythunder_client.scheduler import Attempt, Limits, Scheduler
 
@@ -19,8 +21,8 @@ _NEW_EDGES_SECONDS = 20.0
 
 # By code: what ends the transfer, and what is worth another attempt though its status does not say so.
 _FATAL = frozenset({"file_changed", "file_unreadable", "upload_not_open", "download_corrupt"})
-_TOKEN_ENDED = frozenset({"link_expired", "link_revoked"})
-_REPEATED = frozenset({"checksum_mismatch", *_TOKEN_ENDED})
+_TOKEN_ENDED = frozenset({"link_expired", "link_revoked", ClockSkewed.code})
+_REPEATED = frozenset({"checksum_mismatch", "link_expired", "link_revoked"})
 
 Transfer = Callable[[Attempt, Callable[[int], None]], Awaitable[None]]
 FindEdges = Callable[[], Awaitable[Mapping[str, float | None]]]
@@ -42,6 +44,8 @@ class TransferStats:
 class Engine:
     """Transfers chunks with ``transfer``, which gets an attempt and a function to report its bytes to.
 
+    It takes its connections from ``budget``, which other transfers share.
+
     ``find_edges`` is called every 20 seconds for the latencies of edges that have come up since. The transfer
     fails after ``stall_seconds`` without an acknowledged chunk.
     """
@@ -54,14 +58,23 @@ class Engine:
         latencies: Mapping[str, float | None],
         regions: Mapping[str, str],
         limits: Limits,
+        budget: Budget,
         total_bytes: int,
         stall_seconds: float,
         observe: Observer,
         find_edges: FindEdges | None = None,
     ) -> None:
+        self._changed = asyncio.Event()
+        self._share = budget.join(self._changed.set)
         # An edge that answered no ping comes last, and is tried a little later.
         known = {name: 1.0 if latency is None else latency for name, latency in latencies.items()}
-        self.scheduler = Scheduler(chunks, known, limits=limits, spread=random.random)
+        self.scheduler = Scheduler(
+            chunks,
+            known,
+            limits=limits,
+            spread=random.random,
+            others_at=self._share.others_at,
+        )
         for name, latency in latencies.items():
             if latency is None:
                 self.scheduler.back_off(name, until=time.monotonic() + 2.0)
@@ -73,7 +86,6 @@ class Engine:
         self._stall_seconds = stall_seconds
         self._observe = observe
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._changed = asyncio.Event()
         self._refusals: Counter[int] = Counter()
         self._retries = 0
         self._hedges = 0
@@ -87,19 +99,20 @@ class Engine:
             TransferStalled: no chunk was acknowledged for ``stall_seconds``.
             ClientError: a refusal that trying again does not change.
         """
-        began = time.monotonic()
+        began = self._served_at = time.monotonic()
         looking = asyncio.create_task(self._find_edges())
         try:
             single = await self._transfer_one_alone(began) if compare else None
             while not self.scheduler.done:
-                self._start(self.scheduler.assign(time.monotonic()))
+                self._start_more()
                 self._stop(self.scheduler.surplus())
-                await self._wait(began)
+                await self._wait()
         finally:
             tasks = [looking, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._share.leave()
         self._report()
         edges = self.scheduler.edges.values()
         rates = [edge.chunk_rate for edge in edges if edge.chunk_rate > 0]
@@ -125,13 +138,32 @@ class Engine:
 
     async def _transfer_one_alone(self, began: float) -> float | None:
         """Goodput of one connection over one chunk, in bytes per second; None where it failed."""
-        self._start(self.scheduler.assign(began, at_most=1))
+        while not self._start_more(at_most=1):
+            await self._wait()
         while self._tasks:
-            await self._wait(began)
+            await self._wait()
         moved = self.scheduler.acknowledged_bytes
         return moved / (time.monotonic() - began) if moved else None
 
-    async def _wait(self, began: float) -> None:
+    def _start_more(self, *, at_most: int | None = None) -> int:
+        """Start what the scheduler decides within the budget of all transfers; how many that were."""
+        wanted = self.scheduler.wanted if at_most is None else at_most
+        room = self._share.room(wanted)
+        now = time.monotonic()
+        if not room and wanted and not self._tasks:
+            # Others have all connections: that is no stall of this transfer.
+            self._served_at = now
+        started = self.scheduler.assign(now, at_most=room)
+        for attempt in started:
+            self._hedges += attempt.hedge
+            self._share.take(attempt.edge)
+            task = self._tasks[attempt.id] = asyncio.create_task(self._attempt(attempt))
+            task.add_done_callback(partial(self._ended, attempt))
+        if len(started) < room:
+            self._share.settle()
+        return len(started)
+
+    async def _wait(self) -> None:
         """Wait for a change, give up stalled connections, and report how far it is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_TICK_SECONDS):
@@ -144,14 +176,9 @@ class Engine:
         self._report()
         if self._fatal is not None:
             raise self._fatal
-        if now - (self.scheduler.last_success_at or began) > self._stall_seconds:
+        if now - max(self.scheduler.last_success_at or 0.0, self._served_at) > self._stall_seconds:
             cause = f" The last error was: {self._last_error.detail}" if self._last_error else ""
             raise TransferStalled((TransferStalled.__doc__ or "") + cause)
-
-    def _start(self, attempts: Iterable[Attempt]) -> None:
-        for attempt in attempts:
-            self._hedges += attempt.hedge
-            self._tasks[attempt.id] = asyncio.create_task(self._attempt(attempt))
 
     def _stop(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
@@ -169,12 +196,15 @@ class Engine:
         except ClientError as error:
             self._lose(attempt, error)
         except NETWORK_ERRORS as error:
-            self._lose(attempt, Unreachable(f"{attempt.edge} can't be reached: {describe(error)}."))
+            self._lose(attempt, network_problem(f"{attempt.edge} can't be reached", error))
         else:
             self._stop(self.scheduler.succeeded(attempt, time.monotonic()))
-        finally:
-            self._tasks.pop(attempt.id, None)
-            self._changed.set()
+
+    def _ended(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
+        # Not in the task itself: one that is cancelled at once never begins.
+        self._tasks.pop(attempt.id, None)
+        self._share.release(attempt.edge)
+        self._changed.set()
 
     def _lose(self, attempt: Attempt, error: ClientError) -> None:
         self._retries += 1

@@ -59,6 +59,18 @@ class Unreachable(ClientError):
     code, status, retryable = "unreachable", 503, True
 
 
+class ProxyRefused(ClientError):
+    """The proxy wants other credentials: check user and password in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."""
+
+    code, status, retryable = "proxy_refused", 407, False
+
+
+class ClockSkewed(ClientError):
+    """This machine's clock differs from the service's. Set it, and try again."""
+
+    code, status, retryable = "clock_skewed", 403, False
+
+
 class AssetNotFound(ClientError):
     """The account has no such asset."""
 

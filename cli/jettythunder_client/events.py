@@ -45,5 +45,5 @@ Event = Planned | Moved | Notice
 Observer = Callable[[Event], None]
 
 
-def ignore(_: Event) -> None:
+def ignore(_: object) -> None:
     """Observe nothing."""

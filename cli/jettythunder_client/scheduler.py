@@ -35,6 +35,8 @@ class Limits:
 
     max_parallel: int = 32
     """Chunks in flight at once, over all edges."""
+    per_edge: int = 64
+    """Chunks in flight at one edge, those of other transfers with them: EDGE_CHUNKS_PER_ACCOUNT."""
     first_parallel: int = 9
     """Chunks in flight at the beginning, over all edges, which get one each at least."""
     hedge_share: float = 0.1
@@ -185,7 +187,8 @@ class Scheduler:
     """Decides what each edge sends next, until every chunk is acknowledged.
 
     ``chunks`` gives the size in bytes by number, ``edges`` the latency in seconds by id. ``spread`` gives
-    numbers from 0 to 1 for the jitter of backoffs.
+    numbers from 0 to 1 for the jitter of backoffs, ``others_at`` how many chunks other transfers have in
+    flight at an edge.
     """
 
     def __init__(
@@ -195,6 +198,7 @@ class Scheduler:
         *,
         limits: Limits,
         spread: Callable[[], float],
+        others_at: Callable[[str], int] = lambda _: 0,
     ) -> None:
         edge_count = max(1, len(edges))
         first = max(1, min(limits.first_parallel, limits.max_parallel) // edge_count)
@@ -207,6 +211,7 @@ class Scheduler:
         self.hedged_bytes = 0
         self.last_success_at: float | None = None
         self._spread = spread
+        self._others_at = others_at
         self._waiting = deque(Chunk(number, size) for number, size in sorted(chunks.items()))
         self._open = {chunk.number: chunk for chunk in self._waiting}
         self._total_bytes = sum(chunks.values())
@@ -219,6 +224,11 @@ class Scheduler:
     @property
     def done(self) -> bool:
         return not self._open
+
+    @property
+    def wanted(self) -> int:
+        """How many attempts it could start at most: each open chunk once, or once more."""
+        return len(self._open)
 
     @property
     def in_flight(self) -> list[Attempt]:
@@ -369,7 +379,7 @@ class Scheduler:
     def _choose(self, now: float) -> tuple[Chunk, Edge] | None:
         """The next waiting chunk and the edge for it, or None where waiting for a better edge pays."""
         healthy = [edge for edge in self.edges.values() if edge.healthy(now)]
-        free = [edge for edge in healthy if edge.room > 0]
+        free = [edge for edge in healthy if edge.room > 0 and not self._is_full(edge)]
         free.sort(
             key=lambda edge: (edge.in_flight / edge.window.size, edge.expected_seconds(self._largest_bytes))
         )
@@ -398,7 +408,7 @@ class Scheduler:
         healthy = [edge for edge in self.edges.values() if edge.healthy(now)]
         for edge in healthy:
             chunk = self._chunk_for(edge, alone=len(healthy) == 1)
-            if chunk is None or edge.failures or edge.chunk_rate == 0:
+            if chunk is None or edge.failures or edge.chunk_rate == 0 or self._is_full(edge):
                 continue
             seconds = self._through_seconds(edge, chunk.size_bytes)
             if found is None or seconds < found[0]:
@@ -407,6 +417,9 @@ class Scheduler:
             return None
         self._waiting.remove(found[1])
         return found[1], found[2]
+
+    def _is_full(self, edge: Edge) -> bool:
+        return edge.in_flight + self._others_at(edge.id) >= self.limits.per_edge
 
     def _sooner_elsewhere(self, edge: Edge, chunk: Chunk, expected: float, now: float) -> bool:
         """Whether waiting for another edge's next free connection brings the chunk through sooner."""
@@ -514,6 +527,7 @@ class Scheduler:
             edge
             for edge in self.edges.values()
             if edge.healthy(now) and edge.chunk_rate > 0 and not edge.failures and edge.room >= least_room
+            if not self._is_full(edge)
         ]
         others = [edge for edge in proven if edge.id != attempt.edge]
         if not others and len(self.edges) > 1:

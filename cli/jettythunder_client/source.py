@@ -11,11 +11,43 @@ from types import TracebackType
 
 from jettythunder_client.config import BLOCK_BYTES
 from jettythunder_client.errors import FileChanged, FileUnreadable
+from jettythunder_client.rate_limit import RateLimit
 from jettythunder_client.state import FileIdentity, identify
 
-# Small enough for a smooth progress on slow connections, large enough to cost nothing on fast ones.
-_SLICE_BYTES = 128 * 1024
 _THREADS = 6
+
+
+class SmallFile:
+    """A file of one block, read at once: it keeps no descriptor open, and needs no threads of its own."""
+
+    def __init__(self, path: Path, limit: RateLimit) -> None:
+        self.path = path
+        self._limit = limit
+        self.identity, self._content = _read_whole(path)
+
+    @property
+    def unlimited(self) -> bytes | None:
+        """All of it, where no rate limit holds."""
+        return self._content if self._limit.bytes_per_second is None else None
+
+    def check_unchanged(self) -> None:
+        """Make sure that the file is the one it was.
+
+        Raises:
+            FileChanged: it is not.
+        """
+        if identify(self.path) != self.identity:
+            raise FileChanged(f"{self.path} has changed since its upload began. Upload it anew.")
+
+    async def slices(
+        self, offset: int, length: int, sent: Callable[[int], None]
+    ) -> AsyncIterator[memoryview]:
+        """The bytes of a range, as `FileSource.slices` gives them."""
+        done = 0
+        async for piece in self._limit.pieces(memoryview(self._content)[offset : offset + length]):
+            yield piece
+            done += len(piece)
+            sent(done)
 
 
 class FileSource:
@@ -25,8 +57,9 @@ class FileSource:
     descriptor that belongs to another file by then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: RateLimit) -> None:
         self.path = path
+        self._limit = limit
         self.identity = identify(path)
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="file")
         self._closing = False
@@ -34,6 +67,11 @@ class FileSource:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
+
+    @property
+    def unlimited(self) -> None:
+        """It is never held as a whole."""
+        return None
 
     def __enter__(self) -> "FileSource":
         return self
@@ -57,14 +95,16 @@ class FileSource:
     async def slices(
         self, offset: int, length: int, sent: Callable[[int], None]
     ) -> AsyncIterator[memoryview]:
-        """The bytes of a range; ``sent`` is called after each slice with how many were taken by then."""
+        """The bytes of a range, as fast as the rate limit lets them go.
+
+        ``sent`` is called after each slice with how many were taken by then.
+        """
         loop = asyncio.get_running_loop()
         done = 0
         while done < length:
             wanted = min(BLOCK_BYTES, length - done)
-            block = memoryview(await loop.run_in_executor(self._executor, self._read, offset + done, wanted))
-            for start in range(0, wanted, _SLICE_BYTES):
-                piece = block[start : start + _SLICE_BYTES]
+            block = await loop.run_in_executor(self._executor, self._read, offset + done, wanted)
+            async for piece in self._limit.pieces(block):
                 yield piece
                 done += len(piece)
                 sent(done)
@@ -100,6 +140,18 @@ class FileSource:
                 raise FileChanged(f"{self.path} became shorter while it was uploaded. Upload it anew.")
             block += more
         return block
+
+
+def _read_whole(path: Path) -> tuple[FileIdentity, bytes]:
+    identity = identify(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(BLOCK_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(f"{path} can't be read: {error.strerror}.") from None
+    if len(content) != identity.size_bytes:
+        raise FileChanged(f"{path} changed while it was read. Upload it anew.")
+    return identity, content
 
 
 def content_md5(digest: bytes) -> str:

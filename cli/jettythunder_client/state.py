@@ -72,6 +72,11 @@ class StateStore:
         self._folder = config.state_dir / account
         self._speed_file = self._folder / "speed.json"
 
+    @property
+    def stored_file(self) -> Path:
+        """Where it is kept which files of folders are stored."""
+        return self._folder / "stored.sqlite"
+
     def save(self, unfinished: Unfinished) -> None:
         write_private(self._file(unfinished.upload_id), json.dumps(asdict(unfinished)))
 

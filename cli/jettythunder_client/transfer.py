@@ -13,7 +13,7 @@ from aiohttp.payload import Payload
 from jettythunder_client.api import Api, ChunkToken, EdgeLocation, UploadSession
 from jettythunder_client.connections import Route
 from jettythunder_client.edges import measure_latencies
-from jettythunder_client.errors import ApiError, Unreachable
+from jettythunder_client.errors import ClientError, ClockSkewed, Unreachable
 from jettythunder_client.plan import chunk_range
 from jettythunder_client.problems import raise_problem
 from jettythunder_client.scheduler import Attempt
@@ -22,7 +22,7 @@ from jettythunder_client.source import FileSource, content_md5
 _TOKENS_AT_ONCE = 64
 _MARGIN_SECONDS = 120.0
 _MARGIN_SHARE = 0.25
-_TOKEN_REFUSED = frozenset({"link_expired", "link_invalid", "link_revoked"})
+_TOKEN_REFUSED = frozenset({"link_expired", "link_invalid", "link_revoked", ClockSkewed.code})
 
 
 class TokenCache:
@@ -113,7 +113,7 @@ class ChunkSender:
         body = ChunkBody(self._source, offset, length, moved)
         try:
             await self._put(url, body, headers)
-        except ApiError as error:
+        except ClientError as error:
             if error.code in _TOKEN_REFUSED:
                 self._tokens.drop(attempt.number)
             raise

@@ -3,7 +3,7 @@
 import asyncio
 import mimetypes
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import BinaryIO, Literal
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.payload import AsyncIterablePayload
+from aiohttp.payload import AsyncIterablePayload, BytesPayload, Payload
 
 from jettythunder_client.api import Api, Asset, UploadRequest, UploadSession
+from jettythunder_client.budget import Budget
 from jettythunder_client.config import BLOCK_BYTES, Config
 from jettythunder_client.edges import measure_latencies
 from jettythunder_client.engine import Engine, TransferStats
@@ -21,11 +22,11 @@ from jettythunder_client.errors import ApiError, ClientError, FileChanged, NoEdg
 from jettythunder_client.events import Moved, Notice, Observer, Planned
 from jettythunder_client.names import name_to_send
 from jettythunder_client.plan import MIN_CHUNK_BYTES, choose_chunk_size, chunk_sizes
-from jettythunder_client.problems import NETWORK_ERRORS, describe, raise_problem
+from jettythunder_client.problems import NETWORK_ERRORS, network_problem, raise_problem
 from jettythunder_client.retry import pauses, worth_repeating
 from jettythunder_client.scheduler import Limits, missing_numbers
-from jettythunder_client.source import FileSource
-from jettythunder_client.state import StateStore, Unfinished
+from jettythunder_client.source import FileSource, SmallFile
+from jettythunder_client.state import StateStore, Unfinished, identify
 from jettythunder_client.transfer import ChunkSender
 
 _MEGABYTE = 1_000_000
@@ -33,6 +34,7 @@ _USUAL_CHUNK_MB = 10
 _HASH_FIRST_BYTES = 32 * 1024 * 1024
 _ROUNDS = 3
 _FORM_ATTEMPTS = 6
+_TOO_MANY = 429
 _COMPARE_FROM_CHUNKS = 20
 
 # By the API's error codes: what makes the accelerated way pointless, what says that the session is gone, and
@@ -84,9 +86,10 @@ class UploadResult:
 class Uploader:
     """Uploads files of one account."""
 
-    def __init__(self, api: Api, config: Config, observe: Observer) -> None:
+    def __init__(self, api: Api, config: Config, budget: Budget, observe: Observer) -> None:
         self._api = api
         self._config = config
+        self._budget = budget
         self._observe = observe
         self._store = StateStore(config)
 
@@ -106,14 +109,17 @@ class Uploader:
             TransferStalled: the edges can't be reached; go on later with ``resume``.
             ApiError: what the service refused it for.
         """
-        with FileSource(path) as source:
+        size_bytes = identify(path).size_bytes
+        if accelerate and not self._config.jettyspeed_enabled:
+            self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
+            accelerate = False
+        elif accelerate and size_bytes <= MIN_CHUNK_BYTES:
+            self._observe(Notice("Files of up to 5 MiB are one chunk: standard upload."))
+            accelerate = False
+        if size_bytes <= BLOCK_BYTES:
+            return await self._standard(await asyncio.to_thread(SmallFile, path, self._budget.limit), options)
+        with FileSource(path, self._budget.limit) as source:
             if not accelerate:
-                return await self._standard(source, options)
-            if not self._config.jettyspeed_enabled:
-                self._observe(Notice("JettySpeed is switched off (JETTYSPEED_ENABLED): standard upload."))
-                return await self._standard(source, options)
-            if source.identity.size_bytes <= MIN_CHUNK_BYTES:
-                self._observe(Notice("Files of up to 5 MiB are one chunk: standard upload."))
                 return await self._standard(source, options)
             try:
                 return await self._accelerated(source, options, resume=resume, compare=compare)
@@ -268,6 +274,7 @@ class Uploader:
             latencies=latencies,
             regions={edge.id: edge.region for edge in session.edges},
             limits=Limits(max_parallel=self._config.max_parallel),
+            budget=self._budget,
             total_bytes=session.size_bytes,
             stall_seconds=self._config.retry_seconds,
             observe=self._observe,
@@ -285,22 +292,35 @@ class Uploader:
                 await self._api.abort_upload(session.id)
             raise
 
-    async def _standard(self, source: FileSource, options: UploadOptions) -> UploadResult:
+    async def _standard(self, source: FileSource | SmallFile, options: UploadOptions) -> UploadResult:
         size_bytes = source.identity.size_bytes
         named = replace(options, filename=options.filename or source.path.name)
 
         def moved(sent_bytes: int) -> None:
             self._observe(Moved(sent_bytes, size_bytes))
 
-        for attempt, pause in enumerate(pauses(), start=1):
+        failures, refused_since = 0, None
+        for pause in pauses():
             try:
-                return await self._form(lambda: source.slices(0, size_bytes, moved), named, size_bytes)
+                async with self._budget.form():
+                    content = source.unlimited or source.slices(0, size_bytes, moved)
+                    return await self._form(content, named, size_bytes)
             except ClientError as error:
-                wait = max(pause, error.retry_after_seconds or 0.0)
-                final = attempt == _FORM_ATTEMPTS or wait > self._config.retry_seconds
-                if final or not worth_repeating(error):
+                if not worth_repeating(error):
                     raise
-                self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
+                wait = max(pause, error.retry_after_seconds or 0.0)
+                if error.status == _TOO_MANY:
+                    # It is the account that sends too many: the other files wait too, and this one may again.
+                    refused_since = refused_since or time.monotonic()
+                    waited = time.monotonic() - refused_since
+                    noteworthy = self._budget.pause_forms(wait)
+                else:
+                    failures += 1
+                    waited, noteworthy = 0.0, True
+                if failures == _FORM_ATTEMPTS or waited + wait > self._config.retry_seconds:
+                    raise
+                if noteworthy:
+                    self._observe(Notice(f"{error.detail} Trying again in {wait:.1f} s."))
             await asyncio.sleep(wait)
             source.check_unchanged()
         raise Unreachable
@@ -309,19 +329,21 @@ class Uploader:
         """Upload what a stream gives until its end, as a standard upload: its size is not known before."""
         read_bytes = 0
 
-        async def blocks() -> AsyncIterator[bytes]:
+        async def blocks() -> AsyncIterator[memoryview]:
             nonlocal read_bytes
             while block := await asyncio.to_thread(stream.read, BLOCK_BYTES):
-                read_bytes += len(block)
-                yield block
-                self._observe(Moved(read_bytes, 0))
+                async for piece in self._budget.limit.pieces(block):
+                    yield piece
+                    read_bytes += len(piece)
+                    self._observe(Moved(read_bytes, 0))
 
-        result = await self._form(blocks, options, None)
+        async with self._budget.form():
+            result = await self._form(blocks(), options, None)
         return replace(result, size_bytes=read_bytes, sent_bytes=read_bytes)
 
     async def _form(
         self,
-        content: Callable[[], AsyncIterator[bytes] | AsyncIterator[memoryview]],
+        content: bytes | AsyncIterator[memoryview],
         options: UploadOptions,
         size_bytes: int | None,
     ) -> UploadResult:
@@ -332,16 +354,24 @@ class Uploader:
             if (value := getattr(options, name)) is not None:
                 form.append(str(value)).set_content_disposition("form-data", name=name)
         kind = options.content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
-        part = _FilePart(content(), content_type=kind, size_bytes=size_bytes)
+        part: Payload
+        if isinstance(content, bytes):
+            part = BytesPayload(content, content_type=kind)
+        else:
+            part = _FilePart(content, content_type=kind, size_bytes=size_bytes)
         # In a quoted name it can't be told whether its `%22` was a quotation mark (RFC 7578, section 4.2).
         encoded = quote(filename, safe="")
         part.headers["Content-Disposition"] = f"form-data; name=\"file\"; filename*=UTF-8''{encoded}"
         form.append_payload(part)
+        data: Payload = form
+        if isinstance(content, bytes):
+            # It goes out at once, and not line by line.
+            data = BytesPayload(await form.as_bytes(), content_type=form.content_type)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         try:
             async with self._api.http.post(
                 self._api.url("/api/storage/upload"),
-                data=form,
+                data=data,
                 headers=self._api.credentials,
                 timeout=timeout,
                 allow_redirects=False,
@@ -349,7 +379,7 @@ class Uploader:
                 await raise_problem(response)
                 asset: Asset = (await response.json())["asset"]
         except NETWORK_ERRORS as error:
-            raise Unreachable(f"The upload broke off: {describe(error)}.") from error
+            raise network_problem("The upload broke off", error) from error
         seconds = time.monotonic() - began
         return UploadResult(asset, "standard", size_bytes or 0, size_bytes or 0, seconds, seconds)
 
@@ -359,7 +389,7 @@ class _FilePart(AsyncIterablePayload):
 
     def __init__(
         self,
-        content: AsyncIterator[bytes] | AsyncIterator[memoryview],
+        content: AsyncIterator[memoryview],
         *,
         content_type: str,
         size_bytes: int | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ class Stored:
 
     filename: str
     content: bytes
+    cache_key: str | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
@@ -27,7 +29,7 @@ class Stored:
             "filename": self.filename,
             "size_bytes": len(self.content),
             "content_hash": hashlib.sha256(self.content).hexdigest(),
-            "cache_key": None,
+            "cache_key": self.cache_key,
             "created_at": (datetime.now(UTC) - timedelta(hours=2)).isoformat(),
         }
 
@@ -39,15 +41,28 @@ class Gateway:
         self.assets: dict[str, Stored] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.redirect_to: str | None = None
+        self.problems: list[dict[str, Any]] = []
+        """What the next forms are refused with, each once; `status` is the answer's."""
+        self.refused_names: frozenset[str] = frozenset()
+        self.together = 0
+        """How many forms wait for each other before they are answered."""
+        self._arrived = 0
+        self._met = asyncio.Event()
+        self._peers: set[tuple[str, int]] = set()
         self.url = ""
 
-    def add(self, filename: str, content: bytes = b"content") -> str:
+    def add(self, filename: str, content: bytes = b"content", cache_key: str | None = None) -> str:
         """Store an asset; its id."""
-        stored = Stored(filename, content)
+        stored = Stored(filename, content, cache_key)
         self.assets[stored.id] = stored
         return stored.id
 
-    async def start(self) -> web.AppRunner:
+    @property
+    def connections(self) -> int:
+        """How many connections were opened."""
+        return len(self._peers)
+
+    async def start(self, host: str = "127.0.0.1") -> web.AppRunner:
         """Listen on a port of loopback."""
         app = web.Application(middlewares=[self._note], client_max_size=2**30)
         app.router.add_post("/api/storage/upload", self._upload)
@@ -57,27 +72,45 @@ class Gateway:
         app.router.add_get("/bytes/{id}", self._bytes)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        named = f"[{host}]" if ":" in host else host
+        self.url = f"http://{named}:{runner.addresses[0][1]}"
         return runner
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append((request.path, dict(request.headers)))
+        if request.transport is not None:
+            self._peers.add(request.transport.get_extra_info("peername")[:2])
         if self.redirect_to is not None:
             raise web.HTTPTemporaryRedirect(f"{self.redirect_to}{request.path}")
         response: web.StreamResponse = await handler(request)
         return response
 
     async def _upload(self, request: web.Request) -> web.Response:
+        self._arrived += 1
+        if self._arrived >= self.together:
+            self._met.set()
+        await self._met.wait()
+        return await self._store(request)
+
+    async def _store(self, request: web.Request) -> web.Response:
+        cache_key = None
         async for part in await request.multipart():
             assert not isinstance(part, type(None))
             _, options = parse_options_header(part.headers["Content-Disposition"])
-            if options["name"] == "file":
-                content = bytes(await part.read())  # type: ignore[union-attr]
-                stored = self.assets[self.add(options["filename"], content)]
-                return web.json_response({"success": True, "asset": stored.record}, status=201)
+            content = bytes(await part.read())  # type: ignore[union-attr]
+            if options["name"] == "cache_key":
+                cache_key = content.decode()
+            if options["name"] != "file":
+                continue
+            if self.problems:
+                return _problem(**self.problems.pop(0))
+            if options["filename"] in self.refused_names:
+                return _problem(status=413, code="file_too_large", detail="It is too large.")
+            stored = self.assets[self.add(options["filename"], content, cache_key)]
+            return web.json_response({"success": True, "asset": stored.record}, status=201)
         raise web.HTTPBadRequest
 
     async def _list(self, _: web.Request) -> web.Response:
@@ -103,3 +136,9 @@ class Gateway:
             problem = '{"code": "asset_not_found", "detail": "There is no such asset.", "retryable": false}'
             raise web.HTTPNotFound(text=problem, content_type="application/problem+json")
         return self.assets[asset_id]
+
+
+def _problem(*, status: int, code: str, **more: Any) -> web.Response:
+    problem = {"code": code, "detail": "It is refused.", "retryable": status in (429, 503), **more}
+    headers = {"Retry-After": "0"} if status == 429 else {}
+    return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")

@@ -12,8 +12,8 @@ import shutil
 import time
 import unicodedata
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -24,9 +24,11 @@ from jettythunder_cdn.model import Asset
 from jettythunder_cdn.reading.cache import Cache
 from jettythunder_client.cdn import account_digest
 from jettythunder_client.client import AsyncClient
+from jettythunder_client.config import Config
 from jettythunder_client.errors import ClientError
 from jettythunder_client.events import EdgeProgress, Event, Moved, Notice
 from jettythunder_client.private_files import write_private
+from jettythunder_client.rate_limit import UNLIMITED
 from jettythunder_client.state import StateStore
 from jettythunder_client.upload import UploadOptions, UploadResult
 
@@ -88,6 +90,7 @@ class Uploads:
         self._uploads: dict[str, Upload] = {}
         self._progress: dict[str, Progress] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._clients: dict[Config, tuple[AsyncClient, int]] = {}
         self._receiving: set[str] = set()
 
     def start(self) -> None:
@@ -253,10 +256,34 @@ class Uploads:
 
         config, content = self._account.config, self._content(upload)
         resume = StateStore(config).find(content) is not None
-        async with AsyncClient(config, observe=observe) as client:
+        async with self._client(config) as client:
             return await client.upload(
-                content, UploadOptions(filename=upload.name), accelerate=True, resume=resume
+                content, UploadOptions(filename=upload.name), accelerate=True, resume=resume, observe=observe
             )
+
+    @asynccontextmanager
+    async def _client(self, config: Config) -> AsyncIterator[AsyncClient]:
+        """The one client of all uploads under way: they share its connections, memory and rate limit."""
+        # The limit alone may change meanwhile: the client reads it again by itself.
+        key = replace(config, limit=UNLIMITED)
+        client, users = self._clients.get(key) or (
+            await AsyncClient(config, observe=self._note).__aenter__(),
+            0,
+        )
+        self._clients[key] = client, users + 1
+        try:
+            yield client
+        finally:
+            client, users = self._clients.pop(key)
+            if users > 1:
+                self._clients[key] = client, users - 1
+            else:
+                await client.__aexit__(None, None, None)
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            for upload_id in self._sending:
+                self._uploads[upload_id].detail = event.text
 
     async def _keep(self, upload: Upload, result: UploadResult) -> None:
         """Keep the bytes in the cache, where there is room, and no longer among the uploads."""

@@ -136,6 +136,69 @@ async def test_a_file_that_is_no_utf8_is_named_and_sent(tenant: Tenant) -> None:
     assert [stored.filename for stored in tenant.gateway.assets.values()] == ["caf\ufffd.txt"]
 
 
+async def test_a_folder_ends_with_a_table_of_what_became_of_its_files(tenant: Tenant) -> None:
+    folder = tenant.folder / "photos"
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg", "sub/d.txt", ".env"):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    (folder / "link").symlink_to("a.jpg")
+    sent = await tenant.run("upload", "photos", "--exclude", "*.txt")
+    assert (sent.code, sent.err) == (0, "")
+    assert sorted(asset.cache_key or "" for asset in tenant.gateway.assets.values()) == [
+        "photos/a.jpg",
+        "photos/b.jpg",
+        "photos/sub/c.jpg",
+    ]
+    lines = [line.rstrip() for line in sent.out.splitlines()]
+    assert lines[0] == "! photos/link is a symbolic link: left out."
+    assert [line.rsplit(maxsplit=3)[0] for line in lines[2:3]] == ["stored"]
+    assert lines[3].split() == ["left", "out:", "symbolic", "links", "1"]
+    assert lines[4].split() == ["left", "out:", "hidden", "(--hidden", "takes", "them)", "1"]
+    assert lines[5].startswith("[✓] 3 of 3 files stored in ")
+    again = await tenant.run("upload", "photos", "sub-nowhere", "--json")
+    assert (again.code, json.loads(again.out)["code"]) == (1, "file_unreadable")
+    again = await tenant.run("upload", "photos")
+    assert "stored by an earlier run" in again.out
+    assert len(tenant.gateway.assets) == 4
+
+
+async def test_a_failed_file_is_named_and_the_exit_code_says_so(tenant: Tenant) -> None:
+    folder = tenant.folder / "photos"
+    folder.mkdir()
+    for name in ("good", "bad"):
+        (folder / name).write_text(name)
+    tenant.gateway.refused_names = frozenset({"bad"})
+    sent = await tenant.run("upload", "photos", "--no-keys")
+    assert (sent.code, sent.err) == (1, "✗ photos/bad: It is too large.\n")
+    assert "[✗] 1 of 2 files stored in " in sent.out
+    quiet = await tenant.run("upload", "photos", "--no-keys", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (1, "", sent.err)
+
+
+async def test_an_empty_folder_is_an_error(tenant: Tenant) -> None:
+    (tenant.folder / "empty").mkdir()
+    refused = await tenant.run("upload", "empty")
+    assert (refused.code, refused.err) == (1, "✗ There are no files in empty.\n")
+
+
+async def test_several_sources_are_sent_together(tenant: Tenant) -> None:
+    (tenant.folder / "a").write_text("a")
+    (tenant.folder / "folder").mkdir()
+    (tenant.folder / "folder" / "b").write_text("b")
+    line = 'printf c | "$@" upload a folder - --json'
+    sent = await tenant.run(shell=line)
+    assert sent.code == 0, sent.out + sent.err
+    stored = {asset.filename: asset.content for asset in tenant.gateway.assets.values()}
+    assert stored == {"a": b"a", "b": b"b", "stdin": b"c"}
+
+
+async def test_a_wrong_limit_is_a_sentence(tenant: Tenant) -> None:
+    refused = await tenant.run("upload", "/dev/null", "--limit-rate", "8Mbit")
+    assert refused.code == 1
+    assert "bytes, not bits" in refused.err
+
+
 async def test_secrets_in_cleartext_are_warned_of(tenant: Tenant) -> None:
     # A device is refused before anything is sent, so nothing waits for a host that is not there.
     warned = await tenant.run("upload", "--file", "/dev/null", "--api-url", "http://jettythunder.invalid")

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from jettythunder_client.budget import Budget
 from jettythunder_client.engine import Engine
 from jettythunder_client.errors import ApiError
+from jettythunder_client.rate_limit import RateLimit
 from jettythunder_client.scheduler import Attempt, Limits
 
 
@@ -24,6 +26,7 @@ async def test_a_token_that_has_ended_is_no_failure_of_the_edge(code: str) -> No
         latencies={"edge": 0.001},
         regions={"edge": "here"},
         limits=Limits(max_parallel=1),
+        budget=Budget(1, RateLimit()),
         total_bytes=10,
         stall_seconds=30,
         observe=lambda _: None,

@@ -1,0 +1,1 @@
+"""`jettythunder upload` and `jettythunder uploads`."""
