@@ -32,6 +32,15 @@ Opened = Callable[[AbstractChannel], Awaitable[None]]
 _REGISTER_SECONDS = 2.0
 
 
+_LOG_DIFFERS = (
+    "Set EVENT_LOG_MAX_AGE and EVENT_LOG_MAX_BYTES to what it was made with, and change them by a policy: "
+    "deleting it would lose its history (docs/operations.md, Months)."
+)
+_QUEUE_DIFFERS = (
+    "Empty and delete it there, or give JettyThunder a virtual host of its own, then start again."
+)
+
+
 class EventLogLost(BrokerUnavailable):
     """The broker runs, but the event log's stream did not come back with it."""
 
@@ -199,7 +208,7 @@ async def declare_topology(settings: BrokerSettings, queues: Sequence[ConsumerQu
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise SystemExit(
             f"The broker (RABBITMQ_URL) has a queue or exchange of ours with other settings: {error}. "
-            "Empty and delete it there, or give JettyThunder a virtual host of its own, then start again."
+            + (_LOG_DIFFERS if f"'{topology.EVENT_LOG}'" in str(error) else _QUEUE_DIFFERS)
         ) from None
     except CONNECTION_ERRORS as error:
         lost = isinstance(error, aiormq.exceptions.ChannelNotFoundEntity) and topology.EVENT_LOG in str(error)

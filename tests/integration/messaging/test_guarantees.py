@@ -478,3 +478,11 @@ async def test_what_a_drained_consumer_does_not_finish_in_time_goes_back(servers
 
         await eventually(is_back)
         consumer.may_finish.set()
+
+
+async def test_an_event_log_with_other_bounds_is_not_to_be_deleted(infrastructure: Infrastructure) -> None:
+    settings = settings_for(infrastructure)
+    other = settings.model_copy(update={"event_log_max_bytes": settings.event_log_max_bytes + 1})
+    await declare_topology(settings, [])
+    with pytest.raises(SystemExit, match="change them by a policy"):
+        await declare_topology(other, [])
