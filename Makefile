@@ -64,7 +64,7 @@ format: install ## Put the code into its format
 
 .PHONY: test
 test: install ## Run the tests but for the long ones, on servers of their own
-	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards and not failover" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
+	$(BIN)/pytest -m "not deep and not chaos and not hostile and not worker and not containers and not browser and not dashboards and not alerts and not failover" --ignore tests/performance -n $(TEST_PROCESSES) $(ARGS)
 
 # Containers end with the session that started them, so no reaper's image is needed.
 .PHONY: test-rabbitmq4
@@ -110,6 +110,11 @@ alerts: ## Check Prometheus' configuration and rules, and that each alert fires 
 	$(PROMETHEUS)/promtool check rules --lint=all deploy/observability/prometheus/rules/*.yml
 	$(PROMETHEUS)/promtool test rules deploy/observability/prometheus/tests/*.yml
 
+.PHONY: alerts-live
+alerts-live: install ## Have each alert fire and rest in a real Prometheus, minutes taken for seconds (10 minutes)
+	@deploy/observability/get-prometheus $(PROMETHEUS)
+	$(BIN)/pytest -m alerts -s tests/observability/test_alerts.py $(ARGS)
+
 .PHONY: dashboards
 dashboards: install ## Write Grafana's dashboards from the code
 	$(BIN)/python -m jettythunder_dev.dashboards
@@ -146,6 +151,13 @@ compose-test: install ## Start all of it in containers, make the five calls, and
 drain-test: install ## Restart every container in turn under load, and account for every upload and message
 	@deploy/images/require-engine $(COMPOSED)
 	$(BIN)/pytest -m containers -s tests/containers/test_drain.py $(ARGS)
+
+OBSERVING := prom/prometheus:v3.5.0 otel/opentelemetry-collector-contrib:0.148.0 openzipkin/zipkin:3.5.1
+
+.PHONY: observe-test
+observe-test: install ## Start all of it with Prometheus and traces, and look at every target, rule and one trace
+	@deploy/images/require-engine $(COMPOSED) $(OBSERVING)
+	$(BIN)/pytest -m containers -s tests/containers/test_observe.py $(ARGS)
 
 .PHONY: desktop-pictures
 desktop-pictures: install ## Work through the desktop page in Chromium, check it with axe, and take its pictures

@@ -31,6 +31,8 @@ PORTS = (
     "PROVISIONING",
     "USAGE_METER",
     "OPERATIONS",
+    "PROMETHEUS",
+    "ZIPKIN",
 )
 
 
@@ -46,7 +48,11 @@ class Composed:
     @property
     def base_url(self) -> str:
         """The balancer, as callers reach it."""
-        return f"http://127.0.0.1:{self.variables['GATEWAY_PORT']}"
+        return self.url("GATEWAY")
+
+    def url(self, port: str) -> str:
+        """A server, by the variable of its port without `_PORT`."""
+        return f"http://127.0.0.1:{self.variables[f'{port}_PORT']}"
 
     def compose(self, *arguments: str) -> str:
         """Run a compose command; what it printed."""

@@ -21,7 +21,8 @@ from jettythunder_dev.services import service_kinds
 PROMETHEUS = REPOSITORY / "deploy" / "observability" / "prometheus"
 MONITORING = REPOSITORY / "deploy" / "kubernetes" / "components" / "monitoring"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
-SERVICES = [kind.name for kind in service_kinds()]
+# Edges that are nothing else are a job of their own.
+SERVICES = [*(kind.name for kind in service_kinds()), "edge"]
 
 # Of Prometheus itself, and of RabbitMQ's plugin.
 FOREIGN = {

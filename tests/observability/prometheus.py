@@ -42,11 +42,15 @@ class Prometheus:
         return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
 
 
-def config_for(targets: Mapping[str, list[str]], token_file: Path) -> dict[str, Any]:
-    """The deployed configuration, with addresses in place of host names, scraping every second."""
+def config_for(targets: Mapping[str, list[str]], token_file: Path, rules: str) -> dict[str, Any]:
+    """The deployed configuration, with addresses in place of host names, scraping every second.
+
+    Args:
+        rules: the pattern of the rules' files.
+    """
     config: dict[str, Any] = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(DEPLOYED / "rules" / "*.yml")]
+    config["rule_files"] = [rules]
     for job in config["scrape_configs"]:
         job.pop("dns_sd_configs", None)
         job["static_configs"] = [{"targets": targets[job["job_name"]]}]
@@ -57,13 +61,18 @@ def config_for(targets: Mapping[str, list[str]], token_file: Path) -> dict[str, 
 
 @contextmanager
 def running_prometheus(
-    folder: Path, *, port: int, targets: Mapping[str, list[str]], token: str
+    folder: Path,
+    *,
+    port: int,
+    targets: Mapping[str, list[str]],
+    token: str,
+    rules: str = str(DEPLOYED / "rules" / "*.yml"),
 ) -> Iterator[Prometheus]:
     """Prometheus on a port of its own; it ends with the block."""
     token_file, config_file = folder / "token", folder / "prometheus.yml"
     token_file.write_text(token)
     own = {**targets, "prometheus": [f"127.0.0.1:{port}"]}
-    config_file.write_text(json.dumps(config_for(own, token_file)))
+    config_file.write_text(json.dumps(config_for(own, token_file, rules)))
     command = [
         str(PROGRAM),
         f"--config.file={config_file}",

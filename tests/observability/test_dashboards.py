@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 from tests.observability.prometheus import PROGRAM, Prometheus, running_prometheus
 from tests.observability.traffic import Receiver, Tenant, running_receiver
-from tests.support.infrastructure import choose_first_port, temporary_folder
-from tests.support.logs import watched_logs
+from tests.observability.watched_stack import targets_of, watched_stack
 from tests.support.waiting import eventually_sync
 
 from jettythunder_dev.dashboards.files import FOLDER
-from jettythunder_dev.layout import find_layout
-from jettythunder_dev.stack import Stack, StackOptions, StackSummary
+from jettythunder_dev.stack import Stack, StackSummary
 
 pytestmark = [pytest.mark.dashboards, pytest.mark.timeout(600)]
 
 SETTLE_SECONDS = 120
-SERVICES = ("storage-gateway", "provisioning", "usage-meter", "operations")
 
 # Panels that may show nothing but their default, such as 0: what they count does not come of this traffic.
 QUIET = {
@@ -43,27 +40,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def stack(receiver: Receiver) -> Iterator[tuple[Stack, StackSummary]]:
-    """Every service with its servers, in a folder of its own."""
-    with temporary_folder() as folder:
-        stack = Stack(
-            StackOptions(
-                data_dir=folder / "stack",
-                first_port=choose_first_port(),
-                environment={
-                    "AGENTCACHE_WEBHOOK_URL": receiver.url,
-                    "USAGE_RECONCILE_SECONDS": "5",
-                    "VERIFY_SECONDS": "1",
-                },
-                cache_dir=find_layout(None, {}).cache,
-                use_docker=False,
-                broker_metrics=True,
-            )
-        )
-        watched_logs.watch(stack.layout.logs)
-        try:
-            yield stack, stack.up()
-        finally:
-            stack.down()
+    given = {"AGENTCACHE_WEBHOOK_URL": receiver.url, "USAGE_RECONCILE_SECONDS": "5", "VERIFY_SECONDS": "1"}
+    with watched_stack(given) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +51,8 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Prometheus, after it has seen traffic of each kind."""
     running, summary = stack
-    broker = [f"127.0.0.1:{summary.ports['rabbitmq-metrics']}"]
     assert PROGRAM.exists(), "get it with `make dashboards-test`"
-    targets = {
-        **{name: [_address(summary.services[name])] for name in SERVICES},
-        "chunk-worker": [
-            _address(url) for name, url in summary.services.items() if name.startswith("chunk-worker")
-        ],
-        "rabbitmq": broker,
-        "rabbitmq-queues": broker,
-    }
+    targets = targets_of(summary)
     variables = running.variables()
     with running_prometheus(
         tmp_path_factory.mktemp("prometheus"),
@@ -100,10 +71,6 @@ def prometheus(
         Tenant(summary.base_url or "", variables).reach_quota()
         eventually_sync(lambda: len(receiver.taken) > 0, timeout_seconds=60)
         yield prometheus
-
-
-def _address(url: str) -> str:
-    return url.removeprefix("http://")
 
 
 def panels() -> Panels:

@@ -21,10 +21,11 @@ _SESSION_BYTES = 6_000_000
 
 @dataclass
 class Receiver:
-    """Takes webhooks."""
+    """Takes webhooks, unless it refuses them."""
 
     url: str = ""
     taken: list[str] = field(default_factory=list)
+    refuses: bool = False
 
 
 @contextmanager
@@ -35,8 +36,9 @@ def running_receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.taken.append(self.headers["webhook-id"])
-            self.send_response(204)
+            if not receiver.refuses:
+                receiver.taken.append(self.headers["webhook-id"])
+            self.send_response(503 if receiver.refuses else 204)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
@@ -78,11 +80,17 @@ class Tenant:
             }
         )
 
+    @property
+    def account_id(self) -> str:
+        """The account's id."""
+        account_id: str = self._account["id"]
+        return account_id
+
     def do_everything(self) -> None:
         """One upload of each kind, the same bytes twice, a download, a stream, lists, and a wrong secret."""
         small = os.urandom(10_000)
         for content in (small, small, os.urandom(_CHUNKED_BYTES)):
-            asset = self._upload(content).raise_for_status().json()["asset"]
+            asset = self.upload(content).raise_for_status().json()["asset"]
         self._upload_over_an_edge()
         link = self._http.get("/api/storage/download", params={"asset_id": asset["id"], "metered": True})
         httpx.get(link.raise_for_status().json()["url"], trust_env=False).raise_for_status()
@@ -100,10 +108,11 @@ class Tenant:
                 " WHERE account_id = %s",
                 [self._account["id"]],
             )
-        self._upload(os.urandom(1000)).raise_for_status()
-        assert self._upload(os.urandom(2000)).json()["code"] == "storage_quota_exceeded"
+        self.upload(os.urandom(1000)).raise_for_status()
+        assert self.upload(os.urandom(2000)).json()["code"] == "storage_quota_exceeded"
 
-    def _upload(self, content: bytes) -> httpx.Response:
+    def upload(self, content: bytes) -> httpx.Response:
+        """A form upload; its answer, whatever that is."""
         return self._http.post("/api/storage/upload", files={"file": ("test.bin", content)})
 
     def _upload_over_an_edge(self) -> None:

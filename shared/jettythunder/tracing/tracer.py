@@ -156,7 +156,11 @@ class Tracer:
         sampled = [context for context in known if context.trace_flags.sampled]
         if known and not sampled:
             return _Unsampled(known[0])
-        attributes: Attributes = {**_processing(queue), "messaging.batch.message_count": len(events)}
+        attributes: Attributes = {
+            **_processing(queue),
+            "messaging.batch.message_count": len(events),
+            "jettythunder.replayed": is_replayed,
+        }
         is_one_trace = len(sampled) == len(events) and len({context.trace_id for context in sampled}) == 1
         parent = sampled[0] if is_one_trace and not is_replayed else None
         return self._begin(f"process {queue}", SpanKind.CONSUMER, attributes, parent=parent, links=sampled)

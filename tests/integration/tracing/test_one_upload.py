@@ -168,6 +168,7 @@ async def test_a_replay_is_a_trace_of_its_own_with_links(uploaded: Uploaded) -> 
     replayed = uploaded.collector.named("process usage-meter.events")[before]
     assert (replayed.parent_id, replayed.links) == ("", [(created.trace_id, created.span_id)])
     assert replayed.trace_id != created.trace_id
+    assert replayed.attributes["jettythunder.replayed"] is True
 
 
 def test_spans_hold_no_secrets(uploaded: Uploaded) -> None:

@@ -56,7 +56,7 @@ EDGES = Dashboard(
                 graph(
                     "Chunks refused",
                     (
-                        'topk(10, sum by (code) (rate(jettythunder_http_problems_total{job="chunk-worker"}[5m])))',
+                        'topk(10, sum by (code) (rate(jettythunder_http_problems_total{job=~"chunk-worker|edge"}[5m])))',
                         "{{code}}",
                     ),
                     unit="reqps",

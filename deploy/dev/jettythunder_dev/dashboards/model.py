@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-SERVICES = "storage-gateway|chunk-worker|provisioning|usage-meter|operations"
+SERVICES = "storage-gateway|chunk-worker|edge|provisioning|usage-meter|operations"
 
 # Grafana's ids of units.
 Unit = Literal["short", "percentunit", "s", "h", "bytes", "Bps", "reqps", "ops", "none"]
