@@ -2,7 +2,7 @@
 
 usage: add_debian_packages.py FILE
 
-The packages are written in their order, and nothing of the time or the machine, so that one image gives one file.
+Packages are in the order of their names, and nothing says when or where it was written: one image, one file.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The profile `observe`: every target is scraped, every rule evaluated, and Zipkin has the traces it should have."""
+"""The profile `observe`: every target is scraped, every rule evaluated, and Zipkin has the right traces."""
 
 from __future__ import annotations
 

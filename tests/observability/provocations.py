@@ -305,7 +305,9 @@ def dead_letter(stage: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        stage.operate("dead-letters/discard", {"selection": {"everything": True}, "why": "an alert was tried"})
+        stage.operate(
+            "dead-letters/discard", {"selection": {"everything": True}, "why": "an alert was tried"}
+        )
 
 
 @contextmanager
@@ -422,7 +424,7 @@ THROUGHOUT = (
     ),
 )
 NOT_PROVOKED = {
-    "JettyThunderPartitionsLate": "the work is done once an hour, and six are waited for: see the tests of rules",
+    "JettyThunderPartitionsLate": "the work is done once an hour, and six are waited for",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from tests.observability.alert_history import AlertHistory
@@ -64,83 +64,105 @@ class Outcome:
         )
 
 
-@pytest.fixture
-def stage() -> Iterator[Stage]:
+@dataclass
+class Run:
+    """The stack, its alerts, and what became of those that were provoked."""
+
+    stage: Stage
+    history: AlertHistory
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def provoke(self, provocations: Sequence[Provocation]) -> None:
+        """Provoke alerts when all of them rest, wait until they fire, and undo it."""
+        alerts = [alert for each in provocations for alert in each.alerts]
+        eventually_sync(
+            lambda: not any(self.history.is_firing(alert) for alert in alerts),
+            timeout_seconds=RESTING_SECONDS,
+        )
+        with ExitStack() as undone:
+            outcomes = [outcome for each in provocations for outcome in self.begin(each, undone)]
+            self.await_firing(outcomes)
+
+    def begin(self, provocation: Provocation, undone: ExitStack) -> list[Outcome]:
+        """Provoke alerts until ``undone`` is closed."""
+        began_at = time.monotonic()
+        undone.enter_context(provocation.begin(self.stage))
+        outcomes = [Outcome(alert, provocation.what, began_at) for alert in provocation.alerts]
+
+        def note_end() -> None:
+            for outcome in outcomes:
+                outcome.undone_at = time.monotonic()
+
+        undone.callback(note_end)
+        self.outcomes += outcomes
+        return outcomes
+
+    def await_firing(self, outcomes: Sequence[Outcome]) -> None:
+        """Wait until all have fired."""
+
+        def all_fire() -> bool:
+            missing = [each.alert for each in outcomes if not each.is_firing_by(self.history)]
+            assert not missing, f"{', '.join(missing)} did not fire"
+            return True
+
+        eventually_sync(all_fire, timeout_seconds=FIRING_SECONDS)
+
+    def await_rest(self) -> None:
+        """Wait until all rest that have fired."""
+
+        def all_rest() -> bool:
+            firing = [each.alert for each in self.outcomes if not each.rests_by(self.history)]
+            assert not firing, f"{', '.join(firing)} did not rest"
+            return True
+
+        eventually_sync(all_rest, timeout_seconds=RESTING_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A stack that Prometheus scrapes, while nothing is wrong with it."""
+    assert PROGRAM.exists(), "get it with `make alerts-live`"
+    history = AlertHistory()
     with (
         running_receiver() as receiver,
         watched_stack({**ENVIRONMENT, "AGENTCACHE_WEBHOOK_URL": receiver.url}) as (stack, summary),
-    ):
-        yield Stage(stack, summary, receiver)
-
-
-def test_every_alert_fires_and_rests(
-    stage: Stage, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert PROGRAM.exists(), "get it with `make alerts-live`"
-    history = AlertHistory()
-    outcomes: list[Outcome] = []
-    targets = targets_of(stage.summary)
-    with (
         running_prometheus(
             tmp_path_factory.mktemp("prometheus"),
-            port=stage.summary.ports["rabbitmq-metrics"] + 1000,
-            targets=targets,
-            token=stage.variables["JETTYTHUNDER_OPS_TOKEN"],
+            port=summary.ports["rabbitmq-metrics"] + 1000,
+            targets=targets_of(summary),
+            token=stack.variables()["JETTYTHUNDER_OPS_TOKEN"],
             rules=write_compressed_rules(tmp_path_factory.mktemp("rules")),
         ) as prometheus,
         history.watching(prometheus),
-        capsys.disabled(),
     ):
-        scraped = sum(map(len, targets.values()))
+        scraped = sum(map(len, targets_of(summary).values()))
         eventually_sync(
             lambda: len(prometheus.query('up{job!="prometheus"} == 1')) == scraped, timeout_seconds=60
         )
-        with ExitStack() as throughout:
-            lasting = [_begin(stage, each, throughout) for each in THROUGHOUT]
-            for group in GROUPS:
-                outcomes += _provoke(stage, history, group)
-            _await_firing(history, [each for some in lasting for each in some])
-            outcomes += [each for some in lasting for each in some]
-        eventually_sync(
-            lambda: all([each.rests_by(history) for each in outcomes]), timeout_seconds=RESTING_SECONDS
-        )
-        print(f"\nWindows are divided by {FACTOR}. Fired after it was provoked, rested after that was undone:")
-        print("\n".join(map(str, outcomes)))
-        print("\n".join(f"{alert:34} not provoked: {why}" for alert, why in NOT_PROVOKED.items()))
+        yield Run(Stage(stack, summary, receiver), history)
 
 
-def _provoke(stage: Stage, history: AlertHistory, group: Sequence[Provocation]) -> list[Outcome]:
-    """Provoke the alerts of a group when all of them rest, wait until they fire, and undo it."""
-    alerts = [alert for each in group for alert in each.alerts]
-    eventually_sync(
-        lambda: not any(history.is_firing(alert) for alert in alerts), timeout_seconds=RESTING_SECONDS
-    )
+@pytest.fixture(scope="module")
+def lasting(run: Run) -> Iterator[tuple[ExitStack, list[Outcome]]]:
+    """What is provoked throughout, since it takes minutes."""
     with ExitStack() as undone:
-        outcomes = [outcome for each in group for outcome in _begin(stage, each, undone)]
-        _await_firing(history, outcomes)
-    return outcomes
+        yield undone, [outcome for each in THROUGHOUT for outcome in run.begin(each, undone)]
 
 
-def _begin(stage: Stage, provocation: Provocation, undone: ExitStack) -> list[Outcome]:
-    began_at = time.monotonic()
-    undone.enter_context(provocation.begin(stage))
-    outcomes = [Outcome(alert, provocation.what, began_at) for alert in provocation.alerts]
-
-    def note_end() -> None:
-        for outcome in outcomes:
-            outcome.undone_at = time.monotonic()
-
-    undone.callback(note_end)
-    return outcomes
+@pytest.mark.usefixtures("lasting")
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: ", ".join(each.what for each in group))
+def test_alerts_fire(run: Run, group: Sequence[Provocation]) -> None:
+    run.provoke(group)
 
 
-def _await_firing(history: AlertHistory, outcomes: Sequence[Outcome]) -> None:
-    def not_firing() -> list[str]:
-        return [each.alert for each in outcomes if not each.is_firing_by(history)]
+def test_alerts_of_minutes_fire(run: Run, lasting: tuple[ExitStack, list[Outcome]]) -> None:
+    undone, outcomes = lasting
+    with undone:
+        run.await_firing(outcomes)
 
-    def all_fire() -> bool:
-        missing = not_firing()
-        assert not missing, f"{', '.join(missing)} did not fire"
-        return True
 
-    eventually_sync(all_fire, timeout_seconds=FIRING_SECONDS)
+def test_all_rest(run: Run) -> None:
+    run.await_rest()
+    print(f"\nWindows are divided by {FACTOR}. Fired after it was provoked, rested after that was undone:")
+    print("\n".join(map(str, run.outcomes)))
+    print("\n".join(f"{alert:34} not provoked: {why}" for alert, why in NOT_PROVOKED.items()))
