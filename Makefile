@@ -143,7 +143,7 @@ compose-secrets: install ## Make the secrets of deploy/compose where they are mi
 COMPOSED := postgres:17-bookworm rabbitmq:4-management haproxy:3.0 jettythunder jettythunder-s3
 
 .PHONY: compose-test
-compose-test: install ## Start all of it in containers, make the five calls, and upload over four workers
+compose-test: install ## Start all of it in containers, make the five calls, and upload over eight workers
 	@deploy/images/require-engine $(COMPOSED)
 	$(BIN)/pytest -m containers -s tests/containers/test_compose.py $(ARGS)
 

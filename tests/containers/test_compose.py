@@ -1,4 +1,4 @@
-"""`docker compose up --wait`, the five calls of the contract, and a large upload over four workers."""
+"""`docker compose up --wait`, the five calls of the contract, and a large upload over eight workers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 LARGE_BYTES = 1_000_000_000
+WORKERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def shell(project: Composed, folder: Path, command: str) -> str:
     return done.stdout
 
 
-def test_the_five_calls_and_a_large_upload_over_four_workers(project: Composed, tmp_path: Path) -> None:
+def test_the_five_calls_and_a_large_upload_over_eight_workers(project: Composed, tmp_path: Path) -> None:
     (tmp_path / "test.jpg").write_bytes(IMAGE)
     pro = json.loads(shell(project, tmp_path, PROVISION))["account"]
     # The tier of the contract's example takes no file of a gigabyte.
@@ -65,7 +66,8 @@ def test_the_five_calls_and_a_large_upload_over_four_workers(project: Composed, 
     assert "PRE accounts/" in as_tenant(LISTING)
     print("the five calls: provision, upload, quota, tiers, listing")
 
-    print(f"--scale chunk-worker=4: {project.up('--no-recreate', '--scale', 'chunk-worker=4'):.1f} s")
+    scaled = project.up("--no-recreate", "--scale", f"chunk-worker={WORKERS}")
+    print(f"--scale chunk-worker={WORKERS}: {scaled:.1f} s")
     with (tmp_path / "test.jpg").open("wb") as large:
         for _ in range(LARGE_BYTES // 10_000_000):
             large.write(os.urandom(10_000_000))
@@ -79,7 +81,7 @@ def test_the_five_calls_and_a_large_upload_over_four_workers(project: Composed, 
         ).fetchall()
     for worker, chunks, size_bytes in by_worker:
         print(f"  {worker}: {chunks} chunks, {size_bytes / 1e6:.0f} MB")
-    assert len(by_worker) == 4
+    assert len(by_worker) == WORKERS
     assert sum(size_bytes for _, _, size_bytes in by_worker) == LARGE_BYTES
     began = time.monotonic()
     project.compose("down", "--volumes")
