@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "RETRY_DELAYS_SECONDS": "[1, 2, 4]",
     "RATE_LIMIT_MAX_REQUESTS": "1000000",
 }
+
+NO_ROOM = httpx.codes.SERVICE_UNAVAILABLE
 
 _SECONDS = 60
 _STORED_LATE_SECONDS = 6.0
@@ -139,20 +141,23 @@ def consumer_stopped(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def workers_killed(stage: Stage) -> Iterator[None]:
-    """Uploads fill the spool, which nobody empties, and others find no room."""
-    tenants = [stage.tenant() for _ in range(3)]
+    """Uploads fill the spool, which nobody empties; those that come then find no room."""
+    tenants = [stage.tenant(), stage.tenant()]
+    content = os.urandom(4 * CHUNK_BYTES)
+    begun: list[Future[httpx.Response]] = []
     for name in stage.workers:
         kill_program(stage.stack, name)
-    with ThreadPoolExecutor() as pool:
-        large = os.urandom(5 * CHUNK_BYTES)
-        waiting = [pool.submit(tenant.upload, large) for tenant in tenants[:2]]
+    with ThreadPoolExecutor(max_workers=CONNECTIONS // 2) as pool:
+
+        def begin_uploads() -> None:
+            begun.extend(pool.submit(tenant.upload, os.urandom(16) + content) for tenant in tenants)
+
         try:
-            with _again_and_again(lambda: tenants[2].upload(os.urandom(CHUNK_BYTES * 2))):
+            with _again_and_again(begin_uploads):
                 yield
         finally:
             stage.start(*stage.workers)
-        for upload in waiting:
-            upload.result().raise_for_status()
+    assert {upload.result().status_code for upload in begun} == {httpx.codes.CREATED, NO_ROOM}
 
 
 @contextmanager
