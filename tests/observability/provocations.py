@@ -157,7 +157,9 @@ def workers_killed(stage: Stage) -> Iterator[None]:
                 yield
         finally:
             stage.start(*stage.workers)
-    assert {upload.result().status_code for upload in begun} == {httpx.codes.CREATED, NO_ROOM}
+    # Those that were let in may have been given up by their client meanwhile.
+    answered = [upload.result() for upload in begun if upload.exception() is None]
+    assert NO_ROOM in {answer.status_code for answer in answered}
 
 
 @contextmanager
