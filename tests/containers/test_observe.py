@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -37,13 +39,20 @@ TARGETS = {
     "rabbitmq": 1,
     "rabbitmq-queues": 1,
 }
+CLIENT = "a-client"
 SERVICES = {"storage-gateway", "provisioning", "chunk-worker", "usage-meter", "operations"}
-REPLAYED = {"annotationQuery": "jettythunder.replayed=true", "limit": "100"}
 # One takes events in batches, the other one by one.
 REPLAYED_TO = ("usage-meter.events", "provisioning.agentcache-events")
 # Names are found every 15 s and scraped every 15 s; a trace is chosen after 10 s.
 SEEN_SECONDS = 90
 TWO_CHUNKS_BYTES = 12_000_000
+
+# The collector's port is not published.
+_SEND = """
+import sys, urllib.request
+head = {"Content-Type": "application/json"}
+urllib.request.urlopen(urllib.request.Request("http://collector:4318/v1/traces", sys.argv[1].encode(), head))
+"""
 
 
 @dataclass(frozen=True)
@@ -52,67 +61,80 @@ class Zipkin:
 
     url: str
 
-    def services(self, trace_id: str) -> set[str]:
-        """The services in a trace; none where it was not kept."""
-        answer = httpx.get(f"{self.url}/api/v2/trace/{trace_id}", trust_env=False)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return set()
-        return {span["localEndpoint"]["serviceName"] for span in answer.raise_for_status().json()}
-
-    def traces(self, **query: str) -> list[list[dict[str, Any]]]:
-        """The traces that a query finds."""
+    def traces(self, annotation: str) -> list[list[dict[str, Any]]]:
+        """The traces with a span that has an attribute, `name=value`."""
+        query = {"annotationQuery": annotation, "limit": "100"}
         answer = httpx.get(f"{self.url}/api/v2/traces", params=query, trust_env=False)
         found: list[list[dict[str, Any]]] = answer.raise_for_status().json()
         return found
 
+    def of_call(self, correlation: str) -> list[list[dict[str, Any]]]:
+        """The traces of a call, by its correlation id."""
+        return self.traces(f"jettythunder.correlation_id={correlation}")
+
+
+@dataclass
+class ClientSpan:
+    """What a client that makes traces of its own records of itself."""
+
+    trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    span_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    began_ns: int = field(default_factory=time.time_ns)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of calls that belong to it."""
+        return {"traceparent": f"00-{self.trace_id}-{self.span_id}-01"}
+
+    def send(self, project: Composed) -> None:
+        """End it and send it to the collector (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
+        times = {"startTimeUnixNano": str(self.began_ns), "endTimeUnixNano": str(time.time_ns())}
+        span = {"traceId": self.trace_id, "spanId": self.span_id, "name": "a client", "kind": 3, **times}
+        service = {"key": "service.name", "value": {"stringValue": CLIENT}}
+        spans = {"resource": {"attributes": [service]}, "scopeSpans": [{"spans": [span]}]}
+        body = json.dumps({"resourceSpans": [spans]})
+        project.compose("exec", "-T", "operations", "python", "-c", _SEND, body)
+
 
 class Client:
-    """A client that makes an account, and whose calls name the trace that they belong to."""
+    """A client with an account of its own."""
 
-    def __init__(self, project: Composed) -> None:
+    def __init__(self, project: Composed, headers: Mapping[str, str]) -> None:
         self._project = project
         self._http = httpx.Client(base_url=project.base_url, timeout=60, trust_env=False)
-        self._credentials: dict[str, str] = {}
-
-    def sign_up(self, trace_id: str) -> None:
-        """Make the account."""
         secret = self._project.environment["AGENTCACHE_WEBHOOK_SECRET"]
         answer = self._http.post(
             "/api/agentcache/provision",
-            headers={"Authorization": f"Bearer {secret}", **_in_trace(trace_id)},
+            headers={"Authorization": f"Bearer {secret}", **headers},
             json={"agentcache_user_id": "seen", "agentcache_email": "seen@example.com", "tier": "enterprise"},
         )
         account = answer.raise_for_status().json()["account"]
-        self._credentials = {
-            "Authorization": f"Bearer {account['api_key']}",
-            "X-API-Secret": account["api_secret"],
-        }
-
-    def upload(self, trace_id: str) -> httpx.Response:
-        """Upload a file of two chunks."""
-        return self._http.post(
-            "/api/storage/upload",
-            headers={**self._credentials, **_in_trace(trace_id)},
-            files={"file": ("seen.bin", os.urandom(TWO_CHUNKS_BYTES))},
+        self._http.headers = httpx.Headers(
+            {"Authorization": f"Bearer {account['api_key']}", "X-API-Secret": account["api_secret"]}
         )
+
+    def upload(self, headers: Mapping[str, str]) -> httpx.Response:
+        """Upload a file of two chunks."""
+        content = os.urandom(TWO_CHUNKS_BYTES)
+        return self._http.post("/api/storage/upload", headers=headers, files={"file": ("seen.bin", content)})
 
     def edges(self) -> int:
         """How many edges it may send chunks to."""
-        answer = self._http.get("/api/edges", headers=self._credentials)
-        return len(answer.raise_for_status().json()["edges"])
+        return len(self._http.get("/api/edges").raise_for_status().json()["edges"])
 
-    def operate(self, method: str, path: str, trace_id: str, **how: Any) -> Any:
+    def operate(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, json: object = None
+    ) -> None:
         """A call of the operators' API."""
         token = self._project.environment["JETTYTHUNDER_OPS_TOKEN"]
-        answer = httpx.request(
+        httpx.request(
             method,
             f"{self._project.url('OPERATIONS')}/admin/{path}",
-            headers={"Authorization": f"Bearer {token}", **_in_trace(trace_id)},
+            headers={"Authorization": f"Bearer {token}", **(headers or {})},
+            json=json,
             timeout=60,
             trust_env=False,
-            **how,
-        )
-        return answer.raise_for_status().json()
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -155,47 +177,49 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 
 
 def test_traces_are_chosen_when_they_have_ended(project: Composed) -> None:
-    client, zipkin = Client(project), Zipkin(project.url("ZIPKIN"))
-    seen = _new_trace()
-    client.sign_up(seen)
-    assert client.upload(seen).status_code == httpx.codes.CREATED
-    client.operate("GET", "events", seen)
+    zipkin, span = Zipkin(project.url("ZIPKIN")), ClientSpan()
+    client = Client(project, span.headers)
+    seen = uuid4().hex
+    stored = client.upload({"X-Correlation-ID": seen, **span.headers})
+    assert stored.status_code == httpx.codes.CREATED
+    client.operate("GET", "events", headers=span.headers)
+    span.send(project)
     began = time.monotonic()
-    eventually_sync(lambda: zipkin.services(seen) >= SERVICES, timeout_seconds=SEEN_SECONDS, poll_seconds=0.5)
+
+    def has_all() -> bool:
+        traces = zipkin.of_call(seen)
+        services = {span["localEndpoint"]["serviceName"] for trace in traces for span in trace}
+        assert services == SERVICES | {CLIENT}
+        return True
+
+    eventually_sync(has_all, timeout_seconds=SEEN_SECONDS, poll_seconds=0.5)
     print(f"one trace has all {len(SERVICES)} services, {_since(began)} after its last call")
     # Two chunk-workers that take chunks of clients too, and the edge that is nothing else.
     assert client.edges() == 3
 
     replace(project, variables={**project.variables, "TRACES_KEPT_PERCENT": "0"}).up("--no-deps", "collector")
-    usual, failed, replay = _new_trace(), _new_trace(), _new_trace()
-    assert client.upload(usual).status_code == httpx.codes.CREATED
+    usual, failed = uuid4().hex, uuid4().hex
+    assert client.upload({"X-Correlation-ID": usual}).status_code == httpx.codes.CREATED
     publish_sign_ups(project.environment["RABBITMQ_URL"], 1)
     for consumer in REPLAYED_TO:
-        client.operate("POST", "replays", replay, json={"to": consumer})
+        client.operate("POST", "replays", json={"to": consumer})
     [storage] = project.names("s3")
     project.stop(storage)
-    assert client.upload(failed).status_code == httpx.codes.SERVICE_UNAVAILABLE
+    began = time.monotonic()
+    assert client.upload({"X-Correlation-ID": failed}).status_code == httpx.codes.SERVICE_UNAVAILABLE
+    print(f"without the object storage an upload fails after {_since(began)}")
     project.start(storage)
     began = time.monotonic()
 
     def are_kept() -> bool:
-        assert "storage-gateway" in zipkin.services(failed)
-        replayed = {span["name"] for trace in zipkin.traces(**REPLAYED) for span in trace}
+        assert zipkin.of_call(failed)
+        replayed = {span["name"] for trace in zipkin.traces("jettythunder.replayed=true") for span in trace}
         assert replayed >= {f"process {consumer}" for consumer in REPLAYED_TO}
         return True
 
     eventually_sync(are_kept, timeout_seconds=SEEN_SECONDS, poll_seconds=0.5)
     print(f"of none but failures and replays, both are kept, {_since(began)} later")
-    assert zipkin.services(usual) == set()
-
-
-def _new_trace() -> str:
-    return secrets.token_hex(16)
-
-
-def _in_trace(trace_id: str) -> dict[str, str]:
-    """The header of a call that belongs to a trace which is recorded."""
-    return {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    assert zipkin.of_call(usual) == []
 
 
 def _since(began: float) -> str:
