@@ -28,11 +28,6 @@ class AlertHistory:
         at = [moment for moment, state in self._changes.get(alert, ()) if state is is_firing]
         return next((moment for moment in at if moment >= since), None)
 
-    def last_rest(self, alert: str) -> float | None:
-        """Since when it rests; None while it fires."""
-        moment, is_firing = self._changes[alert][-1]
-        return None if is_firing else moment
-
     @contextmanager
     def watching(self, prometheus: Prometheus) -> Iterator[None]:
         """Ask in the background while inside."""

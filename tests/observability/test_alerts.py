@@ -50,18 +50,14 @@ class Outcome:
         return self.fired_at is not None
 
     def rests_by(self, history: AlertHistory) -> bool:
-        """Whether it rests, as it does from its last change on."""
-        self.rested_at = history.last_rest(self.alert)
-        return self.rested_at is not None
+        """Whether it rests; it has no time of that where it did before it was undone."""
+        self.rested_at = history.first(self.alert, is_firing=False, since=self.undone_at)
+        return not history.is_firing(self.alert)
 
     def __str__(self) -> str:
         assert self.fired_at is not None
-        assert self.rested_at is not None
-        rested = self.rested_at - self.undone_at
-        return (
-            f"{self.alert:34} {self.what:46} {self.fired_at - self.began_at:6.1f} s "
-            f"{f'{rested:6.1f} s' if rested > 0 else 'by itself'}"
-        )
+        rested = "before" if self.rested_at is None else f"{self.rested_at - self.undone_at:6.1f} s"
+        return f"{self.alert:34} {self.what:46} {self.fired_at - self.began_at:6.1f} s {rested}"
 
 
 @dataclass
