@@ -160,5 +160,5 @@ def test_alerts_of_minutes_fire(run: Run, lasting: tuple[ExitStack, list[Outcome
 def test_all_rest(run: Run) -> None:
     run.await_rest()
     print(f"\nWindows are divided by {FACTOR}. Fired after it was provoked, rested after that was undone:")
-    print("\n".join(map(str, run.outcomes)))
+    print("\n".join(str(each) for each in run.outcomes if each.fired_at is not None))
     print("\n".join(f"{alert:34} not provoked: {why}" for alert, why in NOT_PROVOKED.items()))
