@@ -74,6 +74,7 @@ CHUNK_BYTES = 100
 CHUNK_SECONDS = 300
 HOLD_SECONDS = 300
 SPOOL_BYTES = 10_000
+LEASE_SECONDS = 300
 UPLOAD_SECONDS = 3600
 NOW = datetime.now(UTC)
 
@@ -837,7 +838,7 @@ class Gateway:
             late_write_seconds=LATE_WRITE_SECONDS,
         )
         self.lost = LostObjects(self.database, self.assets, self.storage, self.deleter)
-        self.leases = Leases(self.uploads, lease_seconds=300)
+        self.leases = Leases(self.uploads, lease_seconds=LEASE_SECONDS)
         self.finder = Finder(self.database, self.assets, self.cache_keys)
         self.forms = FormUploads(
             self.uploads,

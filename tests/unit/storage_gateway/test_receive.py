@@ -17,6 +17,7 @@ from jettythunder.errors import (
     UploadNotOpen,
     UploadTimedOut,
 )
+from jettythunder.outbox import Rows
 from storage_gateway.access.model import Tenant
 from storage_gateway.errors import (
     ChunkUploadFailed,
@@ -30,13 +31,16 @@ from storage_gateway.errors import (
 )
 from storage_gateway.uploads.form import Form
 from storage_gateway.uploads.model import Result, Status
+from storage_gateway.uploads.store import NewUpload, Room
 
 from .fakes import (
     ACCOUNT_ID,
     CHUNK_BYTES,
     CHUNK_SECONDS,
+    LEASE_SECONDS,
     QUOTA_BYTES,
     UPLOAD_SECONDS,
+    FakeUploadStore,
     Gateway,
     made_tenant,
     sha256_of,
@@ -250,6 +254,23 @@ async def test_an_upload_that_was_closed_meanwhile_is_given_up() -> None:
         await upload(gateway, file(LARGE))
     assert left(gateway) == NOTHING
     assert gateway.told == ["upload.created", "upload.aborted"]
+
+
+def test_an_upload_may_be_opened_while_the_leases_are_renewed() -> None:
+    class SlowStore(FakeUploadStore):
+        async def open(self, upload: NewUpload, events: Rows) -> Room:
+            await asyncio.sleep(LEASE_SECONDS)
+            return await super().open(upload, events)
+
+    async def run() -> Result:
+        gateway = Gateway(uploads=SlowStore)
+        gateway.leases.start()
+        try:
+            return await upload(gateway, file(SMALL))
+        finally:
+            await gateway.leases.close()
+
+    assert run_virtually(run()).asset.size_bytes == len(SMALL)
 
 
 def test_an_upload_that_never_ends_is_ended() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -94,6 +94,7 @@ class _Upload:
     id: UUID
     tenant: Tenant
     algorithm: Algorithm
+    lease: ExitStack
     receiving: Receiving | None = None
 
 
@@ -161,8 +162,8 @@ class FormUploads:
             if not self._slots.take(tenant.account_id):
                 raise TooManyUploads(retry_after_seconds=_RETRY_AFTER_SECONDS)
             try:
-                with self._leases.held(upload_id):
-                    return await self._receive(upload_id, tenant, form)
+                with ExitStack() as lease:
+                    return await self._receive(upload_id, tenant, form, lease)
             finally:
                 self._slots.give_back(tenant.account_id)
 
@@ -170,8 +171,8 @@ class FormUploads:
         """Take no more forms, and wait for those under way; where this is cancelled, they fail."""
         await self._under_way.drain()
 
-    async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form) -> Result:
-        upload = _Upload(upload_id, tenant, self._probe.capabilities.algorithm)
+    async def _receive(self, upload_id: UUID, tenant: Tenant, form: Form, lease: ExitStack) -> Result:
+        upload = _Upload(upload_id, tenant, self._probe.capabilities.algorithm, lease)
         try:
             async with asyncio.timeout(self._limits.upload_seconds) as limit:
                 fields = await self._receive_parts(upload, form)
@@ -208,6 +209,9 @@ class FormUploads:
                 raise MultipleFiles
             chunk = None if first is None else await self._admit(upload, len(first), part.most_bytes())
             upload.receiving = _expected(upload, part)
+            await self._open(upload.receiving, 0 if chunk is None else part.most_bytes())
+            # Not before: a renewal takes an upload without a row for one that somebody closed.
+            upload.lease.enter_context(self._leases.held(upload.id))
             all_pieces = _all_pieces(first, pieces)
             # It would stay in memory for as long as the file takes to arrive.
             del first
@@ -242,7 +246,6 @@ class FormUploads:
         self, upload: Receiving, part: Part, chunk: SpooledChunk | None, pieces: AsyncIterator[memoryview]
     ) -> None:
         """Read the part to its end; when this returns, all its chunks but a small file's are stored."""
-        await self._open(upload, 0 if chunk is None else part.most_bytes())
         in_flight = asyncio.Semaphore(self._chunks_in_flight)
         await in_flight.acquire()
         async with asyncio.TaskGroup() as stores:
