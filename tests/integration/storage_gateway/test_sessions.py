@@ -301,3 +301,7 @@ async def test_a_claim_is_verified_when_the_tenant_asks(tenant: Tenant) -> None:
     assert verified.json()["asset"]["content_hash_verified"] is True
     assert before.headers["etag"] == f'"asset-{asset["id"]}"'
     assert after.headers["etag"] == f'"{session.digest}"'
+    unchanged = await tenant.get(
+        f"/api/storage/stream/{asset['id']}", headers={"If-None-Match": before.headers["etag"]}
+    )
+    assert unchanged.status_code == 304

@@ -346,7 +346,7 @@ CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-s
 def conditions(chance: random.Random) -> None:
     chosen = chance.sample(CONDITIONS, chance.randrange(1, 4))
     headers = {name: joined(chance, VALIDATORS, most=5) for name in chosen}
-    asked = Conditions(headers, etag="etag", modified_at=datetime(2026, 1, 1, tzinfo=UTC))
+    asked = Conditions(headers, etags=["etag"], modified_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert isinstance(asked.let_range_apply(), bool)
     with contextlib.suppress(PreconditionFailed):
         assert isinstance(asked.are_met_already(), bool)

@@ -20,7 +20,7 @@ ASCTIME = "Fri May  1 12:00:00 2026"
 
 def conditions(**headers: str) -> Conditions:
     raw = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Conditions(Headers(raw), etag="tag", modified_at=MODIFIED_AT)
+    return Conditions(Headers(raw), etags=["tag", "earlier"], modified_at=MODIFIED_AT)
 
 
 def outcome(**headers: str) -> int:
@@ -36,6 +36,7 @@ def outcome(**headers: str) -> int:
     [
         ('"tag"', 200),
         ('"other", "tag"', 200),
+        ('"earlier"', 200),
         ("*", 200),
         ('"other"', 412),
         # If-Match compares strongly: a weak tag matches nothing.
@@ -57,7 +58,15 @@ def test_if_unmodified_since(value: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "status"),
-    [('"tag"', 304), ('W/"tag"', 304), ('"other", W/"tag"', 304), ("*", 304), ('"other"', 200), ("", 200)],
+    [
+        ('"tag"', 304),
+        ('"earlier"', 304),
+        ('W/"tag"', 304),
+        ('"other", W/"tag"', 304),
+        ("*", 304),
+        ('"other"', 200),
+        ("", 200),
+    ],
 )
 def test_if_none_match(value: str, status: int) -> None:
     assert outcome(if_none_match=value) == status
@@ -75,6 +84,7 @@ def test_if_modified_since(value: str, status: int) -> None:
     ("value", "applies"),
     [
         ('"tag"', True),
+        ('"earlier"', True),
         ('"other"', False),
         ('W/"tag"', False),
         (THEN, True),

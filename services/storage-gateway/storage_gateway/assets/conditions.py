@@ -1,6 +1,6 @@
 """Conditional requests (RFC 9110, section 13), evaluated in the order of 13.2.2."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from werkzeug.http import parse_date, parse_etags, unquote_etag
@@ -12,13 +12,13 @@ class Conditions:
     """The conditions of a GET or HEAD, held against one representation.
 
     Args:
-        etag: the representation's strong entity tag, without quotes.
+        etags: the strong entity tags that name the representation's bytes, without quotes.
         modified_at: when it was modified last; whole seconds count.
     """
 
-    def __init__(self, headers: Mapping[str, str], *, etag: str, modified_at: datetime) -> None:
+    def __init__(self, headers: Mapping[str, str], *, etags: Collection[str], modified_at: datetime) -> None:
         self._headers = headers
-        self._etag = etag
+        self._etags = etags
         self._modified_at = modified_at.replace(microsecond=0)
 
     def are_met_already(self) -> bool:
@@ -28,12 +28,12 @@ class Conditions:
             PreconditionFailed: the client asks for another representation than this one (412).
         """
         if (wanted := self._headers.get("if-match")) is not None:
-            if not parse_etags(wanted).contains(self._etag):
+            if not any(map(parse_etags(wanted).contains, self._etags)):
                 raise PreconditionFailed
         elif (since := self._date("if-unmodified-since")) is not None and self._modified_at > since:
             raise PreconditionFailed
         if (known := self._headers.get("if-none-match")) is not None:
-            return parse_etags(known).contains_weak(self._etag)
+            return any(map(parse_etags(known).contains_weak, self._etags))
         since = self._date("if-modified-since")
         return since is not None and self._modified_at <= since
 
@@ -45,7 +45,7 @@ class Conditions:
         if (date := self._date("if-range")) is not None:
             return self._modified_at == date
         given, is_weak = unquote_etag(validator)
-        return given == self._etag and not is_weak
+        return given in self._etags and not is_weak
 
     def _date(self, name: str) -> datetime | None:
         try:

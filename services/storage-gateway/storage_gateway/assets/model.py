@@ -41,7 +41,16 @@ class Asset:
     @property
     def etag(self) -> str:
         """A strong entity tag, without quotes. A hash that is only claimed is none."""
-        return self.content_hash if self.content_hash_verified else f"asset-{self.id}"
+        return self.content_hash if self.content_hash_verified else self._opaque_etag
+
+    @property
+    def etags(self) -> tuple[str, str]:
+        """All entity tags that its bytes ever had: the one from before its verification holds for good."""
+        return self.etag, self._opaque_etag
+
+    @property
+    def _opaque_etag(self) -> str:
+        return f"asset-{self.id}"
 
 
 class Reason(StrEnum):

@@ -32,7 +32,7 @@ def answer_for(asset: Asset, method: str, asked: Mapping[str, str]) -> Answer:
         PreconditionFailed, RangeNotSatisfiable: as their names say.
     """
     headers = _headers(asset)
-    conditions = Conditions(asked, etag=asset.etag, modified_at=asset.created_at)
+    conditions = Conditions(asked, etags=asset.etags, modified_at=asset.created_at)
     if conditions.are_met_already():
         return Answer(304, headers, None)
     wanted = None
