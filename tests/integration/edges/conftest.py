@@ -102,19 +102,28 @@ class Client:
         )
         writer.write(head.encode() + data[: len(data) // 2])
         await writer.drain()
+        answer = asyncio.create_task(reader.readline())
         try:
-            yield HalfSent(reader, writer, data[len(data) // 2 :])
+            yield HalfSent(writer, data[len(data) // 2 :], answer)
         finally:
             writer.close()
+            answer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await answer
 
 
 @dataclass(frozen=True)
 class HalfSent:
     """The connection of a chunk that is half sent."""
 
-    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     rest: bytes
+    answer: asyncio.Task[bytes]
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the edge answered before it had the rest."""
+        return self.answer.done()
 
     async def finish(self) -> int:
         """Send the rest; the answer's status."""
@@ -123,8 +132,7 @@ class HalfSent:
 
     async def status(self) -> int:
         """The answer's status."""
-        line = await self.reader.readline()
-        return int(line.split()[1])
+        return int((await self.answer).split()[1])
 
 
 async def listed_load(uploads: Uploads, edge_id: str) -> int:

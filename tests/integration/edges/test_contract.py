@@ -280,14 +280,21 @@ async def test_a_number_no_part_can_have_is_refused(
 async def all_places_taken(client: Client, edge: Reachable, upload: Upload) -> AsyncIterator[list[HalfSent]]:
     """As many chunks under way as the account may have, so that the next one is refused."""
     async with contextlib.AsyncExitStack() as stack:
-        sending = [
-            await stack.enter_async_context(client.half_sent(edge, upload, random_chunk(), number=number))
-            for number in range(1, CHUNKS_PER_ACCOUNT + 1)
-        ]
+
+        async def begun(number: int) -> HalfSent:
+            return await stack.enter_async_context(
+                client.half_sent(edge, upload, random_chunk(), number=number)
+            )
+
+        sending = [await begun(number) for number in range(1, CHUNKS_PER_ACCOUNT + 1)]
 
         async def refused() -> bool:
             answer = await client.put(edge, upload, random_chunk(), number=CHUNKS_PER_ACCOUNT + 1)
             if answer.status == 200:
+                # It may have taken the place of one of the others.
+                for index, chunk in enumerate(sending):
+                    if chunk.was_refused:
+                        sending[index] = await begun(index + 1)
                 return False
             assert answer.problem == (503, "edge_busy")
             assert int(answer.headers["Retry-After"]) >= 1
