@@ -1,6 +1,7 @@
 """Measures metering: a month of events, some late, some twice, booked and rolled up on real servers.
 
     python -m tests.performance.bench_metering --events 1000000 --accounts 1000
+    python -m tests.performance.bench_metering --events 1000000 --size 100    # tables that are large already
 
 The events are published first, as a backlog, and the usage-meter is started then: what is measured is the
 rate at which it books them, not that at which this program makes them. Totals and every hourly row are
@@ -25,6 +26,7 @@ from uuid import UUID
 import aio_pika
 import asyncpg
 from rich.console import Console
+from tests.performance.filling import ENTRIES, fill
 from tests.performance.processes import Processes
 from tests.performance.stack import server_pids
 from tests.performance.table import Table, add_output_options, show
@@ -52,6 +54,8 @@ POLL_SECONDS = 0.5
 ROLL_UP_SECONDS = 1_800
 HOUR_US = 3_600_000_000
 METER = "usage-meter"
+# The bits of a UUIDv7 that are neither its time, nor its version or variant.
+_RANDOM_BITS = (0xFFF << 64) | (1 << 62) - 1
 QUOTA_BYTES = 100_000 * 10**9
 
 _NEW_ACCOUNTS = """
@@ -117,7 +121,9 @@ class Figures:
     duplicates: int
     late: int
     accounts: int
+    meters: int
     hourly_rows: int
+    entries_before: int
     booked_events_per_second: int
     rolled_up_after_seconds: float
     cpu_us_per_event: dict[str, int]
@@ -131,7 +137,7 @@ class Month:
 
     def __init__(self, account_ids: list[UUID], count: int, *, seed: int) -> None:
         self._random = random.Random(seed)
-        self._accounts = account_ids
+        self.account_ids = account_ids
         self._count = count
         self.expected = Expected()
         this_month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -160,7 +166,7 @@ class Month:
         return [message for _, message in arriving]
 
     def _event(self, at_us: int) -> Event[Payload]:
-        account_id = self._random.choice(self._accounts)
+        account_id = self._random.choice(self.account_ids)
         size = self._random.randrange(1, 50_000_000)
         kind = self._random.random()
         payload: Payload
@@ -192,13 +198,17 @@ class Month:
             )
             self.expected.add(account_id, at_us, bandwidth=size)
         return Event[Payload](
-            id=self._uuid(),
+            id=self._event_id(at_us),
             source="/bench",
             type=payload.TYPE,
             subject=str(account_id),
             time=datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000),
             data=payload,
         )
+
+    def _event_id(self, at_us: int) -> UUID:
+        """A UUIDv7, as the services make them: it begins with the time."""
+        return UUID(int=(at_us // 1_000 << 80) | (0x7 << 76) | (0b10 << 62) | self._uuid().int & _RANDOM_BITS)
 
     def _uuid(self) -> UUID:
         return UUID(int=self._random.getrandbits(128), version=4)
@@ -207,8 +217,11 @@ class Month:
 async def make_accounts(pool: Pool, count: int) -> list[UUID]:
     """Accounts with room for everything."""
     rows = await pool.fetch(_NEW_ACCOUNTS, count)
-    await pool.execute("SELECT set_quotas_v1(id, $1, $1) FROM agentcache_accounts", QUOTA_BYTES)
-    return [row["id"] for row in rows]
+    account_ids = [row["id"] for row in rows]
+    await pool.execute(
+        "SELECT set_quotas_v1(id, $1, $1) FROM unnest($2::uuid[]) AS id", QUOTA_BYTES, account_ids
+    )
+    return account_ids
 
 
 async def publish(url: str, messages: Iterable[tuple[bytes, str, str]]) -> None:
@@ -235,26 +248,32 @@ async def waiting_messages(url: str) -> int:
         return int(queue.declaration_result.message_count or 0)
 
 
-async def booked(pool: Pool) -> int:
-    return int(await pool.fetchval("SELECT count(*) FROM inbox WHERE consumer = $1", USAGE_METER_EVENTS.name))
+async def booked(pool: Pool, month: Month) -> int:
+    """How many events of the month are booked, each with one entry."""
+    counted = "SELECT count(*) FROM usage_ledger WHERE account_id = ANY ($1)"
+    return int(await pool.fetchval(counted, month.account_ids))
 
 
 async def measure(
-    servers: Infrastructure, meter: RunningService, month: Month, pool: Pool, total: int
+    servers: Infrastructure, meters: list[RunningService], month: Month, pool: Pool, total: int, *, size: int
 ) -> Figures:
     """Wait until everything is booked and rolled up, and compare."""
-    meter.wait_until_ready()
+    for meter in meters:
+        meter.wait_until_ready()
     unique = total - month.duplicates
-    with Processes({METER: [meter.pid], **server_pids(servers)}).measured() as taken:
-        begun_at, begun_with = time.perf_counter(), await booked(pool)
-        # The queue's length is cheap to ask for, and the inbox's is not: it is asked for at the end.
-        while (waiting := await waiting_messages(servers.rabbitmq_url)) or await booked(pool) < unique:
+    with Processes({METER: [meter.pid for meter in meters], **server_pids(servers)}).measured() as taken:
+        begun_at, begun_with = time.perf_counter(), await booked(pool, month)
+        # The queue's length is cheap to ask for, and the ledger's is not: it is asked for at the end.
+        while (waiting := await waiting_messages(servers.rabbitmq_url)) or await booked(pool, month) < unique:
             progress.print(f"  {waiting:,} messages wait", end="\r", highlight=False)
             await asyncio.sleep(POLL_SECONDS)
         booked_at = time.perf_counter()
     measured = total * (1 - begun_with / unique)
     await eventually(
-        lambda: pool.fetchval("SELECT NOT EXISTS (SELECT FROM usage_rollup_queue)"),
+        lambda: pool.fetchval(
+            "SELECT NOT EXISTS (SELECT FROM usage_rollup_queue WHERE account_id = ANY ($1))",
+            month.account_ids,
+        ),
         timeout_seconds=ROLL_UP_SECONDS,
         poll_seconds=POLL_SECONDS,
     )
@@ -264,7 +283,9 @@ async def measure(
         duplicates=month.duplicates,
         late=month.late,
         accounts=len(month.expected.storage_bytes),
+        meters=len(meters),
         hourly_rows=len(month.expected.hours),
+        entries_before=size * ENTRIES,
         booked_events_per_second=round(measured / (booked_at - begun_at)),
         rolled_up_after_seconds=round(rolled_up_at - booked_at, 1),
         cpu_us_per_event={
@@ -272,25 +293,28 @@ async def measure(
             for name in (METER, "PostgreSQL", "RabbitMQ")
         },
         meter_peak_memory_mb=round(taken.peak_mb[METER]),
-        totals_equal=await totals_are_equal(pool, month.expected),
-        rows_equal=await rows_are_equal(pool, month.expected),
+        totals_equal=await totals_are_equal(pool, month),
+        rows_equal=await rows_are_equal(pool, month),
     )
 
 
-async def totals_are_equal(pool: Pool, expected: Expected) -> bool:
+async def totals_are_equal(pool: Pool, month: Month) -> bool:
     rows = await pool.fetch(
-        "SELECT account_id, storage_used_bytes FROM account_usage WHERE storage_used_bytes <> 0"
+        "SELECT account_id, storage_used_bytes FROM account_usage"
+        " WHERE account_id = ANY ($1) AND storage_used_bytes <> 0",
+        month.account_ids,
     )
     found = {row["account_id"]: row["storage_used_bytes"] for row in rows}
-    return found == {account: size for account, size in expected.storage_bytes.items() if size}
+    return found == {account: size for account, size in month.expected.storage_bytes.items() if size}
 
 
-async def rows_are_equal(pool: Pool, expected: Expected) -> bool:
+async def rows_are_equal(pool: Pool, month: Month) -> bool:
     rows = await pool.fetch(
         "SELECT account_id, period_start, storage_bytes, storage_byte_seconds, bandwidth_bytes, request_count"
-        " FROM storage_usage"
+        " FROM storage_usage WHERE account_id = ANY ($1)",
+        month.account_ids,
     )
-    return {tuple(row) for row in rows} == set(expected.rows())
+    return {tuple(row) for row in rows} == set(month.expected.rows())
 
 
 def table(figures: Figures) -> Table:
@@ -301,6 +325,8 @@ def table(figures: Figures) -> Table:
             f"{figures.events:,}, {figures.late:,} / {figures.duplicates:,}",
         ),
         ("accounts / hourly rows", f"{figures.accounts:,} / {figures.hourly_rows:,}"),
+        ("instances of the usage-meter", f"{figures.meters}"),
+        ("entries of the ledger before", f"{figures.entries_before:,}"),
         ("booked", f"{figures.booked_events_per_second:,} events/s"),
         ("all rows rolled up after", f"{figures.rolled_up_after_seconds} s more"),
         *((f"{name}: CPU per event", f"{cpu} µs") for name, cpu in figures.cpu_us_per_event.items()),
@@ -311,9 +337,23 @@ def table(figures: Figures) -> Table:
     return Table("Metering", ["what", "measured"], rows)
 
 
-async def run(servers: Infrastructure, folder: Path, *, events: int, accounts: int, seed: int) -> Figures:
+async def run(
+    servers: Infrastructure,
+    folder: Path,
+    *,
+    size: int,
+    meters: int,
+    events: int,
+    accounts: int,
+    seed: int,
+) -> Figures:
     """Everything, on servers that nobody else uses."""
-    async with asyncpg.create_pool(servers.database_url, min_size=1, max_size=2) as pool:
+    async with asyncpg.create_pool(
+        servers.database_url, min_size=1, max_size=2, command_timeout=None
+    ) as pool:
+        if size:
+            progress.print(f"Filling the database to size {size} …", highlight=False)
+            await fill(pool, size)
         async with opened_s3(servers.s3) as s3:
             # The meter is ready where its bucket is.
             await s3.create_bucket(Bucket=servers.s3.bucket)
@@ -325,15 +365,22 @@ async def run(servers: Infrastructure, folder: Path, *, events: int, accounts: i
         await publish(servers.rabbitmq_url, messages)
         total = len(messages)
         del messages
-        meter = starter("usage-meter", wait=False)
+        started = [starter("usage-meter", wait=False) for _ in range(meters)]
         try:
-            return await measure(servers, meter, month, pool, total)
+            return await measure(servers, started, month, pool, total, size=size)
         finally:
             starter.end()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=0,
+        help="fill the tables before, as `make bench-scale` does: 100 is 20 million entries of the ledger",
+    )
+    parser.add_argument("--meters", type=int, default=1, help="instances of the usage-meter")
     parser.add_argument("--events", type=int, default=50_000, help="events of the month")
     parser.add_argument("--accounts", type=int, default=1_000, help="accounts they are about")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same month")
@@ -341,7 +388,15 @@ def main() -> None:
     given = parser.parse_args()
     with running_infrastructure() as servers, temporary_folder() as folder:
         figures = asyncio.run(
-            run(servers, folder, events=given.events, accounts=given.accounts, seed=given.seed)
+            run(
+                servers,
+                folder,
+                size=given.size,
+                meters=given.meters,
+                events=given.events,
+                accounts=given.accounts,
+                seed=given.seed,
+            )
         )
     show(given, [table(figures)], asdict(figures))
     if not (figures.totals_equal and figures.rows_equal):

@@ -6,9 +6,7 @@ rolled back, and shows milliseconds and pages read by size. A statement that rea
 pages as at the size before is shown with its plan: it grows with accounts or with history. Pages do not
 depend on what else the machine does; times do.
 
-Accounts have 25 assets and 100 entries of the ledger each, and one account has a twentieth of all: it is the
-one that is asked about. Half of the ledger is of the last month. Size 100 has 200,000 accounts, 5 million
-assets and 20 million entries.
+The account that has a twentieth of all is the one that is asked about.
 """
 
 from __future__ import annotations
@@ -22,11 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+from tests.performance.filling import fill
 from tests.support.infrastructure import empty_database, running_infrastructure
 
 from chunk_worker.app import create_app as _chunk_worker  # noqa: F401
@@ -41,13 +39,10 @@ from usage_meter.messages import USAGE_METER_EVENTS
 
 Given: TypeAlias = dict[str, Any]
 
-ACCOUNTS, ASSETS, ENTRIES = 2_000, 50_000, 200_000
 GROWTH = 1.5
 # Fewer pages more are another level of an index.
 LEAST_PAGES = 12
 RUNS = 3
-# Open work, the same at every size.
-OPEN = 200
 
 _ROW_BYTES = """
 SELECT name, sum(pg_total_relation_size(part.relid)) / nullif(sum(greatest(c.reltuples, 0)), 0) AS bytes
@@ -60,7 +55,6 @@ JOIN pg_class c ON c.oid = part.relid
 GROUP BY name ORDER BY name
 """
 _TABLES = ("account_usage", "agentcache_assets", "inbox", "storage_usage", "uploads", "usage_ledger")
-_FILL = Path(__file__).with_name("fill.sql")
 
 
 @dataclass(frozen=True)
@@ -83,29 +77,6 @@ class Cost:
     milliseconds: float
     pages: int
     plan: str
-
-
-async def fill(connection: asyncpg.Connection[Any], size: int) -> None:
-    """Fill an empty, migrated database."""
-    for number in range(4):
-        await _add_month(connection, datetime.now(UTC) - timedelta(days=30 * number))
-    await connection.execute("SELECT keep_inbox_v1(3650), keep_usage_v1()")
-    text = _FILL.read_text()
-    for name, value in {"accounts": ACCOUNTS, "assets": ASSETS, "entries": ENTRIES}.items():
-        text = text.replace(f":{name}", str(value * size))
-    await connection.execute(text.replace(":open", str(OPEN)))
-    await connection.execute("VACUUM ANALYZE")
-
-
-async def _add_month(connection: asyncpg.Connection[Any], at: datetime) -> None:
-    """Make the partitions of a month that is over, as its services did when it began."""
-    begin = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    end = (begin + timedelta(days=32)).replace(day=1)
-    for table in ("inbox", "usage_ledger", "storage_usage"):
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS partitions.{table}_{begin:%Y_%m} PARTITION OF {table}"
-            f" FOR VALUES FROM ('{begin}') TO ('{end}')"
-        )
 
 
 async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
