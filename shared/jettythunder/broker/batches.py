@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiormq
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 from prometheus_client import Histogram
 
 from jettythunder import telemetry, tracing
@@ -152,14 +155,15 @@ class BatchConsumer(Generic[Item]):
             self._url, client_properties={"connection_name": f"{self._queue.name} batches"}
         )
         try:
-            channel = await connection.channel()
+            channel = _Deliveries(connection, self._on_message)
+            await channel.open()
             channel.closing.add_done_callback(lambda _: self._lose())
             # The queue was deleted: whoever makes it anew knows nothing of this consumer.
             channel.on_consumer_cancel_callbacks.add(lambda _: self._lose())
             self._arrived = []
             await channel.basic_qos(prefetch_count=2 * self._batch_size)
             self._lost = False
-            consuming = await channel.basic_consume(self._queue.name, self._on_message)
+            consuming = await channel.consume(self._queue.name)
             self._consuming = not self._lost
             async with _Failures(channel, self._settle) as failures:
                 self._failures = failures
@@ -179,7 +183,7 @@ class BatchConsumer(Generic[Item]):
         self._lost, self._consuming = True, False
         self._changed.set()
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
+    def _on_message(self, message: DeliveredMessage) -> None:
         # Decoded as it arrives, while the batch before it is with the database.
         self._arrived.append(self._decoded(message))
         if len(self._arrived) in (1, self._batch_size):
@@ -295,6 +299,29 @@ class BatchConsumer(Generic[Item]):
                 content_type=properties.content_type or "",
             )
             await self._settler.settle(delivered, failed.error)
+
+
+class _Deliveries(Channel):
+    """A channel that hands on messages where it reads them: a task for each would take longer than decoding."""
+
+    def __init__(self, connection: AbstractConnection, take: Callable[[DeliveredMessage], None]) -> None:
+        number = 1
+        super().__init__(connection, number)
+        connection.channels[number] = self
+        self._take = take
+
+    async def consume(self, queue: str) -> Basic.ConsumeOk:
+        """Have the queue's messages delivered."""
+        return await self.basic_consume(queue, _ignore)
+
+    async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
+        header = await self._get_frame()
+        assert isinstance(header, ContentHeader)  # noqa: S101 - AMQP 0-9-1: a method with content has its header next
+        self._take(await self._read_content(frame, header))
+
+
+async def _ignore(_: DeliveredMessage) -> None:
+    """A consumer's callback, which the client wants to have; the channel hands on its messages itself."""
 
 
 class _Failures:
