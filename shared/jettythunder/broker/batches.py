@@ -302,7 +302,7 @@ class BatchConsumer(Generic[Item]):
 
 
 class _Deliveries(Channel):
-    """A channel that hands on messages where it reads them: a task for each would take longer than decoding."""
+    """A channel that hands on messages where it reads them: a task for each takes longer than decoding."""
 
     def __init__(self, connection: AbstractConnection, take: Callable[[DeliveredMessage], None]) -> None:
         number = 1
