@@ -24,7 +24,6 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     Link,
@@ -49,7 +48,8 @@ _CLOSE_SECONDS = 3.0
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _LONGEST_TRACESTATE = 512
 _NO_PARENT = Context()
-_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+# Of most messages, so it is told without making a context of it.
+_UNSAMPLED = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 
 # The trace that work belongs to; None where it belongs to none.
 _current: "ContextVar[_Current | _Unsampled | None]" = ContextVar("trace", default=None)
@@ -75,7 +75,6 @@ class Tracer:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("jettythunder", __version__)
         self._ratio = settings.otel_traces_sampler_arg
-        self._ids = RandomIdGenerator()
 
     async def close(self) -> None:
         """Send what was recorded, as far as the collector takes it within a few seconds."""
@@ -104,13 +103,13 @@ class Tracer:
 
     def creation_context(
         self, destination: str, event_type: str, message_id: UUID, *, correlation: str | None, account: object
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str]:
         """What a new message carries: the context of the span that is its sending."""
         current = _current.get()
         if isinstance(current, _Unsampled):
-            return _headers(current.context)
+            return current.headers
         if current is None and not self._is_chosen():
-            return _headers(self._unrecorded())
+            return _unrecorded()
         attributes: Attributes = {
             "messaging.system": "rabbitmq",
             "messaging.operation.type": "send",
@@ -127,10 +126,10 @@ class Tracer:
 
     def processing(self, queue: str, event: Event[Any], *, attempt: int, is_replayed: bool) -> Span:
         """The handling of one message, in the trace that caused it; a replay begins a trace of its own."""
-        creation = _context_of(event.traceparent, event.tracestate)
-        name = f"process {queue}"
-        if creation is not None and not is_replayed and not creation.trace_flags.sampled:
+        creation = _creation_of(event)
+        if not is_replayed and isinstance(creation, dict):
             return _Unsampled(creation)
+        name = f"process {queue}"
         attributes: Attributes = {
             **_processing(queue),
             "messaging.rabbitmq.destination.routing_key": event.type,
@@ -140,9 +139,10 @@ class Tracer:
             "jettythunder.replayed": is_replayed,
             **_account(event.data),
         }
+        context = _context_of(event.traceparent, event.tracestate)
         if not is_replayed:
-            return self._begin(name, SpanKind.CONSUMER, attributes, parent=creation)
-        links = (creation,) if creation is not None else ()
+            return self._begin(name, SpanKind.CONSUMER, attributes, parent=context)
+        links = (context,) if context is not None else ()
         return self._begin(name, SpanKind.CONSUMER, attributes, links=links)
 
     def processing_batch(self, queue: str, events: Sequence[Event[Any]], *, is_replayed: bool) -> Span:
@@ -151,11 +151,11 @@ class Tracer:
         Where all belong to one trace it is a part of that; else it is a trace of its own, which is recorded
         if one of theirs is.
         """
-        created = [_context_of(event.traceparent, event.tracestate) for event in events]
-        known = [context for context in created if context is not None]
-        sampled = [context for context in known if context.trace_flags.sampled]
-        if known and not sampled:
-            return _Unsampled(known[0])
+        created = [_creation_of(event) for event in events]
+        sampled = [context for context in created if isinstance(context, SpanContext)]
+        unsampled = [headers for headers in created if isinstance(headers, dict)]
+        if unsampled and not sampled:
+            return _Unsampled(unsampled[0])
         attributes: Attributes = {
             **_processing(queue),
             "messaging.batch.message_count": len(events),
@@ -170,7 +170,7 @@ class Tracer:
         current = _current.get()
         if isinstance(current, _Current):
             return _Recorded(self._start(name, SpanKind.CLIENT, attributes, within=current))
-        return UNRECORDED if current is None else _Passed(current.context)
+        return UNRECORDED if current is None else _Passed(current.headers)
 
     def statement(self, package: str, name: str) -> Span:
         """A statement of a package's queries.sql, as a part of what is recorded now."""
@@ -199,12 +199,12 @@ class Tracer:
         """What everything inside is a part of, whether it is recorded or not."""
         if parent is not None:
             if not parent.trace_flags.sampled:
-                return _Unsampled(parent)
+                return _Unsampled(_headers(parent))
             within = trace.set_span_in_context(NonRecordingSpan(parent), _NO_PARENT)
         elif self._is_chosen() or any(context.trace_flags.sampled for context in links):
             within = _NO_PARENT
         else:
-            return _Unsampled(self._unrecorded())
+            return _Unsampled(_unrecorded())
         linked = [Link(context) for context in links]
         return _Current(self._tracer.start_span(name, within, kind, attributes, linked))
 
@@ -217,11 +217,6 @@ class Tracer:
     def _is_chosen(self) -> bool:
         """Whether a trace that begins now is recorded."""
         return random.random() < self._ratio  # noqa: S311 - no secret
-
-    def _unrecorded(self) -> SpanContext:
-        """A trace that begins now, and is not recorded."""
-        trace_id, span_id = self._ids.generate_trace_id(), self._ids.generate_span_id()
-        return SpanContext(trace_id, span_id, is_remote=False, trace_flags=_RANDOM)
 
 
 class _Recorded(Span):
@@ -276,12 +271,12 @@ class _Current(_Recorded):
 class _Passed(Span):
     """A trace that is not recorded, for what is called to know."""
 
-    def __init__(self, context: SpanContext) -> None:
-        self.context = context
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return _headers(self.context)
+        return self._headers
 
 
 class _Unsampled(_Passed):
@@ -325,6 +320,20 @@ def _context_of(traceparent: str | None, tracestate: str | None) -> SpanContext 
     trace_id, span_id, flags = (int(part, 16) for part in found.groups())
     context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags), trace_state=state)
     return context if context.is_valid else None
+
+
+def _creation_of(event: Event[Any]) -> SpanContext | dict[str, str] | None:
+    """The context that an event was made in, as headers where it is not recorded; None where it has none."""
+    if event.traceparent and event.tracestate is None and _UNSAMPLED.fullmatch(event.traceparent):
+        return {"traceparent": event.traceparent}
+    context = _context_of(event.traceparent, event.tracestate)
+    return context if context is None or context.trace_flags.sampled else _headers(context)
+
+
+def _unrecorded() -> dict[str, str]:
+    """The headers of a trace that begins now, and is not recorded. Its id is random, as its flags say."""
+    trace_id, span_id = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+    return {"traceparent": f"00-{trace_id:032x}-{span_id:016x}-02"}
 
 
 def _unsampled(context: SpanContext) -> SpanContext:
