@@ -178,11 +178,13 @@ def worker_edge(
 ) -> Iterator[WorkerEdge]:
     """The Cloudflare Worker, under the name `near`, and the gateway that it works with."""
     starter = ServiceStarter(infrastructure, tmp_path_factory.mktemp("gateway"))
-    gateway = starter("storage-gateway", {"EDGE_SECRETS": EDGE_SECRET, **_NARROW})
-    folder = tmp_path_factory.mktemp("worker")
-    with running_worker(infrastructure, folder, gateway_url=gateway.url, edge_id="near") as worker:
-        yield worker
-    starter.end()
+    try:
+        gateway = starter("storage-gateway", {"EDGE_SECRETS": EDGE_SECRET, **_NARROW})
+        folder = tmp_path_factory.mktemp("worker")
+        with running_worker(infrastructure, folder, gateway_url=gateway.url, edge_id="near") as worker:
+            yield worker
+    finally:
+        starter.end()
 
 
 @pytest.fixture
