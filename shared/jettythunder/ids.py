@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 _NANOSECONDS = 1_000_000
@@ -18,3 +19,14 @@ def new_id() -> UUID:
     return UUID(
         int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62),
     )
+
+
+def time_of(given: str) -> datetime | None:
+    """When an id was made, where it is a UUIDv7 (RFC 9562)."""
+    try:
+        parsed = UUID(given)
+        if parsed.version == 7:
+            return datetime.fromtimestamp((parsed.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None

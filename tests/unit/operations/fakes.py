@@ -43,6 +43,11 @@ class FakeClock:
         self.seconds += seconds
 
 
+def uuid7(at: datetime) -> UUID:
+    """A UUIDv7 of that time."""
+    return UUID(int=(round(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62))
+
+
 def logged(
     offset: int,
     *,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from tests.unit.operations.fakes import (
     CONSUMERS,
     MAKER,
     METER,
+    NOW,
     FakeClock,
     FakeEntries,
     FakeInboxes,
@@ -16,9 +18,10 @@ from tests.unit.operations.fakes import (
     FakePublisher,
     FakeReplays,
     logged,
+    uuid7,
 )
 
-from jettythunder.broker.event_log import EventFilter
+from jettythunder.broker.event_log import EventFilter, Offset, place_before
 from jettythunder.errors import BrokerUnavailable
 from operations.audit import Audit
 from operations.errors import ConsumerHasNoLog, ConsumerNotFound, ReplayNotResumable, ReplayTakenOver
@@ -27,6 +30,7 @@ from operations.replays import HeldReplay, Replay, Replays, ReplayStatus, Runnin
 from operations.replays.model import HEARTBEAT_SECONDS, SILENT_SECONDS
 
 WHO = "tester"
+AHEAD = NOW + timedelta(days=1)
 
 
 class Bench:
@@ -49,8 +53,8 @@ class Bench:
             clock=self.clock,
         )
 
-    async def begin(self, rate: float | None = None) -> HeldReplay:
-        return await self.replays.begin(METER.name, EventFilter(), who=WHO, rate=rate)
+    async def begin(self, rate: float | None = None, *, wanted: EventFilter | None = None) -> HeldReplay:
+        return await self.replays.begin(METER.name, wanted or EventFilter(), who=WHO, rate=rate)
 
 
 async def test_a_count_tells_new_from_processed_and_counts_an_event_once() -> None:
@@ -91,6 +95,23 @@ async def test_a_replay_delivers_nothing_that_its_consumer_has_processed() -> No
     done = await bench.replays.run(await bench.begin())
     assert (done.replayed_count, done.processed_before_count) == (3, 1)
     assert bench.publisher.published == [bench.log.events[0].message_id, bench.log.events[2].message_id]
+
+
+@pytest.mark.parametrize(
+    ("clock_runs_ahead", "starts"), [(False, [place_before(NOW)]), (True, [place_before(AHEAD), "first"])]
+)
+async def test_for_events_by_id_the_log_is_read_from_their_time_on(
+    clock_runs_ahead: bool, starts: list[Offset]
+) -> None:
+    bench = Bench(3)
+    event_id = uuid7(AHEAD if clock_runs_ahead else NOW)
+    bench.log.events += [logged(3, event_id=event_id), logged(4)]
+    wanted = EventFilter(ids=(str(event_id),))
+    assert (await bench.replays.count(METER.name, wanted)).events == 1
+    done = await bench.replays.run(await bench.begin(wanted=wanted))
+    assert bench.publisher.published == [str(event_id)]
+    assert (done.status, done.replayed_count) == (ReplayStatus.COMPLETED, 1)
+    assert bench.log.starts == starts * 2
 
 
 async def test_a_rate_is_that_of_the_events_delivered() -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset, place_before
+from jettythunder.ids import time_of
 from operations.errors import EventNotFound
 from operations.events.model import (
     EventPage,
@@ -16,7 +17,6 @@ from operations.events.model import (
     ShownEvent,
     TraceNode,
     build_trace,
-    time_of,
 )
 
 _LONGEST_ID_SHOWN = 128

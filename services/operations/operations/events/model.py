@@ -1,9 +1,8 @@
 """Events of the log as operators see them, and the tree of what caused what."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,17 +84,6 @@ def build_trace(logged_events: Sequence[Logged]) -> list[TraceNode]:
     for node in nodes.values():
         node.children.sort(key=_begin)
     return sorted(roots, key=_begin)
-
-
-def time_of(event_id: str) -> datetime | None:
-    """When an id was made, where it is a UUIDv7 (RFC 9562)."""
-    try:
-        parsed = UUID(event_id)
-        if parsed.version == 7:
-            return datetime.fromtimestamp((parsed.int >> 80) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
 
 
 def _leads_back(event_id: str, causes: dict[str, str | None]) -> bool:

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from jettythunder import telemetry
 from jettythunder.broker import topology
-from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
+from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset, place_before
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.errors import JettyThunderError
-from jettythunder.ids import new_id
+from jettythunder.ids import new_id, time_of
 from operations.audit import Audit
 from operations.consumers import Consumers
 from operations.errors import ReplayNotFound, ReplayNotResumable, ReplayTakenOver
@@ -151,7 +151,8 @@ class Replays:
             counted.new += sum(event_id not in known and repeated.is_new(event_id) for event_id in batch)
             batch.clear()
 
-        async with contextlib.aclosing(self._log.read(start=wanted.begin)) as events:
+        reading = self._read(wanted, start=_likely_begin(wanted), end_offset=None)
+        async with contextlib.aclosing(reading) as events:
             async for logged in events:
                 if not is_bound(queue, logged):
                     continue
@@ -247,7 +248,7 @@ class Replays:
         replay = held.replay
         queue = self._consumers.find_replayable(replay.consumer)
         pace = Pace(replay.rate, self._clock, largest_batch=_BATCH_SIZE)
-        start: Offset = replay.filter.begin if replay.next_offset is None else replay.next_offset
+        start = _likely_begin(replay.filter) if replay.next_offset is None else replay.next_offset
         batch: list[tuple[UUID, LoggedEvent]] = []
         read_count = replay.read_count
 
@@ -266,7 +267,13 @@ class Replays:
             batch.clear()
             return now
 
-        async with contextlib.aclosing(self._log.read(start=start, end_offset=replay.end_offset)) as events:
+        reading = self._read(
+            replay.filter,
+            start=start,
+            end_offset=replay.end_offset,
+            found_count=replay.replayed_count,
+        )
+        async with contextlib.aclosing(reading) as events:
             async for logged in events:
                 read_count += 1
                 if is_bound(queue, logged) and logged.event and replay.filter.takes(logged.event):
@@ -277,6 +284,32 @@ class Replays:
                     await self._wait(held, pace)
         held = await deliver(replay.end_offset)
         yield held
+
+    async def _read(
+        self, wanted: EventFilter, *, start: Offset, end_offset: int | None, found_count: int = 0
+    ) -> AsyncGenerator[LoggedEvent, None]:
+        """The log from a place on.
+
+        Where events are wanted by their ids, the place is that of the times in them, which are their makers':
+        what lies before it is read where one was not found.
+
+        Args:
+            found_count: how many were found before, when this replay was cut off.
+        """
+        missing = set(wanted.ids)
+        first_offset: int | None = None
+        async with contextlib.aclosing(self._log.read(start=start, end_offset=end_offset)) as events:
+            async for logged in events:
+                first_offset = logged.offset if first_offset is None else first_offset
+                if missing and logged.event is not None:
+                    missing.discard(str(logged.event.id))
+                yield logged
+        if len(missing) > found_count and start != wanted.begin:
+            end_before = end_offset if first_offset is None else first_offset
+            before = self._log.read(start=wanted.begin, end_offset=end_before)
+            async with contextlib.aclosing(before) as events:
+                async for logged in events:
+                    yield logged
 
     async def _wait(self, held: HeldReplay, pace: Pace) -> None:
         """Wait until the next batch is due; a slow replay says that it is alive meanwhile."""
@@ -314,6 +347,14 @@ class Replays:
             raise ReplayTakenOver
         await self._audit.finish(held.audit_id, _result(held, status))
         return held.ended(status, at)
+
+
+def _likely_begin(wanted: EventFilter) -> Offset:
+    """A place before everything wanted, if the times in the ids that are wanted are right."""
+    times = [made_at for event_id in wanted.ids if (made_at := time_of(event_id)) is not None]
+    if wanted.since is None and times and len(times) == len(wanted.ids):
+        return place_before(min(times))
+    return wanted.begin
 
 
 def is_bound(queue: ConsumerQueue, logged: LoggedEvent) -> bool:
