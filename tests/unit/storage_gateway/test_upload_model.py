@@ -104,6 +104,17 @@ def test_the_chunks_of_a_form_follow_what_is_left_of_its_file(
     assert ChunkSizes(10, 50).of(file_bytes, received_bytes=received_bytes) == chunk_bytes
 
 
+@pytest.mark.parametrize(
+    ("file_bytes", "received_bytes", "chunk_bytes"),
+    [(300, 0, 50), (300, 150, 50), (300, 210, 30), (300, 290, 10), (None, 100, 25)],
+)
+def test_where_storing_keeps_up_they_are_larger(
+    file_bytes: int | None, received_bytes: int, chunk_bytes: int
+) -> None:
+    sizes = ChunkSizes(10, 50)
+    assert sizes.of(file_bytes, received_bytes=received_bytes, keeps_up=True) == chunk_bytes
+
+
 def test_the_joined_md5_is_that_of_the_chunks_binary_md5s() -> None:
     md5s = ("0cc175b9c0f1b6a831c399e269772661", "92eb5ffee6ae2fec3ad71c777531578f")
     chunks = [StoredChunk(number, 1, md5, "etag") for number, md5 in enumerate(md5s, 1)]

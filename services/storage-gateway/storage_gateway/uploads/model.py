@@ -250,10 +250,18 @@ class ChunkSizes:
     least_bytes: int
     most_bytes: int
 
-    def of(self, file_bytes: int | None, *, received_bytes: int) -> int:
+    def of(self, file_bytes: int | None, *, received_bytes: int, keeps_up: bool = False) -> int:
         """The size of the next chunk: a tenth of what is left of the file, or a quarter of what has come
-        where its length is unknown."""
-        wanted_bytes = received_bytes // 4 if file_bytes is None else (file_bytes - received_bytes) // 10
+        where its length is unknown.
+
+        Args:
+            keeps_up: whether chunks are stored as fast as they arrive. Many at once would make nothing faster
+                then, so the next is a third of what is left.
+        """
+        if file_bytes is None:
+            wanted_bytes = received_bytes // 4
+        else:
+            wanted_bytes = (file_bytes - received_bytes) // (3 if keeps_up else 10)
         return min(max(wanted_bytes, self.least_bytes), self.most_bytes)
 
 

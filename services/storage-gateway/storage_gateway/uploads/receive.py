@@ -61,6 +61,9 @@ _INLINE_BYTES = 64 * 1024
 # A block that a slow client fills is written as it is after this time, so that it does not stay in memory.
 _OLD_SECONDS = 1.0
 
+# An object storage that is far takes as many chunks at once as it is given.
+_FEW_IN_FLIGHT = 4
+
 
 @dataclass
 class Receiving:
@@ -85,6 +88,11 @@ class Receiving:
     parts: list[StoredPart] = field(default_factory=list)
     storing: set[asyncio.Task[StoredPart]] = field(default_factory=set)
     small: SpooledChunk | None = None
+
+    @property
+    def is_stored_at_once(self) -> bool:
+        """Whether chunks are stored about as fast as they arrive, as far as can be told by now."""
+        return bool(self.parts) and len(self.storing) <= _FEW_IN_FLIGHT
 
 
 @dataclass
@@ -276,7 +284,9 @@ class FormUploads:
             upload.upload_id,
             chunk.number + 1,
             account_id=upload.tenant.account_id,
-            most_bytes=self._chunk_sizes.of(file_bytes, received_bytes=upload.size_bytes),
+            most_bytes=self._chunk_sizes.of(
+                file_bytes, received_bytes=upload.size_bytes, keeps_up=upload.is_stored_at_once
+            ),
             algorithm=upload.algorithm,
         )
 
