@@ -26,7 +26,7 @@ from uuid import UUID
 import aio_pika
 import asyncpg
 from rich.console import Console
-from tests.performance.filling import ENTRIES, fill
+from tests.performance.filling import ENTRIES, fill, give_memory
 from tests.performance.processes import Processes
 from tests.performance.stack import server_pids
 from tests.performance.table import Table, add_output_options, show
@@ -348,6 +348,8 @@ async def run(
     seed: int,
 ) -> Figures:
     """Everything, on servers that nobody else uses."""
+    if size:
+        await asyncio.to_thread(give_memory, servers)
     async with asyncpg.create_pool(
         servers.database_url, min_size=1, max_size=2, command_timeout=None
     ) as pool:

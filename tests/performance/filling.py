@@ -11,12 +11,24 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
+import psutil
+from tests.support.infrastructure import Infrastructure
 
 Database: TypeAlias = "asyncpg.Connection[Any] | asyncpg.Pool[asyncpg.Record]"
 ACCOUNTS, ASSETS, ENTRIES = 2_000, 50_000, 200_000
 # Open work, the same at every size.
 OPEN = 200
 _FILL = Path(__file__).with_name("fill.sql")
+
+
+def give_memory(servers: Infrastructure) -> None:
+    """Set PostgreSQL up for so much data: with a quarter of the memory, and checkpoints that are rare."""
+    megabytes = psutil.virtual_memory().total // 4_000_000
+    settings = servers.stack.layout.postgres / "postgresql.auto.conf"
+    servers.stop("postgres")
+    with settings.open("a") as file:
+        file.write(f"shared_buffers = '{megabytes}MB'\nmax_wal_size = '16GB'\n")
+    servers.start("postgres")
 
 
 async def fill(database: Database, size: int) -> None:
