@@ -61,10 +61,13 @@ class HttpUpstream:
         headers = {} if known_etag is None else {"If-None-Match": f'"{known_etag}"'}
         url = self._stream_url(asset_id, credential)
         async with self._request("HEAD", url, credential, headers) as response:
-            if response.status == 304 and known_etag is not None:
+            if response.status != 304 or known_etag is None:
+                _check(response, 200)
+                return _asset(asset_id, response)
+            if response.headers.get("ETag") in (None, f'"{known_etag}"'):
                 return None
-            _check(response, 200)
-            return _asset(asset_id, response)
+        # The bytes are the same, and have another tag since their hash was verified.
+        return await self.look(asset_id, credential, None)
 
     @asynccontextmanager
     async def read(

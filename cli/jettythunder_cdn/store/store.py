@@ -245,7 +245,7 @@ class Store:
         return before - self.allocated_bytes
 
     async def verify(self, asset: Asset) -> bool | None:
-        """Compare a whole content with its hash; None where blocks are missing, or there is no hash."""
+        """Compare a whole content with its hash; None without one, or where a block is missing or damaged."""
         content = self.index.content(asset.content)
         if content is None or asset.sha256 is None:
             return None
@@ -258,10 +258,22 @@ class Store:
             if digest == asset.sha256:
                 self.index.mark_verified(asset.content)
                 return True
+            if await self._drop_damaged(asset):
+                return None
         log.error("a content had another hash than the gateway says, and was dropped")
         self._figures.wrong_hashes += 1
         await self.drop(asset.content)
         return False
+
+    async def _drop_damaged(self, asset: Asset) -> bool:
+        """Drop the blocks that were damaged on the disk; whether there were any."""
+        found = False
+        for number in range(asset.block_count):
+            if (file := await self.open_block(asset.content, number)) is None:
+                found = True
+            else:
+                file.close()
+        return found
 
     async def sha256(self, asset: Asset) -> str | None:
         """The hash of the bytes that are kept; None where some are missing."""

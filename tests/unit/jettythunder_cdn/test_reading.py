@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.support.cdn import Bytes, Cdn, Clock, Gateway, running_cdn
+from tests.support.cdn import Bytes, Cdn, Clock, Gateway, asset_of, running_cdn
 from tests.support.waiting import eventually
 
 from jettythunder_cdn.listening import MOST_CONNECTIONS
@@ -250,7 +250,7 @@ async def test_a_claimed_hash_that_gets_verified_keeps_its_blocks(
 
 
 async def test_an_etag_that_changes_in_between_is_noticed(gateway: Gateway, cdn: Cdn) -> None:
-    gateway.add("film", FILM, etag="asset-film")
+    gateway.add("film", FILM, etag="other")
     await cdn.get("/v1/assets/film", Range="bytes=0-9")
     gateway.etags["film"] = FILM.sha256()
     answer = await cdn.get("/v1/assets/film", Range=f"bytes={2 * BLOCK_BYTES}-{2 * BLOCK_BYTES + 9}")
@@ -281,6 +281,21 @@ async def test_flipped_bits_on_the_disk_are_found_and_fetched_again(gateway: Gat
     # What is counted is what the disk has.
     assert cdn.cache.store.allocated_bytes == cdn.cache.store.index.allocated_bytes()
     assert (await cdn.get("/v1/assets/film")).headers["X-Cache"] == "HIT"
+
+
+async def test_a_damaged_block_costs_the_others_nothing(gateway: Gateway, cdn: Cdn) -> None:
+    gateway.add("film", FILM)
+    await cdn.get("/v1/assets/film")
+    first, *_, last = sorted((cdn.settings.folder / "blocks").glob("*/*/*"), key=lambda file: int(file.name))
+    for file in (first, last):
+        file.write_bytes(bytes(file.stat().st_size))
+    before = len(gateway.ranges())
+    # With the first block there are all blocks again, and the whole is compared with its hash.
+    assert (await cdn.get("/v1/assets/film", Range="bytes=0-9")).status == 206
+    assert await cdn.cache.store.verify(asset_of(FILM)) is None
+    assert (await cdn.get("/v1/assets/film")).body == FILM.read(0, FILM.size_bytes)
+    assert blocks_of(gateway.ranges()[before:]) == Counter([0, 5])
+    assert (cdn.cache.figures.damaged_blocks, cdn.cache.figures.wrong_hashes) == (2, 0)
 
 
 async def test_equal_bytes_are_kept_once(gateway: Gateway, cdn: Cdn) -> None:
