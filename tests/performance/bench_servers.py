@@ -33,7 +33,7 @@ GB = 10**9
 SMALL_REQUESTS = 5_000
 SERVER = "server"
 
-# glibc gives blocks of this size back to the kernel, and fetches each page anew, until a larger one was freed.
+# glibc gives blocks of this size back to the kernel and fetches each page anew, until a larger one was freed.
 # A service frees larger ones at once; this application never does, and would take twice as long without.
 KEEPS_FREED_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 
