@@ -74,6 +74,9 @@ BEGIN
     WHILE starts_at < now() + interval '2 months' LOOP
         ends_at := (starts_at AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC';
         month := p_table || to_char(starts_at AT TIME ZONE 'UTC', '_YYYY_MM');
+        IF starts_at <= now() THEN
+            EXECUTE format('LOCK TABLE ONLY public.%I IN ACCESS EXCLUSIVE MODE', p_table);
+        END IF;
         EXECUTE format('CREATE TABLE partitions.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', month, p_table);
         -- What came before its month was made.
         EXECUTE format('WITH moved AS (DELETE FROM partitions.%1$I WHERE %2$I >= $1 AND %2$I < $2 RETURNING *) '
@@ -85,7 +88,7 @@ BEGIN
     END LOOP;
 END $_$;
 
-COMMENT ON FUNCTION public.add_months(p_table text, p_key text) IS 'Makes the partitions of this month and the next two. The partition of all that fits no other is locked meanwhile; it is empty, or nearly so.';
+COMMENT ON FUNCTION public.add_months(p_table text, p_key text) IS 'Makes the partitions of this month and the next two. The partition of all that fits no other is locked meanwhile; it is empty, or nearly so. The whole table is locked where this month has none yet.';
 
 CREATE FUNCTION public.authenticate(p_api_key text, p_secret_digest text) RETURNS TABLE(account_id uuid, agentcache_user_ref text, tier text, status text, epoch integer, secret_digest text, s3_prefix text, jetty_speed_enabled boolean, storage_quota_gb integer, bandwidth_quota_gb integer, max_file_size_mb integer, rate_limit_per_minute integer, allowed boolean, remaining integer, reset_seconds double precision)
     LANGUAGE plpgsql ROWS 1
@@ -1455,7 +1458,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0066');
+INSERT INTO public.alembic_version (version_num) VALUES ('0067');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 
