@@ -31,6 +31,9 @@ Opened = Callable[[AbstractChannel], Awaitable[None]]
 # crashes before, it comes back without them.
 _REGISTER_SECONDS = 2.0
 
+# A broker that has just started, or makes a virtual host anew, accepts connections long before it answers.
+_DECLARE_SECONDS = 30.0
+
 
 _LOG_DIFFERS = (
     "Set EVENT_LOG_MAX_AGE and EVENT_LOG_MAX_BYTES to what it was made with, and change them by a policy: "
@@ -190,21 +193,21 @@ async def declare_topology(settings: BrokerSettings, queues: Sequence[ConsumerQu
     broker; at the first time that takes two seconds. A user who may not declare finds it declared.
 
     Raises:
-        BrokerUnavailable: if the broker can't be reached within ten seconds, or lacks what its user may not
-            declare.
+        BrokerUnavailable: if the broker can't be reached, or has not done it within half a minute, or lacks
+            what its user may not declare.
         EventLogLost: if the broker has the log's stream but can't reach it.
         SystemExit: with a sentence, if the broker has one of the queues or exchanges with other settings.
     """
     try:
         url = settings.rabbitmq_url.get_secret_value()
-        async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
+        async with asyncio.timeout(_DECLARE_SECONDS), await aio_pika.connect(url) as connection:
             is_new = not await _has_log(connection)
             try:
                 await topology.declare(await connection.channel(), settings, queues)
             except aiormq.exceptions.ChannelAccessRefused:
                 await _check_declared(connection, queues)
-            if is_new:
-                await asyncio.sleep(_REGISTER_SECONDS)
+        if is_new:
+            await asyncio.sleep(_REGISTER_SECONDS)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise SystemExit(
             f"The broker (RABBITMQ_URL) has a queue or exchange of ours with other settings: {error}. "
