@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-import sentry_sdk
 import structlog
 from asgi_correlation_id import correlation_id
 
@@ -16,7 +15,7 @@ from jettythunder.ids import new_id
 from jettythunder.redaction import redacted
 from jettythunder.settings import ProcessSettings
 
-__all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger"]
+__all__ = ["causation_id", "configure", "correlated", "correlation_id", "logger", "report"]
 
 causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
@@ -91,6 +90,8 @@ def configure(service: str, settings: ProcessSettings) -> None:
         cache_logger_on_first_use=True,
     )
     if settings.sentry_dsn is not None:
+        import sentry_sdk  # noqa: PLC0415 - it starts slowly
+
         sentry_sdk.init(
             settings.sentry_dsn.get_secret_value(),
             send_default_pii=False,
@@ -102,6 +103,14 @@ def configure(service: str, settings: ProcessSettings) -> None:
             max_breadcrumbs=0,
             before_send=_without_secrets,
         )
+
+
+def report(error: Exception) -> None:
+    """Send an unexpected error to Sentry, where SENTRY_DSN is set."""
+    if "sentry_sdk" in sys.modules:
+        import sentry_sdk  # noqa: PLC0415
+
+        sentry_sdk.capture_exception(error)
 
 
 def _without_secrets(event: Any, _hint: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import sentry_sdk
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -114,5 +113,5 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_unexpected(_: Request, error: Exception) -> Response:
     log.error("unexpected error", exc_info=error)
-    sentry_sdk.capture_exception(error)
+    telemetry.report(error)
     return problem(JettyThunderError())
