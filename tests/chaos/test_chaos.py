@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -39,6 +40,7 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 UPLOADS_BETWEEN = 6
 # A server that was killed may take a minute to be itself again on a busy machine.
 RECOVERY_SECONDS = 180.0
+MANAGE_SECONDS = 1.0
 
 # Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
 ENVIRONMENT = {
@@ -178,10 +180,40 @@ async def _kill_in_random_order(
             await asyncio.gather(*(asyncio.to_thread(kill_and_restart, name) for name in pair))
             load.base_urls[:] = _gateways(services, second)
             kills.update(pair)
-            await eventually(lambda: _reached(load, enough), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
-    for url in {*services.urls.values(), *load.base_urls}:
-        await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
+            async with _managed(services, load, second):
+                await eventually(lambda: _reached(load, enough), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
+    async with _managed(services, load, second):
+        for url in {*services.urls.values(), *load.base_urls}:
+            await eventually(lambda: asyncio.to_thread(is_ready, url), timeout_seconds=RECOVERY_SECONDS)  # noqa: B023
     return kills
+
+
+@contextlib.asynccontextmanager
+async def _managed(services: Services, load: Load, second: SecondGateway | None) -> AsyncIterator[None]:
+    """Start services again that end, as process managers do.
+
+    One that starts while a server can't be reached waits for it for half a minute, and ends.
+    """
+
+    def start_what_has_ended() -> None:
+        for info in services.stack.supervisor.processes():
+            if info.name in services.names and info.pid is None:
+                services.stack.supervisor.start_program(info.name)
+        if second is not None and second.running is not None and second.running.process.poll() is not None:
+            second.start()
+            load.base_urls[:] = _gateways(services, second)
+
+    async def manage() -> None:
+        while True:
+            await asyncio.to_thread(start_what_has_ended)
+            await asyncio.sleep(MANAGE_SECONDS)
+
+    managing = asyncio.create_task(manage())
+    try:
+        yield
+    finally:
+        managing.cancel()
+        await asyncio.wait([managing])
 
 
 async def _disturb(infrastructure: Infrastructure, load: Load, disturbance: Disturbance) -> None:
@@ -211,5 +243,7 @@ def _kill_and_restart(infrastructure: Infrastructure, services: Services, name: 
         infrastructure.kill(name)
         infrastructure.start(name)
     else:
-        services.kill(name)
+        # One that has just ended by itself is started all the same.
+        if services.stack.supervisor.process(name).pid is not None:
+            services.kill(name)
         services.stack.supervisor.start_program(name)
