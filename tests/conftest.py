@@ -9,11 +9,11 @@
 - `empty_database` (test): the URL of a database without tables.
 - `own_infrastructure` (module): servers that this module alone uses and may kill; empty at its begin.
 - `idle_servers` (session): where folders and tests borrow servers of their own: `.borrowed()`.
-- `eventually` (session): `await eventually(condition, timeout_seconds=10)`; also importable, with a sync
+- `eventually` (session): `await eventually(condition, timeout_seconds=30)`; also importable, with a sync
   twin, from tests.support.waiting.
 
-With `-n` each process has servers of its own, and tests of one folder run in the same process; so do all
-folders that use `services` (tests.support.distribution).
+With `-n` each process has servers of its own, and tests of one folder run in the same process; so do the
+short folders that use `services` (tests.support.distribution).
 
 A failed test's report shows what the servers and services wrote to their logs while it ran.
 """
@@ -46,7 +46,7 @@ def infrastructure() -> Iterator[Infrastructure]:
     """The session's servers: the one place that chooses between containers and native ones."""
     from tests.support.infrastructure import running_infrastructure
 
-    with running_infrastructure() as running:
+    with running_infrastructure(fsync=False) as running:
         yield running
 
 
@@ -95,7 +95,7 @@ def empty_database(infrastructure: Infrastructure) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """Wait for a condition: `value = await eventually(condition, timeout_seconds=10)`."""
+    """Wait for a condition: `value = await eventually(condition, timeout_seconds=30)`."""
     return waiting.eventually
 
 

@@ -143,7 +143,7 @@ class Servers:
         layout = find_layout(self.folder / "primary", {})
         layout.root.mkdir(mode=0o711)
         passwords = {"superuser_password": new_secret(), "password": new_secret()}
-        made = NativePostgres(layout=layout, port=port, **passwords)
+        made = NativePostgres(layout=layout, port=port, fsync=True, **passwords)
         made.prepare()
         access = layout.postgres / "pg_hba.conf"
         write_private(access, access.read_text() + _REPLICATION)

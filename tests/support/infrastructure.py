@@ -43,7 +43,7 @@ from jettythunder_migrations import migrate
 
 RoleName = Literal["postgres", "rabbitmq", "s3"]
 Kind = Literal["storage-gateway", "provisioning", "usage-meter", "operations", "chunk-worker"]
-START_SECONDS = 60
+START_SECONDS = 120
 
 # The chunk-worker's code as an edge and nothing else, which `make up` starts none of.
 EDGE = ServiceKind(
@@ -227,12 +227,18 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def running_infrastructure(
-    *, migrated: bool = True, declared: bool = True, variables: Mapping[str, str] | None = None
+    *,
+    migrated: bool = True,
+    declared: bool = True,
+    fsync: bool = True,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Infrastructure]:
     """Servers in a temporary folder, ended and removed afterwards.
 
     The database has no tables unless it is `migrated`, and the broker is empty unless `declared`. `variables`
-    lead to servers that run already, such as a DATABASE_URL: they are used in the place of new ones.
+    lead to servers that run already, such as a DATABASE_URL: they are used in the place of new ones. What is
+    measured has `fsync`, as production has; without it a native PostgreSQL does not wait for the disk, and a
+    commit still outlives the server.
 
     PostgreSQL and RabbitMQ are containers where a Docker engine answers and has the images, else native. The
     S3 server is native always. JETTYTHUNDER_TEST_DIR names another folder for the temporary ones, for example
@@ -259,6 +265,7 @@ def running_infrastructure(
                 cache_dir=find_layout(None, {}).cache,
                 use_docker=False,
                 autorestart=False,
+                fsync=fsync,
             )
         )
         watched_logs.watch(stack.layout.logs)
@@ -289,7 +296,7 @@ class IdleServers:
             infrastructure = self._idle.pop()
             infrastructure.renew()
         else:
-            infrastructure = self._running.enter_context(running_infrastructure())
+            infrastructure = self._running.enter_context(running_infrastructure(fsync=False))
         yield infrastructure
         infrastructure.end_services()
         if not infrastructure.containers:
@@ -374,6 +381,7 @@ def start_services(
             cache_dir=find_layout(None, {}).cache,
             use_docker=False,
             autorestart=False,
+            fsync=options.fsync,
         )
     )
     summary = stack.up()

@@ -25,17 +25,20 @@ class NativePostgres:
     """A cluster under `layout.postgres`, run by the system's PostgreSQL programs.
 
     The cluster's superuser only makes the services' role and database; what services get is the role, which
-    has a password of its own.
+    has a password of its own. Without `fsync` what is committed outlives the server, but not the machine.
     """
 
     name = "postgres"
     source = "native"
 
-    def __init__(self, *, layout: Layout, port: int, superuser_password: str, password: str) -> None:
+    def __init__(
+        self, *, layout: Layout, port: int, superuser_password: str, password: str, fsync: bool = True
+    ) -> None:
         self._folder = layout.postgres
         self._port = port
         self._superuser_password = superuser_password
         self._password = password
+        self._fsync = fsync
         self._programs = self._find_programs()
         self.version = postgres_version(self._programs)
 
@@ -55,7 +58,9 @@ class NativePostgres:
         """Make the cluster, where there is none, and write its configuration."""
         if not (self._folder / "PG_VERSION").exists():
             self._make_cluster()
-        settings = Template(read_template("postgresql.conf")).substitute(port=self._port)
+        settings = Template(read_template("postgresql.conf")).substitute(
+            port=self._port, fsync="on" if self._fsync else "off"
+        )
         for name, text in (("postgresql.conf", settings), ("pg_hba.conf", read_template("pg_hba.conf"))):
             path = self._folder / name
             write_private(path, text)
@@ -79,6 +84,7 @@ class NativePostgres:
                     "--auth=scram-sha-256",
                     "--encoding=UTF8",
                     "--locale=C",
+                    *(() if self._fsync else ("--no-sync",)),
                 ],
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC"},

@@ -89,6 +89,7 @@ class StackOptions:
     and to what ran before. With `first_port` all ports are taken from there upwards, the gateway's too.
     `autorestart=False` does not start a program again that has ended, for tests that kill. With
     `broker_metrics` a native RabbitMQ can be scraped by Prometheus, on the port `rabbitmq-metrics`.
+    `fsync=False` is for data that need not outlive the machine: a native PostgreSQL waits for no disk.
     """
 
     data_dir: Path | None = None
@@ -101,6 +102,7 @@ class StackOptions:
     use_docker: bool = True
     autorestart: bool = True
     broker_metrics: bool = False
+    fsync: bool = True
     start_timeout_seconds: float = 90
 
 
@@ -301,6 +303,7 @@ class Stack:
                 port=port("postgres"),
                 superuser_password=password,
                 password=state.password(SERVICES_IN_POSTGRES),
+                fsync=self.options.fsync,
             )
         if name == "rabbitmq":
             return NativeRabbitMQ(

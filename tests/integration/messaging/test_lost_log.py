@@ -24,7 +24,7 @@ pytestmark = pytest.mark.chaos
 @pytest.fixture
 def new_infrastructure() -> Iterator[Infrastructure]:
     """Servers of the test's own, on which nothing was declared yet."""
-    with running_infrastructure(declared=False) as running:
+    with running_infrastructure(declared=False, fsync=False) as running:
         yield running
 
 
