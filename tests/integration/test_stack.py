@@ -106,7 +106,10 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Whole]:
-    """All services with three workers, for tests that change nothing but what later ones do not look at."""
+    """All services with three workers, for tests that change nothing but what later ones do not look at.
+
+    The last test of this module ends them.
+    """
     with fresh_data_folder() as made:
         settings = {"EDGE_BUDGET_BYTES": "20000000"}
         yield Whole(made, settings, made.json("up", "--workers", "3", **settings))
@@ -271,15 +274,16 @@ def test_down_leaves_no_process_and_the_next_up_finds_the_data(started: Commands
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 
-def test_down_ends_what_a_killed_process_manager_left_behind(started: Commands) -> None:
-    manager = int((started.data_dir / "run" / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    eventually_sync(lambda: not psutil.pid_exists(manager))
-    started.json("down")
-    assert started.processes() == []
-
-
 def test_purge_leaves_neither_process_nor_data(started: Commands) -> None:
     assert started.json("down", "--purge")["removed"] == str(started.data_dir)
     assert started.processes() == []
     assert not started.data_dir.exists()
+
+
+def test_down_ends_what_a_killed_process_manager_left_behind(whole: Whole) -> None:
+    left = whole.commands
+    manager = int((left.data_dir / "run" / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    eventually_sync(lambda: not psutil.pid_exists(manager))
+    left.json("down")
+    assert left.processes() == []

@@ -93,7 +93,7 @@ async def test_tokens_are_renewed_before_they_expire(
 
 
 async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(9 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -105,7 +105,7 @@ async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, acc
 
 
 async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await site.links[0].die()
@@ -116,7 +116,7 @@ async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Acc
 
 
 async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.kill_edge(0)
@@ -129,7 +129,7 @@ async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account
 
 
 async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.links[1].stall()
@@ -140,7 +140,10 @@ async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: A
 
 
 async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    # So few at once that each sends several over its connection.
+    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
+    site.set_rate(None)
+    file = account.file(9 * CHUNK_BYTES)
     site.links[0].hang_ups_left = 2
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert site.links[0].hang_ups_left == 0
@@ -149,7 +152,7 @@ async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, accou
 
 
 async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await asyncio.to_thread(site.services.kill, GATEWAY)
@@ -162,7 +165,7 @@ async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, acco
 
 @pytest.mark.chaos
 async def test_rabbitmq_may_restart_in_between(site: Site, account: Account) -> None:
-    file = account.file(16 * CHUNK_BYTES)
+    file = account.file(10 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     # In a thread: the links are served by this loop, and the upload goes on meanwhile.
@@ -175,7 +178,8 @@ async def test_rabbitmq_may_restart_in_between(site: Site, account: Account) -> 
 
 
 async def test_a_chunk_that_is_spoilt_on_the_way_is_sent_again(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    site.set_rate(None)
+    file = account.file(8 * CHUNK_BYTES)
     site.links[2].flips_left = 1
     result = await account.done("upload", "--file", str(file), "--accelerate")
     assert site.links[2].flips_left == 0
@@ -198,7 +202,7 @@ async def test_a_tier_without_jettyspeed_gets_the_standard_upload(site: Site, tm
 
 
 async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(9 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -210,7 +214,7 @@ async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Acc
 
 
 async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(9 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     received = (await account.reached(0.3))["received"]
     await command.kill()
@@ -225,11 +229,12 @@ async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site,
 
 
 async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: Account) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = account.file(9 * CHUNK_BYTES)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     with file.open("r+b") as opened:
         opened.write(b"changed")
+    site.set_rate(None)
     outcome = await command.finish()
     assert outcome.code == 1
     assert outcome.answer["code"] == "file_changed"
