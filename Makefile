@@ -3,7 +3,8 @@
 # to the command behind a target).
 
 PYTHON ?=
-TEST_PROCESSES ?= 2
+# One more than a machine of two cores has: tests that start servers also wait.
+TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PROMETHEUS := .prometheus

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Whose tests use the session's services, which are started in one process so.
+# Short folders whose tests use the session's services, which are started for them once so.
 ON_THE_SESSIONS_SERVICES = (
-    "tests/integration/storage_gateway",
     "tests/e2e",
     "tests/hostile",
     "tests/integration/operations/with_services",
@@ -15,23 +14,32 @@ ON_THE_SESSIONS_SERVICES = (
 
 # By how long they take, so that in the end no process works on while the others are done; the rest is short.
 LONG_FOLDERS = (
-    *ON_THE_SESSIONS_SERVICES,
+    "tests/integration/storage_gateway",
     "tests/integration/jettyspeed",
-    "tests/integration",
-    "tests/chaos",
+    "tests/integration/usage_meter",
     "tests/conformance",
     "tests/integration/messaging",
-    "tests/integration/edges",
-    "tests/integration/tracing",
-    "tests/integration/usage_meter",
+    "tests/integration",
+    *ON_THE_SESSIONS_SERVICES,
     "tests/integration/operations",
+    "tests/integration/edges",
+    "tests/chaos",
+    "tests/integration/provisioning",
+    "tests/integration/chunk_worker",
+    "tests/integration/storage",
+    "tests/unit/jettythunder_cdn",
+    "tests/unit/shared",
+    "tests/unit/cli",
+    "tests/integration/tracing",
+    "tests/unit/tracing",
+    "tests/distributions",
 )
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """A folder's tests run in one process, the folders in the order of their tests.
 
-    The folders on the session's services count as one.
+    The short folders on the session's services count as one.
     """
 
     def _split_scope(self, nodeid: str) -> str:
