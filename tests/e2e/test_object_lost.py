@@ -17,7 +17,7 @@ from jettythunder.contracts.envelope import Event
 from storage_gateway.messages import STORAGE_GATEWAY_EVENTS
 
 SIZE = 100_000
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

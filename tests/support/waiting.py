@@ -34,7 +34,7 @@ async def eventually(
 async def eventually(
     predicate: Callable[[], Value | Awaitable[Value | None] | None],
     *,
-    timeout_seconds: float = 10,
+    timeout_seconds: float = 30,
     poll_seconds: float = POLL_SECONDS,
 ) -> Value:
     """Call the predicate, a function or a coroutine function, until it gives something true; return that.
@@ -58,7 +58,7 @@ async def eventually(
 
 
 def eventually_sync(
-    predicate: Callable[[], Value], *, timeout_seconds: float = 10, poll_seconds: float = POLL_SECONDS
+    predicate: Callable[[], Value], *, timeout_seconds: float = 30, poll_seconds: float = POLL_SECONDS
 ) -> Value:
     """As `eventually`, for tests that are no coroutines."""
     deadline = time.monotonic() + timeout_seconds

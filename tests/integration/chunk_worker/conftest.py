@@ -23,7 +23,7 @@ from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.replies import Denied
 from jettythunder.contracts.uploads import ChunkStored, UploadChunkV2
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 Answer: TypeAlias = ChunkStored | AssetVerified | Denied
 

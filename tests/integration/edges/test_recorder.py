@@ -53,7 +53,11 @@ async def test_a_chunk_does_not_wait_for_agentcache(
     upload = await uploads.begin("session")
     first = await client.put(edge, upload, random_chunk(), number=1)
     await eventually(lambda: f"chunk:{upload.id}:0" in [record["key"] for record in agentcache.records])
-    started = time.monotonic()
-    second = await client.put(edge, upload, random_chunk(), number=2)
-    assert (first.status, second.status) == (200, 200)
-    assert time.monotonic() - started < 2
+    assert first.status == 200
+    seconds = []
+    for number in (2, 3, 4):
+        started = time.monotonic()
+        assert (await client.put(edge, upload, random_chunk(), number=number)).status == 200
+        seconds.append(time.monotonic() - started)
+    # Each would take as long as AgentCache's answer is waited for; a busy machine may delay some.
+    assert min(seconds) < 2

@@ -25,7 +25,7 @@ from jettythunder.contracts.replies import Denied
 from jettythunder.settings import StorageSettings
 from jettythunder.storage import Storage
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 

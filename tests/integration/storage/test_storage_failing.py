@@ -16,7 +16,7 @@ TYPE = "application/octet-stream"
 DATA = bytes(1 << 20)
 CHECKSUM = checksum_of(DATA, Algorithm.CRC64NVME)
 UNUSED_ADDRESS = "http://127.0.0.1:9"
-QUICK_SECONDS = 5.0
+QUICK_SECONDS = 20.0
 
 
 async def blocks() -> AsyncIterator[bytes]:

@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 CHUNKS = 3
 FILENAME = "private-name.bin"
 UPLOAD = "POST /api/storage/upload"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class Uploaded:

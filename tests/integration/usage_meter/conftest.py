@@ -36,7 +36,7 @@ from usage_meter.messages import USAGE_METER_EVENTS
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 GB = 1_000_000_000
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 _PROOF = """
 SELECT u.storage_used_bytes = l.storage_used AND u.storage_reserved_bytes = l.storage_reserved
