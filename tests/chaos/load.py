@@ -30,6 +30,18 @@ _PAUSE_SECONDS = 0.2
 # What is counted.
 ONE_CHUNK, MORE_CHUNKS = "uploads of one chunk", "uploads of more chunks"
 
+# Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
+ENVIRONMENT = {
+    "JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000),
+    "UPLOAD_LEASE_SECONDS": "10",
+    "LATE_WRITE_SECONDS": "10",
+    "CLEANUP_RETRY_SECONDS": "2",
+    "HOUSEKEEPING_INTERVAL_SECONDS": "2",
+    "RETRY_DELAYS_SECONDS": "[1, 2, 5, 10, 30]",
+    "RATE_LIMIT_MAX_REQUESTS": "1000000",
+    "USAGE_SWEEP_SECONDS": "2",
+}
+
 
 @dataclass
 class Account:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.chaos.accounting import account_for_everything
 from tests.chaos.disturbances import DISTURBANCES, Disturbance
-from tests.chaos.load import CHUNK_BYTES, Load
+from tests.chaos.load import ENVIRONMENT, Load
 from tests.support.infrastructure import (
     IdleServers,
     Infrastructure,
@@ -41,18 +41,6 @@ UPLOADS_BETWEEN = 6
 # A server that was killed may take a minute to be itself again on a busy machine.
 RECOVERY_SECONDS = 180.0
 MANAGE_SECONDS = 1.0
-
-# Leases and retries short enough that what a kill cuts off is cleaned up while the test looks on.
-ENVIRONMENT = {
-    "JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000),
-    "UPLOAD_LEASE_SECONDS": "10",
-    "LATE_WRITE_SECONDS": "10",
-    "CLEANUP_RETRY_SECONDS": "2",
-    "HOUSEKEEPING_INTERVAL_SECONDS": "2",
-    "RETRY_DELAYS_SECONDS": "[1, 2, 5, 10, 30]",
-    "RATE_LIMIT_MAX_REQUESTS": "1000000",
-    "USAGE_SWEEP_SECONDS": "2",
-}
 
 
 @pytest.fixture

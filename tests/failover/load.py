@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
-from tests.chaos.load import CHUNK_BYTES, Load
+from tests.chaos import load as chaos
+from tests.chaos.load import Load
 from tests.support.infrastructure import Infrastructure, Services
 
 from jettythunder.broker.connection import BrokerLink
@@ -17,17 +18,7 @@ USERS_AT_ONCE = 4
 ANSWER_SECONDS = 90.0
 
 # Leases and retries short enough that what was cut off is cleaned up while the test looks on.
-ENVIRONMENT = {
-    "JETTYSPEED_CHUNK_SIZE_MB": str(CHUNK_BYTES // 1_000_000),
-    "UPLOAD_LEASE_SECONDS": "10",
-    "LATE_WRITE_SECONDS": "10",
-    "CLEANUP_RETRY_SECONDS": "2",
-    "HOUSEKEEPING_INTERVAL_SECONDS": "2",
-    "RETRY_DELAYS_SECONDS": "[1, 2, 5, 10, 30]",
-    "RATE_LIMIT_MAX_REQUESTS": "1000000",
-    "USAGE_SWEEP_SECONDS": "2",
-    "USAGE_RECONCILE_SETTLE_SECONDS": "5",
-}
+ENVIRONMENT = {**chaos.ENVIRONMENT, "USAGE_RECONCILE_SETTLE_SECONDS": "5"}
 
 
 @contextlib.asynccontextmanager
