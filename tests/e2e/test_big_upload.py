@@ -20,7 +20,7 @@ async def test_a_big_file_goes_through_several_workers_and_comes_back_whole(
         "SELECT number, size_bytes, edge FROM upload_chunks WHERE upload_id = $1 ORDER BY number",
         (await backstage.last_upload(tenant))["id"],
     )
-    # Ten, or fewer where the workers are slower than the client: a chunk takes what has arrived meanwhile.
+    # Ten, or fewer where the workers keep up with the client: chunks are larger then.
     assert 2 <= len(chunks) <= 10
     assert [chunk["number"] for chunk in chunks] == list(range(1, len(chunks) + 1))
     assert sum(chunk["size_bytes"] for chunk in chunks) == SIZE

@@ -30,7 +30,7 @@ async def test_the_chunks_of_a_killed_worker_are_stored_by_another(
         else:
             os.kill(services.pid("chunk-worker-1"), signal.SIGCONT)
     assert answer.status_code == 201, answer.text
-    assert await stored_by(backstage, tenant.account_id) == ["edge-2"] * 10
+    assert set(await stored_by(backstage, tenant.account_id)) == {"edge-2"}
     await backstage.holds_exactly(tenant, answer.json()["asset"])
 
 
