@@ -10,6 +10,11 @@ def folder_of(account_id: UUID) -> str:
     return f"{FOLDERS}{account_id}/"
 
 
+def end_of(folder: str) -> str:
+    """What comes right after all keys in a folder, in the order of their bytes."""
+    return folder.removesuffix("/") + chr(ord("/") + 1)
+
+
 def account_of(folder: str) -> UUID | None:
     """The account that a folder was made for, or None where it is no account's folder."""
     try:

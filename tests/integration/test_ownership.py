@@ -35,6 +35,8 @@ OWNERS = {
     "outbox": SHARED,
     "outbox_quarantine": SHARED,
     "rate_limits": STORAGE_GATEWAY,
+    "reconciliation_queue": USAGE_METER,
+    "reconciliation_round": USAGE_METER,
     "replays": OPERATIONS,
     "storage_usage": USAGE_METER,
     "storage_usage_history": USAGE_METER,

@@ -234,6 +234,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{meter}.accounts:user_of", mine),
         Case(f"{meter}.accounts:find_account", {"account_id": None, "name": account["agentcache_user_ref"]}),
         Case(f"{meter}.accounts:list_accounts", {"after": small, "page_size": 200}),
+        Case(f"{meter}.accounts:list_given", {"account_ids": accounts}, "100"),
         Case(
             f"{meter}.ledger:take_new",
             {"consumer": USAGE_METER_EVENTS.name, "event_ids": ids, "event_times": times},
@@ -307,6 +308,16 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
             "a page",
         ),
         Case(f"{meter}.reconciliation:list_lost_holds", {"account_id": small, "settle_seconds": 60.0}),
+        Case(f"{meter}.reconciliation:queue_changed", {"account_ids": accounts}, "100"),
+        Case(f"{meter}.reconciliation:list_queued", {"after": small, "page_size": 200}),
+        Case(f"{meter}.reconciliation:begin_look", {"account_id": small}),
+        Case(f"{meter}.reconciliation:note_drift", {"account_id": small, "drift_bytes": 1}),
+        Case(f"{meter}.reconciliation:forget_drift", {"account_id": small}),
+        Case(f"{meter}.reconciliation:leave_queue", {"account_id": small}),
+        Case(f"{meter}.reconciliation:sum_drift", {}),
+        Case(f"{meter}.reconciliation:begin_round", {}),
+        Case(f"{meter}.reconciliation:fetch_round", {}),
+        Case(f"{meter}.reconciliation:move_round", {"after": small}),
     ]
 
 

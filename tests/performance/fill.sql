@@ -71,5 +71,8 @@ INSERT INTO usage_reservations (id, resource, account_id, held_bytes, expires_at
 SELECT gen_random_uuid(), 'bandwidth', id, 1000, now() + interval '1 hour' FROM bench_accounts WHERE n <= :open;
 INSERT INTO usage_rollup_queue (account_id, hour)
 SELECT id, date_trunc('hour', now(), 'UTC') - interval '10 hours' FROM bench_accounts WHERE n <= :open;
+INSERT INTO reconciliation_queue (account_id, is_changed, drift_bytes)
+SELECT id, true, CASE WHEN n <= :open THEN 1 ELSE 0 END FROM bench_accounts WHERE n <= :open OR n % 10 = 0;
+INSERT INTO reconciliation_round (after_account_id) SELECT id FROM bench_accounts WHERE n = 7;
 INSERT INTO object_deletions (s3_bucket, s3_key) SELECT 'bucket', 'k' || n FROM generate_series(1, :open) AS n;
 DROP TABLE bench_entries, bench_assets;

@@ -29,8 +29,10 @@ from usage_meter.rebuilding.store import RebuildingStore
 from usage_meter.reconciliation import routes as reconciliation_routes
 from usage_meter.reconciliation.look import Looking
 from usage_meter.reconciliation.mend import Mending
+from usage_meter.reconciliation.queue import ReconciliationQueue
 from usage_meter.reconciliation.reconcile import Reconciliation
 from usage_meter.reconciliation.store import ReconciliationStore
+from usage_meter.reconciliation.watch import Watching
 from usage_meter.reports import routes as reports_routes
 from usage_meter.reports.prices import Prices
 from usage_meter.reports.quotas import Quotas
@@ -48,6 +50,8 @@ from usage_meter.webhooks.send import Webhooks
 _REPORT_CONNECTIONS = 3
 _REPORT_ACQUIRE_SECONDS = 30.0
 _KEEP_USAGE_SECONDS = 3600.0
+_SHOW_DRIFT_SECONDS = 15.0
+_DAY_SECONDS = 86_400
 
 
 def create_app() -> FastAPI:
@@ -153,12 +157,14 @@ def _open_metering(
     )
     adjustments = Adjustments(database, store, ledger)
     registry.register_value(Adjustments, adjustments)
-    reconciliation = _reconciliation(
+    reconciliation, watching = _reconciliation(
         settings, database, storage, store=store, ledger=ledger, adjustments=adjustments, backlog=backlog
     )
     registry.register_value(Reconciliation, reconciliation)
     rollups = Rollups(database, RollupStore())
-    closing = Closing(database, RollupStore(), after_seconds=settings.usage_close_after_seconds)
+    closing = Closing(
+        database, RollupStore(), ReconciliationQueue(), after_seconds=settings.usage_close_after_seconds
+    )
     sweep = Sweep(database, store, ledger, backlog)
     periods = Periods(database, store, ledger)
     metering = Metering(
@@ -174,10 +180,11 @@ def _open_metering(
             periodic("begin-periods", periods.run, interval_seconds=settings.usage_sweep_seconds),
             periodic(
                 "measure-drift",
-                reconciliation.watch,
+                watching.run,
                 interval_seconds=settings.usage_reconcile_seconds,
                 at_start=False,
             ),
+            Periodic("show-drift", watching.show, interval_seconds=_SHOW_DRIFT_SECONDS),
         ],
         close_seconds=settings.drain_seconds,
     )
@@ -194,10 +201,13 @@ def _reconciliation(
     ledger: Ledger,
     adjustments: Adjustments,
     backlog: Backlog,
-) -> Reconciliation:
-    reconciled, accounts = ReconciliationStore(), AccountStore()
+) -> tuple[Reconciliation, Watching]:
+    """Reconciliation for operators, and its scheduled run."""
+    accounts, reconciled, queue = AccountStore(), ReconciliationStore(), ReconciliationQueue()
     settle_seconds = settings.usage_reconcile_settle_seconds
-    looking = Looking(database, storage, reconciled, settle_seconds=settle_seconds)
+    looking = Looking(
+        database, storage, accounts=accounts, store=reconciled, queue=queue, settle_seconds=settle_seconds
+    )
     mending = Mending(
         database,
         bucket=storage.bucket,
@@ -208,6 +218,15 @@ def _reconciliation(
         adjustments=adjustments,
         backlog=backlog,
     )
-    return Reconciliation(
-        database, storage, accounts, looking=looking, mending=mending, settle_seconds=settle_seconds
+    reconciliation = Reconciliation(
+        database, accounts, looking=looking, mending=mending, queue=queue, settle_seconds=settle_seconds
     )
+    watching = Watching(
+        database,
+        accounts,
+        looking=looking,
+        queue=queue,
+        interval_seconds=settings.usage_reconcile_seconds,
+        round_seconds=settings.usage_reconcile_all_days * _DAY_SECONDS,
+    )
+    return reconciliation, watching

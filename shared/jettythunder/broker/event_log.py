@@ -24,6 +24,7 @@ from jettythunder.broker import topology
 from jettythunder.broker.connection import CONNECTION_ERRORS, connected
 from jettythunder.contracts.envelope import RawEvent
 from jettythunder.errors import BrokerUnavailable
+from jettythunder.ids import time_of
 from jettythunder.inputs import Moment
 
 # Where to begin: the log's first event, the last chunk of events, the next to come, an offset, or a moment.
@@ -68,8 +69,13 @@ class EventFilter(BaseModel):
 
     @property
     def begin(self) -> Offset:
-        """The latest place in the log that lies before everything wanted."""
-        return "first" if self.since is None else place_before(self.since)
+        """The latest place in the log that lies before everything wanted.
+
+        Where no time is given, that is the time in the account's id: it has no older events.
+        """
+        account_made_at = time_of(self.account) if self.account is not None else None
+        moment = self.since or account_made_at
+        return "first" if moment is None else place_before(moment)
 
 
 @dataclass(frozen=True)

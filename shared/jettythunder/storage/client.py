@@ -281,9 +281,14 @@ class Storage:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def list_folders(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
-        """What stands under a prefix up to the next slash, which is included, page by page."""
-        token: dict[str, str] = {}
+    async def list_folders(
+        self, prefix: str, *, start_after: str = "", page_size: int = 1000
+    ) -> AsyncIterator[list[str]]:
+        """What stands under a prefix up to the next slash, which is included, page by page.
+
+        In the order of the keys' bytes, from the first key after ``start_after`` on.
+        """
+        token = {"StartAfter": start_after} if start_after else {}
         while True:
             page = await self._call(
                 self._client.list_objects_v2, Prefix=prefix, Delimiter="/", MaxKeys=page_size, **token

@@ -10,6 +10,7 @@ import pytest
 
 from jettythunder.checksums import Algorithm, checksum_of
 from jettythunder.errors import ChecksumMismatch, StorageUnavailable, TruncatedBody
+from jettythunder.folders import end_of
 from jettythunder.storage import ObjectMissing, PartsMissing, Storage, StoredPart
 from jettythunder.storage.probing import Capabilities, probe
 from storage_gateway.assets.names import content_disposition
@@ -260,6 +261,8 @@ async def test_folders_are_listed_without_what_is_in_them(storage: Storage, key:
     pages = [page async for page in storage.list_folders(f"{key}/", page_size=2)]
     assert len(pages) > 1
     assert [folder for page in pages for folder in page] == folders
+    later = storage.list_folders(f"{key}/", start_after=end_of(folders[0]), page_size=1)
+    assert [folder async for page in later for folder in page] == folders[1:]
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,38 @@
 """Reconciliation: what it finds, what it mends, and what it leaves alone."""
 
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 from zlib import crc32
 
 import httpx
+import pytest_asyncio
 from tests.support.infrastructure import Infrastructure, ServiceStarter
 from tests.support.waiting import eventually
 
 from jettythunder.contracts.assets import AssetObjectMissingV1
 from jettythunder.contracts.uploads import UploadCompletedV1
+from jettythunder.database import Database
+from jettythunder.lifecycle import role_of
 from jettythunder.storage import Storage
+from usage_meter.reconciliation.model import Findings
+from usage_meter.reconciliation.queue import ReconciliationQueue
 
 from .conftest import WAIT_SECONDS, Tenant, Tenants, Wire, held_batch, metric
 
 
 async def put_asset(
-    tenant: Tenant, storage: Storage, size_bytes: int, *, with_object: bool = True, booked: bool = True
+    tenant: Tenant,
+    storage: Storage,
+    size_bytes: int,
+    *,
+    with_object: bool = True,
+    booked: bool = True,
+    at: datetime | None = None,
 ) -> UUID:
     """An asset as a gateway stores it: the object, the row and the event."""
     asset_id = uuid4()
@@ -36,7 +50,7 @@ async def put_asset(
         asset_id.hex,
     )
     if booked:
-        await tenant.processed(await tenant.store(size_bytes, asset_id=asset_id))
+        await tenant.processed(await tenant.store(size_bytes, asset_id=asset_id, at=at))
     return asset_id
 
 
@@ -315,6 +329,8 @@ async def test_an_object_of_another_size_needs_a_person(
 async def test_drift_is_measured_on_a_schedule(
     servers: Infrastructure, ops: httpx.AsyncClient, tenant: Tenant, storage: Storage, tmp_path: Path
 ) -> None:
+    # What other tests have left is known before, so that the round finds nothing else.
+    await ops.post("/usage/reconcile", json={})
     starter = ServiceStarter(servers, tmp_path)
     url = starter("usage-meter", {"USAGE_RECONCILE_SECONDS": "0.1"}).url
     watching = httpx.AsyncClient(base_url=url, headers=ops.headers)
@@ -325,16 +341,116 @@ async def test_drift_is_measured_on_a_schedule(
             runs = 'jettythunder_periodic_runs_total{outcome="done",work="measure-drift"}'
             return drift_bytes + 1 if await metric(watching, runs) else None
 
-        before = await eventually(has_measured, timeout_seconds=WAIT_SECONDS)
+        before = await eventually(has_measured, timeout_seconds=WAIT_SECONDS) - 1
+        ownerless = f"accounts/{uuid4()}/file"
+        await storage.put(ownerless, b"x" * 100, content_type="text/plain")
         await storage.put(f"accounts/{tenant.id}/{uuid4()}", b"x" * 12_345, content_type="text/plain")
 
         async def has_risen() -> bool:
-            return await metric(watching, "jettythunder_meter_drift_bytes") + 1 == before + 12_345
+            return await metric(watching, "jettythunder_meter_drift_bytes") == before + 12_445
 
         await eventually(has_risen, timeout_seconds=WAIT_SECONDS)
+        await storage.delete(ownerless)
+
+        async def is_mended() -> bool:
+            # Refused while a scheduled run is at it.
+            return not (await reconcile(ops, tenant, fix=True))["needs_a_person"]
+
+        await eventually(is_mended, timeout_seconds=WAIT_SECONDS)
+
+        async def has_fallen() -> bool:
+            return await metric(watching, "jettythunder_meter_drift_bytes") == before
+
+        await eventually(has_fallen, timeout_seconds=WAIT_SECONDS)
     finally:
         await watching.aclose()
         starter.end()
+
+
+async def queued(tenant: Tenant) -> tuple[bool, int] | None:
+    """Whether an account's usage changed since a look began, and its drift; None where it is not queued."""
+    row = await tenant.pool.fetchrow(
+        "SELECT is_changed, drift_bytes FROM reconciliation_queue WHERE account_id = $1", tenant.id
+    )
+    return None if row is None else (row["is_changed"], row["drift_bytes"])
+
+
+async def test_an_account_is_queued_when_an_hour_of_it_is_closed(
+    ops: httpx.AsyncClient, tenant: Tenant, tenants: Tenants, storage: Storage
+) -> None:
+    idle = await tenants.new()
+    await put_asset(tenant, storage, 10, at=datetime.now(UTC) - timedelta(hours=2))
+
+    async def is_queued() -> bool:
+        return await queued(tenant) == (True, 0)
+
+    await eventually(is_queued, timeout_seconds=WAIT_SECONDS)
+    assert await queued(idle) is None
+    assert (await reconcile(ops, tenant))["is_clean"]
+    assert await queued(tenant) is None
+
+
+async def test_drift_stays_known_until_it_is_mended(
+    ops: httpx.AsyncClient, tenant: Tenant, storage: Storage
+) -> None:
+    await storage.put(f"accounts/{tenant.id}/{uuid4()}", b"12345", content_type="text/plain")
+    await reconcile(ops, tenant)
+    assert await queued(tenant) == (False, 5)
+    await reconcile(ops, tenant, fix=True)
+    assert await queued(tenant) == (False, 0)
+    await reconcile(ops, tenant)
+    assert await queued(tenant) is None
+
+
+@pytest_asyncio.fixture
+async def database(servers: Infrastructure) -> AsyncIterator[Database]:
+    """The usage-meter's database, with its rights."""
+    opened = Database(servers.database_url, name="queue", role=role_of("usage-meter"), size=1)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_an_account_that_changes_while_it_is_looked_at_stays_queued(
+    database: Database, tenant: Tenant, tenants: Tenants
+) -> None:
+    queue, other = ReconciliationQueue(), await tenants.new()
+    clean = Findings(
+        account_id=tenant.id,
+        agentcache_user_id="user",
+        bucket_bytes=0,
+        assets_bytes=0,
+        ledger_bytes=0,
+        counter_bytes=0,
+        adjusted_bytes=0,
+    )
+    await queue.add(database, account_ids={tenant.id, other.id})
+    await queue.begin_look(database, account_id=tenant.id)
+    await queue.note(database, replace(clean, hours_drift_bytes=7))
+    await queue.begin_look(database, account_id=tenant.id)
+    await queue.add(database, account_ids={tenant.id})
+    await queue.note(database, clean)
+    assert await queued(tenant) == (True, 0)
+    await queue.begin_look(database, account_id=tenant.id)
+    await queue.note(database, clean)
+    assert await queued(tenant) is None
+    assert await queued(other) == (True, 0)
+    before_other = UUID(int=other.id.int - 1)
+    assert await queue.page(database, after=before_other, page_size=1) == [other.id]
+
+
+async def test_a_round_over_all_accounts_is_kept_where_every_instance_finds_it(
+    database: Database, tenant: Tenant
+) -> None:
+    await ReconciliationQueue().end_round(database)
+    begun = await ReconciliationQueue().round(database)
+    assert (begun.after_account_id, begun.account_count) == (None, 0)
+    await ReconciliationQueue().move_round(database, after=tenant.id)
+    resumed = await ReconciliationQueue().round(database)
+    assert (resumed.after_account_id, resumed.account_count) == (tenant.id, 1)
+    assert resumed.age_seconds > begun.age_seconds >= 0
+    await ReconciliationQueue().end_round(database)
+    assert (await ReconciliationQueue().round(database)).after_account_id is None
 
 
 async def test_one_reconciles_at_a_time(ops: httpx.AsyncClient, tenant: Tenant) -> None:

@@ -42,8 +42,8 @@ METERING = Dashboard(
                     "max(jettythunder_meter_drift_bytes)",
                     unit="bytes",
                     red_from=1,
-                    description="Bucket, assets, ledger, counters and hours compared, every "
-                    "USAGE_RECONCILE_SECONDS.",
+                    description="Bucket, assets, ledger, counters and hours compared: what the last looks found "
+                    "and nobody has mended since.",
                 ),
                 figure(
                     "Time since drift was measured",

@@ -15,6 +15,12 @@ WHERE id > coalesce(:after::uuid, '00000000-0000-0000-0000-000000000000')
 ORDER BY id
 LIMIT :page_size;
 
+-- name: list_given(account_ids)
+-- The accounts of these ids, in their order.
+SELECT id, agentcache_user_ref AS agentcache_user_id, s3_prefix FROM agentcache_accounts
+WHERE id = ANY (:account_ids::uuid[])
+ORDER BY id;
+
 -- name: without_account(account_ids)
 -- Which ids belong to no account.
 SELECT g.account_id FROM unnest(:account_ids::uuid[]) AS g (account_id)

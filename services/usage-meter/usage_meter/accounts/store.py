@@ -13,6 +13,7 @@ _queries = Queries("usage_meter.accounts")
 _user_of = _queries.maybe("user_of", str)
 _find_account = _queries.maybe("find_account", Account)
 _list_accounts = _queries.all("list_accounts", Account)
+_list_given = _queries.all("list_given", Account)
 _without_account = _queries.all("without_account", UUID)
 
 
@@ -38,12 +39,17 @@ class AccountStore:
         """Accounts in the order of their ids, those after one."""
         return await _list_accounts(on, after=after, page_size=page_size)
 
-    async def every(self, on: Runner, *, after: UUID | None = None) -> AsyncIterator[Account]:
-        """All accounts in the order of their ids, those after one, read a page at a time."""
+    async def every(self, on: Runner) -> AsyncIterator[Account]:
+        """All accounts in the order of their ids, read a page at a time."""
+        after: UUID | None = None
         while page := await self.page(on, after=after, page_size=_PAGE_SIZE):
             for account in page:
                 yield account
             after = page[-1].id
+
+    async def given(self, on: Runner, *, account_ids: Sequence[UUID]) -> list[Account]:
+        """The accounts of these ids in their order, without those that are gone."""
+        return await _list_given(on, account_ids=account_ids)
 
     async def missing(self, on: Runner, *, account_ids: Sequence[UUID]) -> list[UUID]:
         """Which of these ids belong to no account."""

@@ -2,9 +2,10 @@
 
 The bucket is read first, page by page, and after each page what the database knows between the same keys. An
 object whose upload began since then is not in the page, and one that was uploaded before it has its row. The
-figures are then read in one snapshot.
+figures are then read in one snapshot. What each look found is kept, whoever asked for it.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from jettythunder import folders
 from jettythunder.database import Database
 from jettythunder.storage import ObjectMissing, Storage
 from usage_meter.accounts.model import Account
+from usage_meter.accounts.store import AccountStore
 from usage_meter.reconciliation.model import (
     Findings,
     Objects,
@@ -19,6 +21,7 @@ from usage_meter.reconciliation.model import (
     compare_objects,
     compare_ownerless,
 )
+from usage_meter.reconciliation.queue import ReconciliationQueue
 from usage_meter.reconciliation.store import ReconciliationStore
 
 
@@ -30,15 +33,25 @@ class Looking:
     """
 
     def __init__(
-        self, database: Database, storage: Storage, store: ReconciliationStore, *, settle_seconds: float
+        self,
+        database: Database,
+        storage: Storage,
+        *,
+        accounts: AccountStore,
+        store: ReconciliationStore,
+        queue: ReconciliationQueue,
+        settle_seconds: float,
     ) -> None:
         self._database = database
         self._storage = storage
+        self._accounts = accounts
         self._store = store
+        self._queue = queue
         self._settle_seconds = settle_seconds
 
     async def at_account(self, account: Account) -> Findings:
         """What disagrees on an account."""
+        await self._queue.begin_look(self._database, account_id=account.id)
         objects = await self._objects(account.id, account.s3_prefix, itself=account.s3_prefix)
         async with self._database.transaction(isolation="repeatable_read", readonly=True) as snapshot:
             findings = compare(
@@ -52,14 +65,33 @@ class Looking:
             )
         # An asset may be newer than the listing: its object is asked for by name.
         asked = [replace(m, found_bytes=await self._size_of(m.s3_key)) for m in findings.missing]
-        return replace(findings, missing=tuple(m for m in asked if m.found_bytes != m.size_bytes))
+        missing = tuple(m for m in asked if m.found_bytes != m.size_bytes)
+        return await self._noted(replace(findings, missing=missing))
 
-    async def at_ownerless_folder(self, account_id: UUID) -> Findings:
-        """What lies in the folder of an account that is gone."""
-        folder = folders.folder_of(account_id)
-        objects = await self._objects(account_id, folder, itself="")
-        ledger_bytes = await self._store.booked_bytes(self._database, account_id=account_id)
-        return compare_ownerless(account_id, objects=objects, ledger_bytes=ledger_bytes)
+    async def at_ownerless(self, *account_ids: UUID) -> AsyncIterator[Findings]:
+        """What lies in the folders of those of these accounts that are gone."""
+        for account_id in await self._accounts.missing(self._database, account_ids=account_ids):
+            await self._queue.begin_look(self._database, account_id=account_id)
+            objects = await self._objects(account_id, folders.folder_of(account_id), itself="")
+            ledger_bytes = await self._store.booked_bytes(self._database, account_id=account_id)
+            yield await self._noted(compare_ownerless(account_id, objects=objects, ledger_bytes=ledger_bytes))
+
+    async def at_folders(
+        self, *, after: UUID | None = None, until: UUID | None = None
+    ) -> AsyncIterator[Findings]:
+        """What lies in the folders of accounts that are gone: of all, or after one id and up to another."""
+        start_after = "" if after is None else folders.end_of(folders.folder_of(after))
+        async for page in self._storage.list_folders(folders.FOLDERS, start_after=start_after):
+            ids = [account_id for account_id in map(folders.account_of, page) if account_id is not None]
+            wanted = [account_id for account_id in ids if until is None or account_id <= until]
+            async for findings in self.at_ownerless(*wanted):
+                yield findings
+            if len(wanted) < len(ids):
+                return
+
+    async def _noted(self, findings: Findings) -> Findings:
+        await self._queue.note(self._database, findings)
+        return findings
 
     async def _objects(self, account_id: UUID, folder: str, *, itself: str) -> Objects:
         """Bucket and database side by side: both give keys in one order, so a page of each is held at a time.
@@ -73,7 +105,7 @@ class Looking:
                 until_key = max(listing)
                 found += await self._between(account_id, after_key, until_key, listing, itself)
                 after_key = until_key
-        return found + await self._between(account_id, after_key, _after(folder), {}, itself)
+        return found + await self._between(account_id, after_key, folders.end_of(folder), {}, itself)
 
     async def _between(
         self, account_id: UUID, after_key: str, until_key: str, listing: dict[str, int], itself: str
@@ -96,8 +128,3 @@ class Looking:
             return await self._storage.size_of(key)
         except ObjectMissing:
             return None
-
-
-def _after(folder: str) -> str:
-    """What comes right after all keys in a folder."""
-    return folder.removesuffix("/") + chr(ord("/") + 1)

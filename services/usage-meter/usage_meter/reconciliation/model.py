@@ -1,5 +1,6 @@
-"""What bucket, assets, ledger, counters and hours disagree on: pure comparison."""
+"""What bucket, assets, ledger, counters and hours disagree on, and whom a run looks at: pure rules."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -174,6 +175,28 @@ class Findings:
                 later.hours_drift_bytes if later.hours_drift_bytes == self.hours_drift_bytes else 0
             ),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """How far the scheduled runs have come with all accounts.
+
+    ``account_count`` were looked at, up to ``after_account_id``; there are about ``estimated_account_count``.
+    """
+
+    after_account_id: UUID | None
+    account_count: int
+    age_seconds: float
+    estimated_account_count: int
+
+    def due_count(self, *, interval_seconds: float, period_seconds: float) -> float:
+        """How many accounts are to be looked at now so that the round ends within its period.
+
+        As many as the time until the next run requires; where the period ends before that run, all that are
+        left, however wrong the estimate was.
+        """
+        share = (self.age_seconds + interval_seconds) / period_seconds
+        return math.inf if share >= 1 else self.estimated_account_count * share - self.account_count
 
 
 @dataclass(frozen=True, kw_only=True)

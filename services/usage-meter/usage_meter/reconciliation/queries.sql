@@ -90,3 +90,56 @@ SET storage_used_bytes = :storage_used, storage_reserved_bytes = :storage_reserv
     bandwidth_used_bytes = :bandwidth_used, bandwidth_reserved_bytes = :bandwidth_reserved,
     request_count = :requests, updated_at = now()
 WHERE account_id = :account_id;
+
+-- name: queue_changed(account_ids)!
+-- Queues accounts whose usage changed, in the order of their ids, in which all lock them.
+INSERT INTO reconciliation_queue AS q (account_id, is_changed)
+SELECT DISTINCT g.account_id, true FROM unnest(:account_ids::uuid[]) AS g (account_id) ORDER BY g.account_id
+ON CONFLICT (account_id) DO UPDATE SET is_changed = true WHERE NOT q.is_changed;
+
+-- name: list_queued(after, page_size)
+-- A page of the queued accounts, in the order of their ids.
+SELECT account_id FROM reconciliation_queue
+WHERE account_id > coalesce(:after::uuid, '00000000-0000-0000-0000-000000000000')
+ORDER BY account_id
+LIMIT :page_size;
+
+-- name: begin_look(account_id)!
+-- From now on a change of an account's usage is one that the look may not see.
+UPDATE reconciliation_queue SET is_changed = false WHERE account_id = :account_id AND is_changed;
+
+-- name: note_drift(account_id, drift_bytes)!
+-- Keeps what a look found.
+INSERT INTO reconciliation_queue (account_id, is_changed, drift_bytes) VALUES (:account_id, false, :drift_bytes)
+ON CONFLICT (account_id) DO UPDATE SET drift_bytes = excluded.drift_bytes;
+
+-- name: forget_drift(account_id)!
+-- A look found nothing.
+UPDATE reconciliation_queue SET drift_bytes = 0 WHERE account_id = :account_id AND drift_bytes <> 0;
+
+-- name: leave_queue(account_id)!
+-- Removes an account whose usage has not changed since its look began.
+DELETE FROM reconciliation_queue WHERE account_id = :account_id AND NOT is_changed;
+
+-- name: sum_drift()$
+-- What was found and not mended.
+SELECT coalesce(sum(drift_bytes), 0)::bigint FROM reconciliation_queue WHERE drift_bytes <> 0;
+
+-- name: begin_round()!
+-- Begins a round over all accounts where none is under way.
+INSERT INTO reconciliation_round DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- name: fetch_round()^
+-- The round under way, and how many accounts there are by PostgreSQL's estimate: counting them would take as long as there are.
+SELECT r.after_account_id, r.account_count, extract(epoch FROM now() - r.began_at)::float8 AS age_seconds,
+    greatest(c.reltuples, 0)::bigint AS estimated_account_count
+FROM reconciliation_round r
+JOIN pg_class c ON c.oid = 'agentcache_accounts'::regclass;
+
+-- name: move_round(after)!
+-- The round has come to an account.
+UPDATE reconciliation_round SET after_account_id = :after, account_count = account_count + 1;
+
+-- name: end_round()!
+-- The round has come to the end of the accounts.
+DELETE FROM reconciliation_round;

@@ -4,6 +4,7 @@ from jettythunder import outbox
 from jettythunder.contracts.quota import UsageRecordedV1
 from jettythunder.database import Connection, Database
 from usage_meter.messages import SOURCE
+from usage_meter.reconciliation.queue import ReconciliationQueue
 from usage_meter.rollups.store import ClosedHour, RollupStore
 from usage_meter.scheduling.lock import WorkLock
 
@@ -13,14 +14,17 @@ _BATCHES_A_RUN = 10
 
 
 class Closing:
-    """Closes hours.
+    """Closes hours, and has their accounts reconciled.
 
     Args:
         after_seconds: how long after its end an hour is closed and published.
     """
 
-    def __init__(self, database: Database, store: RollupStore, *, after_seconds: float) -> None:
+    def __init__(
+        self, database: Database, store: RollupStore, queue: ReconciliationQueue, *, after_seconds: float
+    ) -> None:
         self._store = store
+        self._queue = queue
         self._after_seconds = after_seconds
         self._lock = WorkLock(database, "close-hours")
 
@@ -41,6 +45,7 @@ class Closing:
         )
         if closed:
             await outbox.write(on, *map(_recorded, closed), source=SOURCE)
+            await self._queue.add(on, account_ids={hour.account_id for hour in closed})
         return len(closed) == _HOURS_AT_ONCE
 
 
