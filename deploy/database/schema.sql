@@ -855,6 +855,31 @@ WITH (fillfactor='50');
 
 COMMENT ON TABLE public.rate_limits IS 'Sliding-window counters by account or address, shared by all gateways. Owner: storage-gateway.';
 
+CREATE TABLE public.reconciliation_queue (
+    account_id uuid NOT NULL,
+    is_changed boolean NOT NULL,
+    drift_bytes bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT reconciliation_queue_drift_bytes_check CHECK ((drift_bytes >= 0))
+);
+
+COMMENT ON TABLE public.reconciliation_queue IS 'Accounts, and folders of accounts that are gone, that the scheduled reconciliation looks at: their usage changed, or the last look found something. Owner: usage-meter.';
+
+COMMENT ON COLUMN public.reconciliation_queue.is_changed IS 'Whether an hour was closed since the last look began.';
+
+COMMENT ON COLUMN public.reconciliation_queue.drift_bytes IS 'What the last look found and nobody has mended since.';
+
+CREATE TABLE public.reconciliation_round (
+    is_only boolean DEFAULT true NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    after_account_id uuid,
+    account_count bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT reconciliation_round_is_only_check CHECK (is_only)
+);
+
+COMMENT ON TABLE public.reconciliation_round IS 'How far the scheduled reconciliation has come with all accounts, in the order of their ids; no row between two rounds. Owner: usage-meter.';
+
+COMMENT ON COLUMN public.reconciliation_round.account_count IS 'How many accounts it has looked at.';
+
 CREATE TABLE public.replays (
     id uuid NOT NULL,
     audit_id bigint NOT NULL,
@@ -1087,6 +1112,12 @@ ALTER TABLE ONLY public.outbox_quarantine
 ALTER TABLE ONLY public.rate_limits
     ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (subject);
 
+ALTER TABLE ONLY public.reconciliation_queue
+    ADD CONSTRAINT reconciliation_queue_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY public.reconciliation_round
+    ADD CONSTRAINT reconciliation_round_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY public.replays
     ADD CONSTRAINT replays_pkey PRIMARY KEY (id);
 
@@ -1162,6 +1193,8 @@ CREATE INDEX ops_audit_began_idx ON public.ops_audit USING btree (began_at);
 CREATE INDEX outbox_lane_idx ON public.outbox USING btree (lane, id);
 
 CREATE INDEX rate_limits_window_idx ON public.rate_limits USING btree (window_start);
+
+CREATE INDEX reconciliation_queue_drift_idx ON public.reconciliation_queue USING btree (account_id) INCLUDE (drift_bytes) WHERE (drift_bytes <> 0);
 
 CREATE INDEX uploads_account_idx ON public.uploads USING btree (account_id, created_at);
 
@@ -1438,6 +1471,10 @@ GRANT INSERT ON TABLE public.outbox_quarantine TO jettythunder_usage_meter;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rate_limits TO jettythunder_storage_gateway;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_queue TO jettythunder_usage_meter;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_round TO jettythunder_usage_meter;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.replays TO jettythunder_operations;
 
 GRANT SELECT,INSERT ON TABLE public.storage_usage_history TO jettythunder_usage_meter;
@@ -1458,7 +1495,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0067');
+INSERT INTO public.alembic_version (version_num) VALUES ('0068');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

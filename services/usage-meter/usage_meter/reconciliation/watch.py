@@ -1,8 +1,8 @@
 """Watching: the scheduled run, which changes nothing, measures the drift and logs where there is any.
 
 Its work is as much as has changed: it looks at accounts whose usage changed and at what drifted before, which
-stays queued until a look finds it clean. What no event tells of, such as an object that somebody deletes in the
-bucket, is found by a round over all accounts, of which each run does its part. Queue and round are in the
+stays queued until a look finds it clean. What no event tells of, such as an object that somebody deletes in
+the bucket, is found by a round over all accounts, of which each run does its part. Queue and round are in the
 database: a run that failed is continued by the next, of any instance.
 """
 
@@ -90,14 +90,14 @@ class Watching:
         """Look at as many accounts as are due, in whole pages; of a small installation that is all."""
         now = await self._queue.round(self._database)
         after = now.after_account_id
-        due_count = now.due_count(
-            interval_seconds=self._interval_seconds, period_seconds=self._round_seconds
-        )
+        due_count = now.due_count(interval_seconds=self._interval_seconds, period_seconds=self._round_seconds)
         while True:
             page = await self._accounts.page(self._database, after=after, page_size=_PAGE_SIZE)
             is_end = len(page) < _PAGE_SIZE
             # Before the accounts, each of which moves the round.
-            async for findings in self._looking.at_folders(after=after, until=None if is_end else page[-1].id):
+            async for findings in self._looking.at_folders(
+                after=after, until=None if is_end else page[-1].id
+            ):
                 _log(findings)
             for account in page:
                 _log(await self._looking.at_account(account))
