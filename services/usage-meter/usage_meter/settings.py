@@ -37,11 +37,11 @@ class Settings(ServiceSettings, StorageSettings):
     usage_reconcile_seconds: float = Field(
         default=86_400,
         gt=0,
-        description="How often bucket, assets, ledger, counters and hours are compared, of accounts whose "
-        "usage changed or that drift, and of a part of all",
+        description="How often bucket, assets, ledger, counters and hours are compared, of accounts that "
+        "changed or drift and of a part of all",
     )
     usage_reconcile_all_days: float = Field(
-        default=30, gt=0, description="In how many days they are compared of every account at least once"
+        default=30, gt=0, description="In how many days every account is compared, also where nothing changes"
     )
     usage_reconcile_settle_seconds: float = Field(
         default=30, ge=0, description="Between the two looks of a reconciliation that mends"
