@@ -1142,9 +1142,9 @@ ALTER TABLE ONLY public.usage_reservations
 ALTER TABLE ONLY public.usage_rollup_queue
     ADD CONSTRAINT usage_rollup_queue_pkey PRIMARY KEY (id);
 
-CREATE INDEX storage_usage_open_idx ON ONLY public.storage_usage USING btree (period_end) WHERE (closed_at IS NULL);
+CREATE INDEX storage_usage_open_idx ON ONLY public.storage_usage USING btree (period_end, account_id) WHERE (closed_at IS NULL);
 
-CREATE INDEX storage_usage_other_period_end_idx ON partitions.storage_usage_other USING btree (period_end) WHERE (closed_at IS NULL);
+CREATE INDEX storage_usage_other_period_end_account_id_idx ON partitions.storage_usage_other USING btree (period_end, account_id) WHERE (closed_at IS NULL);
 
 CREATE INDEX usage_ledger_account_idx ON ONLY public.usage_ledger USING btree (account_id, occurred_at);
 
@@ -1218,7 +1218,7 @@ CREATE INDEX usage_rollup_queue_hour_idx ON public.usage_rollup_queue USING btre
 
 ALTER INDEX public.inbox_pkey ATTACH PARTITION partitions.inbox_other_pkey;
 
-ALTER INDEX public.storage_usage_open_idx ATTACH PARTITION partitions.storage_usage_other_period_end_idx;
+ALTER INDEX public.storage_usage_open_idx ATTACH PARTITION partitions.storage_usage_other_period_end_account_id_idx;
 
 ALTER INDEX public.storage_usage_pkey ATTACH PARTITION partitions.storage_usage_other_pkey;
 

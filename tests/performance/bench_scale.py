@@ -107,6 +107,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         one["s3_key"],
     )
     now = datetime.now(UTC)
+    begin = now - timedelta(days=3650)
     ids = [row["event_id"] for row in known] + [new_id() for _ in range(50)]
     times = [row["event_time"] for row in known] + [now] * 50
     event: Given = {
@@ -284,14 +285,18 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
             {"bucket": "day", "from_at": now - timedelta(days=30), "to_at": now, "account_ids": [small]},
             "a month of an account",
         ),
-        Case(f"{meter}.rollups:take_queued_hours", {"oldest_hour": now, "account_limit": 100}, "recent"),
+        Case(f"{meter}.rollups:recent_accounts", {"oldest_hour": now, "entry_limit": 100}),
+        Case(f"{meter}.rollups:waiting_accounts", {"entry_limit": 100}),
         Case(
             f"{meter}.rollups:take_queued_hours",
-            {"oldest_hour": now - timedelta(days=3650), "account_limit": 100},
+            {"account_ids": accounts, "oldest_hour": begin},
         ),
         Case(f"{meter}.rollups:recompute_hours", hours, "100 accounts, 2 hours"),
         Case(f"{meter}.rollups:queue_later_hours", hours, "100 accounts"),
-        Case(f"{meter}.rollups:close_hours", {"grace_seconds": 300.0, "batch_size": 500}),
+        Case(
+            f"{meter}.rollups:close_hours",
+            {"grace_seconds": 300.0, "after_end": begin, "after_account": UUID(int=0), "batch_size": 500},
+        ),
         Case(f"{meter}.rollups:rollup_backlog", {}),
         Case(f"{meter}.scheduling:keep_usage", {}),
         Case(f"{meter}.reconciliation:bytes_by_source", {"account_id": small}, "a small account"),

@@ -1,5 +1,6 @@
 """Builds the usage-meter: what it opens, its use-cases, its consumers and its schedule."""
 
+import functools
 from collections.abc import AsyncGenerator
 
 import aiohttp
@@ -167,18 +168,17 @@ def _open_metering(
     )
     sweep = Sweep(database, store, ledger, backlog)
     periods = Periods(database, store, ledger)
+    work = functools.partial(periodic, is_behind=lambda: consumer.is_behind)
     metering = Metering(
         consumer,
         [
             Periodic("keep-usage", Partitions(database).run, interval_seconds=_KEEP_USAGE_SECONDS),
-            periodic("roll-up", rollups.roll_up_recent, interval_seconds=settings.usage_rollup_seconds),
-            periodic(
-                "roll-up-late", rollups.roll_up_all, interval_seconds=settings.usage_late_rollup_seconds
-            ),
-            periodic("close-hours", closing.run, interval_seconds=settings.usage_close_seconds),
-            periodic("sweep", sweep.run, interval_seconds=settings.usage_sweep_seconds),
-            periodic("begin-periods", periods.run, interval_seconds=settings.usage_sweep_seconds),
-            periodic(
+            work("roll-up", rollups.roll_up_recent, interval_seconds=settings.usage_rollup_seconds),
+            work("roll-up-late", rollups.roll_up_all, interval_seconds=settings.usage_late_rollup_seconds),
+            work("close-hours", closing.run, interval_seconds=settings.usage_close_seconds),
+            work("sweep", sweep.run, interval_seconds=settings.usage_sweep_seconds),
+            work("begin-periods", periods.run, interval_seconds=settings.usage_sweep_seconds),
+            work(
                 "measure-drift",
                 watching.run,
                 interval_seconds=settings.usage_reconcile_seconds,

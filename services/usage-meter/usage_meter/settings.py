@@ -16,7 +16,7 @@ class Settings(ServiceSettings, StorageSettings):
 
     # Reconciliation holds one for its lock while it works on another, and events are booked beside it.
     database_pool_size: int = Field(default=10, ge=3, description="Connections to the database at most")
-    usage_meter_batch_size: int = Field(default=1000, ge=1, description="Events booked in one transaction")
+    usage_meter_batch_size: int = Field(default=2000, ge=1, description="Events booked in one transaction")
     usage_meter_linger_seconds: float = Field(
         default=0.05, ge=0, description="How long the first event of a batch waits for others"
     )

@@ -107,6 +107,7 @@ class BatchConsumer(Generic[Item]):
         self._closing = False
         self._consuming = False
         self._lost = False
+        self._is_behind = False
         self._task: asyncio.Task[None] | None = None
 
     def on(self, payload: type[AnyPayload], parse: Callable[[Event[AnyPayload]], Item]) -> None:
@@ -118,6 +119,11 @@ class BatchConsumer(Generic[Item]):
         """How many messages it has received and neither applied nor set aside yet."""
         unsettled = self._failures.unsettled if self._failures is not None else 0
         return len(self._arrived) + self._applying + unsettled
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its last batch was a full one, so that more may wait."""
+        return self._is_behind
 
     def start(self) -> None:
         """Run in the background."""
@@ -200,6 +206,7 @@ class BatchConsumer(Generic[Item]):
                     await self._changed.wait()
         batch, self._arrived = self._arrived[: self._batch_size], self._arrived[self._batch_size :]
         self._applying = len(batch)
+        self._is_behind = len(batch) == self._batch_size
         try:
             if batch and not self._lost:
                 await self._process(batch, channel, failures)

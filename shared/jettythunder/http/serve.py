@@ -27,6 +27,9 @@ from jettythunder.http.listener import Listener
 from jettythunder.settings import ListenerSettings, load
 
 _IDLE_SECONDS = 0.05
+# After how many new objects garbage is looked for, and after how many looks among older ones. Python's 700
+# are a few messages: thousands that are in use would be searched again and again.
+_GARBAGE_COLLECTION = (20_000, 20, 20)
 
 
 def main() -> None:
@@ -106,6 +109,7 @@ def _load(application: str) -> FastAPI:
     gc.disable()
     app: FastAPI = getattr(import_module(module), name)
     gc.freeze()
+    gc.set_threshold(*_GARBAGE_COLLECTION)
     gc.enable()
     return app
 

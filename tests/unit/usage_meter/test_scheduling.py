@@ -87,6 +87,11 @@ async def test_a_failed_batch_leaves_the_turn_to_others() -> None:
     assert await shared.run(working) == 0
 
 
-@pytest.mark.parametrize(("worked_seconds", "pause"), [(0, 1), (0.2, 1), (60, 240)])
-def test_long_work_rests_long(worked_seconds: float, pause: float) -> None:
-    assert pause_seconds(worked_seconds, interval_seconds=1) == pause
+@pytest.mark.parametrize(
+    ("worked_seconds", "is_behind", "pause"),
+    [(0, False, 1), (0.2, False, 1), (60, False, 240), (0, True, 5), (60, True, 1200)],
+)
+def test_long_work_rests_long_and_longer_while_events_wait(
+    worked_seconds: float, is_behind: bool, pause: float
+) -> None:
+    assert pause_seconds(worked_seconds, interval_seconds=1, is_behind=is_behind) == pause

@@ -1,10 +1,18 @@
--- name: take_queued_hours(oldest_hour, account_limit)
--- Takes the queued hours of some accounts; where several of an account's are queued, the earliest tells from when to recompute.
+-- name: recent_accounts(oldest_hour, entry_limit)
+-- Accounts that have hours queued since one, by some of these entries.
+SELECT DISTINCT account_id FROM (
+    SELECT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz ORDER BY hour LIMIT :entry_limit
+) AS queued;
+
+-- name: waiting_accounts(entry_limit)
+-- Accounts that have hours queued, by those entries that wait longest.
+SELECT DISTINCT account_id FROM (SELECT account_id FROM usage_rollup_queue ORDER BY id LIMIT :entry_limit) AS queued;
+
+-- name: take_queued_hours(account_ids, oldest_hour)
+-- Takes accounts' queued hours since one; where several of an account's are queued, the earliest tells from when to recompute.
 WITH taken AS (
     DELETE FROM usage_rollup_queue
-    WHERE hour >= :oldest_hour::timestamptz AND account_id = ANY (ARRAY(
-        SELECT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz
-        ORDER BY hour LIMIT :account_limit))
+    WHERE hour >= :oldest_hour::timestamptz AND account_id = ANY (:account_ids::uuid[])
     RETURNING account_id, hour
 )
 SELECT account_id, min(hour) AS hour FROM taken GROUP BY account_id;
@@ -82,18 +90,32 @@ CROSS JOIN LATERAL (
     ORDER BY l.occurred_at LIMIT 1
 ) AS later;
 
--- name: close_hours(grace_seconds, batch_size)
--- Closes hours that ended a while ago and whose ledger is rolled up.
-UPDATE storage_usage
-SET closed_at = now()
-WHERE (account_id, period_start) IN (
-    SELECT s.account_id, s.period_start FROM storage_usage s
-    WHERE s.closed_at IS NULL AND s.period_end <= now() - make_interval(secs => :grace_seconds)
-      AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = s.account_id AND q.hour <= s.period_start)
-    ORDER BY s.period_end
+-- name: read_in_order()!
+-- Lets the transaction read open hours in their index's order. An hour's end opens more of them at once than the
+-- planner knows of, and it would read and sort them all for a few.
+SET LOCAL enable_sort = off;
+
+-- name: close_hours(grace_seconds, after_end, after_account, batch_size)
+-- Looks at some hours that ended a while ago, after one, and closes those whose ledger is rolled up.
+WITH ended AS MATERIALIZED (
+    SELECT account_id, storage_bytes, bandwidth_bytes, request_count, period_start, period_end, revision
+    FROM storage_usage
+    WHERE closed_at IS NULL AND period_end <= now() - make_interval(secs => :grace_seconds)
+      AND (period_end, account_id) > (:after_end::timestamptz, :after_account::uuid)
+    ORDER BY period_end, account_id
     LIMIT :batch_size
-    FOR UPDATE SKIP LOCKED)
-RETURNING account_id, storage_bytes, bandwidth_bytes, request_count, period_start, period_end, revision;
+    FOR UPDATE SKIP LOCKED
+), closed AS (
+    UPDATE storage_usage s
+    SET closed_at = now()
+    FROM ended e
+    WHERE s.account_id = e.account_id AND s.period_start = e.period_start
+      AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = e.account_id AND q.hour <= e.period_start)
+    RETURNING s.account_id, s.period_start
+)
+SELECT e.*, c.account_id IS NOT NULL AS is_closed
+FROM ended e LEFT JOIN closed c USING (account_id, period_start)
+ORDER BY e.period_end, e.account_id;
 
 -- name: rollup_backlog()$
 -- How many hours wait for their row to be computed.

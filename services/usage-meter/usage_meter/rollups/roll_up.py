@@ -7,6 +7,7 @@ what comes after; where that takes longer than a statement may, the next one tak
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Gauge
@@ -15,11 +16,12 @@ from jettythunder import telemetry
 from jettythunder.database import Connection, Database
 from jettythunder.errors import DatabaseTimedOut
 from usage_meter.rollups.model import Portion
-from usage_meter.rollups.store import RollupStore
+from usage_meter.rollups.store import QueuedHour, RollupStore
 from usage_meter.scheduling.lock import WorkLock
 
 _RECENT = timedelta(hours=2)
-_BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+# What is queued in the meantime is left to the next run, after a pause.
+_RUN_SECONDS = 3.0
 
 log = telemetry.logger(__name__)
 
@@ -41,29 +43,34 @@ class Rollups:
         Returns:
             For how many seconds it worked.
         """
-        return await self._roll_up(datetime.now(UTC) - _RECENT)
+        oldest_hour = datetime.now(UTC) - _RECENT
+        return await self._roll_up(
+            lambda on, limit: self._store.take_recent_hours(on, oldest_hour=oldest_hour, entry_limit=limit)
+        )
 
     async def roll_up_all(self) -> float:
-        """Compute all rows that are behind. Late events move every later hour, so they gather longer.
+        """Compute rows that are behind, for some seconds. Late events move later hours, so they gather more.
 
         Returns:
             For how many seconds it worked.
         """
-        worked_seconds = await self._roll_up(_BEGINNING)
+        worked_seconds = await self._roll_up(
+            lambda on, limit: self._store.take_waiting_hours(on, entry_limit=limit)
+        )
         _backlog.set(await self._store.backlog(self._database))
         return worked_seconds
 
-    async def _roll_up(self, oldest_hour: datetime) -> float:
+    async def _roll_up(self, take: Callable[[Connection, int], Awaitable[list[QueuedHour]]]) -> float:
+        ends_at = time.monotonic() + _RUN_SECONDS
+
         async def roll_up_some(on: Connection) -> bool:
             portion = self._portion
             began = time.monotonic()
-            hours = await self._store.take_queued_hours(
-                on, oldest_hour=oldest_hour, account_limit=portion.accounts
-            )
+            hours = await take(on, portion.accounts)
             if hours:
                 await self._store.recompute_hours(on, hours=hours, hour_limit=portion.hours)
                 self._portion = portion.after(time.monotonic() - began)
-            return bool(hours)
+            return bool(hours) and time.monotonic() < ends_at
 
         try:
             return await self._lock.run(roll_up_some)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from jettythunder.database import Queries, Runner
@@ -17,8 +17,8 @@ class QueuedHour:
 
 
 @dataclass(frozen=True)
-class ClosedHour:
-    """An hour's figures, when it is closed."""
+class EndedHour:
+    """An hour's figures after its end, and whether it was closed."""
 
     account_id: UUID
     storage_bytes: int
@@ -27,13 +27,19 @@ class ClosedHour:
     period_start: datetime
     period_end: datetime
     revision: int
+    is_closed: bool
 
+
+_BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 _queries = Queries("usage_meter.rollups")
+_recent_accounts = _queries.all("recent_accounts", UUID)
+_waiting_accounts = _queries.all("waiting_accounts", UUID)
 _take_queued_hours = _queries.all("take_queued_hours", QueuedHour)
 _recompute_hours = _queries.run("recompute_hours")
 _queue_later_hours = _queries.run("queue_later_hours")
-_close_hours = _queries.all("close_hours", ClosedHour)
+_read_in_order = _queries.run("read_in_order")
+_close_hours = _queries.all("close_hours", EndedHour)
 _rollup_backlog = _queries.one("rollup_backlog", int)
 _queue_hours_since = _queries.run("queue_hours_since")
 _queue_all_hours = _queries.run("queue_all_hours")
@@ -42,11 +48,17 @@ _queue_all_hours = _queries.run("queue_all_hours")
 class RollupStore:
     """Reads and writes hourly rows."""
 
-    async def take_queued_hours(
-        self, on: Runner, *, oldest_hour: datetime, account_limit: int
+    async def take_recent_hours(
+        self, on: Runner, *, oldest_hour: datetime, entry_limit: int
     ) -> list[QueuedHour]:
-        """Take queued hours of some accounts; from which hour on to compute each."""
-        return await _take_queued_hours(on, oldest_hour=oldest_hour, account_limit=account_limit)
+        """Take queued hours since one of some accounts; from which hour on to compute each."""
+        accounts = await _recent_accounts(on, oldest_hour=oldest_hour, entry_limit=entry_limit)
+        return await _take_queued_hours(on, account_ids=accounts, oldest_hour=oldest_hour)
+
+    async def take_waiting_hours(self, on: Runner, *, entry_limit: int) -> list[QueuedHour]:
+        """Take all queued hours of the accounts that wait longest; from which hour on to compute each."""
+        accounts = await _waiting_accounts(on, entry_limit=entry_limit)
+        return await _take_queued_hours(on, account_ids=accounts, oldest_hour=_BEGINNING)
 
     async def recompute_hours(self, on: Runner, *, hours: Sequence[QueuedHour], hour_limit: int) -> None:
         """Compute accounts' rows from the ledger, from an hour on for so many hours, and queue later ones."""
@@ -58,9 +70,23 @@ class RollupStore:
         await _recompute_hours(on, **given)
         await _queue_later_hours(on, **given)
 
-    async def close_hours(self, on: Runner, *, grace_seconds: float, batch_size: int) -> list[ClosedHour]:
-        """Close hours that are over; their figures."""
-        return await _close_hours(on, grace_seconds=grace_seconds, batch_size=batch_size)
+    async def close_hours(
+        self, on: Runner, *, grace_seconds: float, after: tuple[datetime, UUID] | None, batch_size: int
+    ) -> list[EndedHour]:
+        """Look at some hours that are over, in the order of their ends and accounts; close those complete.
+
+        Args:
+            after: the end and the account of the last that was looked at.
+        """
+        await _read_in_order(on)
+        after_end, after_account = after or (_BEGINNING, UUID(int=0))
+        return await _close_hours(
+            on,
+            grace_seconds=grace_seconds,
+            after_end=after_end,
+            after_account=after_account,
+            batch_size=batch_size,
+        )
 
     async def backlog(self, on: Runner) -> int:
         """How many hours are queued."""

@@ -7,8 +7,10 @@ from jettythunder.broker.batches import BatchConsumer
 from jettythunder.lifecycle import Periodic
 from usage_meter.ledger.model import Fact
 
-# Work that kept the database busy for a minute is followed by a pause of four.
+# Work that kept the database busy for a minute is followed by a pause of four. While events wait to be booked
+# all pauses are longer: what is computed and published before them is so again after them.
 _REST = 4
+_WHILE_BEHIND = 5
 _MAX_BACKOFF_SECONDS = 5.0
 
 
@@ -51,16 +53,22 @@ class Metering:
 
 
 def periodic(
-    name: str, work: Callable[[], Awaitable[float]], *, interval_seconds: float, at_start: bool = True
+    name: str,
+    work: Callable[[], Awaitable[float]],
+    *,
+    interval_seconds: float,
+    is_behind: Callable[[], bool],
+    at_start: bool = True,
 ) -> Periodic:
     """Work that is repeated, and rests after long runs: most of the database's time is for events.
 
     Args:
         work: returns for how many seconds it kept the database busy.
+        is_behind: whether events wait to be booked.
     """
 
     async def run() -> float:
-        return pause_seconds(await work(), interval_seconds=interval_seconds)
+        return pause_seconds(await work(), interval_seconds=interval_seconds, is_behind=is_behind())
 
     return Periodic(
         name,
@@ -71,6 +79,6 @@ def periodic(
     )
 
 
-def pause_seconds(worked_seconds: float, *, interval_seconds: float) -> float:
+def pause_seconds(worked_seconds: float, *, interval_seconds: float, is_behind: bool) -> float:
     """How long work rests after it kept the database busy for some time."""
-    return max(interval_seconds, _REST * worked_seconds)
+    return max(interval_seconds, _REST * worked_seconds) * (_WHILE_BEHIND if is_behind else 1)

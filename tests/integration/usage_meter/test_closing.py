@@ -1,0 +1,81 @@
+"""Closing hours: those that the roll-up has yet to compute wait, and keep no others waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest_asyncio
+from tests.support.infrastructure import Infrastructure
+
+from jettythunder.database import Database
+from jettythunder.lifecycle import role_of
+from jettythunder_migrations import migrate
+from usage_meter.reconciliation.queue import ReconciliationQueue
+from usage_meter.rollups.close import Closing
+from usage_meter.rollups.store import RollupStore
+
+from .conftest import Pool, Tenant, Tenants, Wire
+
+# More than one run looks at.
+WAITING_HOURS = 5_200
+
+
+@pytest_asyncio.fixture
+async def new_database(servers: Infrastructure) -> AsyncIterator[str]:
+    with servers.empty_database() as url:
+        migrate(url)
+        yield url
+
+
+@pytest_asyncio.fixture
+async def pool(new_database: str) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(new_database, min_size=1, max_size=2) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def closing(new_database: str) -> AsyncIterator[Closing]:
+    database = Database(new_database, name="closing", role=role_of("usage-meter"), size=2)
+    await database.open()
+    yield Closing(database, RollupStore(), ReconciliationQueue(), after_seconds=300)
+    await database.close()
+
+
+async def add_hours(tenant: Tenant, *, hours_ago: int, count: int) -> None:
+    """So many hours with activity, one after the other."""
+    await tenant.pool.execute(
+        "INSERT INTO storage_usage (account_id, period_start, period_end, storage_bytes)"
+        " SELECT $1, hour, hour + interval '1 hour', 0 FROM ("
+        "   SELECT date_trunc('hour', now(), 'UTC') - interval '1 hour' * ($2::int - n) AS hour"
+        "   FROM generate_series(0, $3::int - 1) AS n) AS hours",
+        tenant.id,
+        hours_ago,
+        count,
+    )
+
+
+async def open_hours(tenant: Tenant) -> int:
+    query = "SELECT count(*) FROM storage_usage WHERE account_id = $1 AND closed_at IS NULL"
+    return int(await tenant.pool.fetchval(query, tenant.id))
+
+
+async def test_hours_that_wait_for_the_roll_up_keep_no_others_open(
+    closing: Closing, pool: Pool, wire: Wire
+) -> None:
+    waiting, done = [await Tenants(pool, wire).new() for _ in range(2)]
+    await add_hours(waiting, hours_ago=WAITING_HOURS + 10, count=WAITING_HOURS)
+    await add_hours(done, hours_ago=5, count=1)
+    await pool.execute(
+        "INSERT INTO usage_rollup_queue (account_id, hour)"
+        " SELECT account_id, min(period_start) FROM storage_usage WHERE account_id = $1 GROUP BY account_id",
+        waiting.id,
+    )
+    for _ in range(2):
+        await closing.run()
+    assert (await open_hours(waiting), await open_hours(done)) == (WAITING_HOURS, 0)
+
+    await pool.execute("DELETE FROM usage_rollup_queue")
+    for _ in range(2):
+        await closing.run()
+    assert await open_hours(waiting) == 0
