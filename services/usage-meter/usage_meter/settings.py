@@ -18,7 +18,9 @@ class Settings(ServiceSettings, StorageSettings):
     database_pool_size: int = Field(default=10, ge=3, description="Connections to the database at most")
     usage_meter_batch_size: int = Field(default=2000, ge=1, description="Events booked in one transaction")
     usage_meter_linger_seconds: float = Field(
-        default=0.05, ge=0, description="How long the first event of a batch waits for others"
+        default=0.05,
+        ge=0,
+        description="How long a batch's first event waits for others; five times as long while several come",
     )
     usage_thresholds_percent: tuple[int, ...] = Field(
         default=(80, 95, 100), description="Shares of a quota whose crossing is announced"

@@ -39,6 +39,9 @@ log = telemetry.logger(__name__)
 Item = TypeVar("Item")
 
 _RECONNECT_SECONDS = 0.5
+# Messages come quickly where so many arrive while one waits for others.
+_QUICKLY = 2
+_MOST_LINGERS = 5
 _HOLD_SECONDS = 0.5
 _LOST: tuple[type[BaseException], ...] = (BrokerUnavailable, *CONNECTION_ERRORS)
 
@@ -79,7 +82,8 @@ class BatchConsumer(Generic[Item]):
         apply: applies all the items or, raising, none of them.
         batch_size: how many messages a batch has at most. Twice as many are in flight: one batch arrives
             while another is applied.
-        linger_seconds: how long the first message of a batch waits for others.
+        linger_seconds: how long the first message of a batch waits for others; five times as long while
+            several come in that time.
     """
 
     def __init__(
@@ -199,11 +203,7 @@ class BatchConsumer(Generic[Item]):
         if not self._arrived:
             self._changed.clear()
             await self._changed.wait()
-        if len(self._arrived) < self._batch_size and not self._closing:
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._linger_seconds):
-                    await self._changed.wait()
+        await self._linger()
         batch, self._arrived = self._arrived[: self._batch_size], self._arrived[self._batch_size :]
         self._applying = len(batch)
         self._is_behind = len(batch) == self._batch_size
@@ -212,6 +212,19 @@ class BatchConsumer(Generic[Item]):
                 await self._process(batch, channel, failures)
         finally:
             self._applying = 0
+
+    async def _linger(self) -> None:
+        """Wait for others; longer where they come quickly, since a batch costs as much as many messages."""
+        for _ in range(_MOST_LINGERS):
+            arrived = len(self._arrived)
+            if arrived >= self._batch_size or self._closing:
+                return
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._linger_seconds):
+                    await self._changed.wait()
+            if self._lost or len(self._arrived) - arrived < _QUICKLY:
+                return
 
     def _decoded(self, message: DeliveredMessage) -> _Arrived[Item]:
         event = None

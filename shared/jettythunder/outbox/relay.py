@@ -26,6 +26,10 @@ log = telemetry.logger(__name__)
 LOCK_SPACE = 7_305
 _BATCH_SIZE = 500
 _POLL_SECONDS = 2.0
+# A look takes as much of the servers' time as several events. After one it rests twice as long, and what is
+# committed meanwhile is published together.
+_REST = 2
+_MOST_REST_SECONDS = 0.05
 # How soon to look again at lanes that another relay held: its batch takes milliseconds.
 _HELD_SECONDS = 0.02
 _MEASURE_SECONDS = 5.0
@@ -76,7 +80,7 @@ _measure_lag = _queries.one("lag", _Lag)
 class Relay:
     """Publishes the outbox until it is closed; any number of relays may run at once.
 
-    It runs at once after each commit of its own process, and finds what others left by polling.
+    It runs soon after each commit of its own process, and finds what others left by polling.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Relay:
         )
         # Apart from publishing, since its figures matter most while nothing can be published.
         self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=measure_seconds)
+        self._rests_until = 0.0
 
     def start(self) -> None:
         """Run in the background."""
@@ -144,9 +149,15 @@ class Relay:
         )
 
     async def _publish_all(self) -> float | None:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._rests_until - clock())
         # What is committed meanwhile makes it run again, so an unfilled batch was the last one.
-        while (batch := await self.publish_batch()).size == _BATCH_SIZE:
-            pass
+        while True:
+            began = clock()
+            batch = await self.publish_batch()
+            if batch.size < _BATCH_SIZE:
+                break
+        self._rests_until = clock() + min(_REST * (clock() - began), _MOST_REST_SECONDS)
         return _HELD_SECONDS if batch.others_left else None
 
     async def _measure(self) -> None:

@@ -53,12 +53,11 @@ class RollupStore:
     ) -> list[QueuedHour]:
         """Take queued hours since one of some accounts; from which hour on to compute each."""
         accounts = await _recent_accounts(on, oldest_hour=oldest_hour, entry_limit=entry_limit)
-        return await _take_queued_hours(on, account_ids=accounts, oldest_hour=oldest_hour)
+        return await _take(on, accounts, oldest_hour)
 
     async def take_waiting_hours(self, on: Runner, *, entry_limit: int) -> list[QueuedHour]:
         """Take all queued hours of the accounts that wait longest; from which hour on to compute each."""
-        accounts = await _waiting_accounts(on, entry_limit=entry_limit)
-        return await _take_queued_hours(on, account_ids=accounts, oldest_hour=_BEGINNING)
+        return await _take(on, await _waiting_accounts(on, entry_limit=entry_limit), _BEGINNING)
 
     async def recompute_hours(self, on: Runner, *, hours: Sequence[QueuedHour], hour_limit: int) -> None:
         """Compute accounts' rows from the ledger, from an hour on for so many hours, and queue later ones."""
@@ -99,3 +98,9 @@ class RollupStore:
     async def queue_all_hours(self, on: Runner, *, account_id: UUID) -> None:
         """Have all rows of an account computed again."""
         await _queue_all_hours(on, account_id=account_id)
+
+
+async def _take(on: Runner, account_ids: Sequence[UUID], oldest_hour: datetime) -> list[QueuedHour]:
+    if not account_ids:
+        return []
+    return await _take_queued_hours(on, account_ids=account_ids, oldest_hour=oldest_hour)
