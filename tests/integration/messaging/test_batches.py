@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,6 +29,7 @@ from jettythunder.contracts.quota import QuotaRestoredV1
 from jettythunder.errors import BrokerUnavailable, DatabaseTimedOut, DatabaseUnavailable
 
 UNLUCKY = 13
+BATCH_SIZE = 100
 
 
 class BlockedPublisher(Publisher):
@@ -121,7 +123,7 @@ async def opened_batches(infrastructure: Infrastructure) -> AsyncIterator[Batche
         publisher,
         queue=queue,
         apply=apply,
-        batch_size=100,
+        batch_size=BATCH_SIZE,
         linger_seconds=0.05,
         retry_delays_ms=settings.retry_delays_ms,
     )
@@ -178,6 +180,24 @@ async def test_failed_ones_are_not_acknowledged_with_those_after_them(
 
     message = await eventually(back, timeout_seconds=20)
     assert message.message_id == unlucky
+
+
+async def test_it_is_behind_while_its_batches_are_full(batches: Batches) -> None:
+    released = asyncio.Event()
+    behind: list[bool] = []
+
+    async def wait(_: Sequence[int]) -> None:
+        behind.append(batches.consumer.is_behind)
+        await released.wait()
+
+    batches.apply = wait
+    await batches.send(0)
+    await eventually(lambda: behind == [False])
+    await batches.send(*range(1, BATCH_SIZE + 2))
+    await eventually(lambda: batches.consumer.unapplied == BATCH_SIZE + 2)
+    released.set()
+    await eventually(lambda: len(batches.applied) == BATCH_SIZE + 2)
+    assert behind == [False, True, False]
 
 
 async def test_a_queue_that_is_made_anew_is_consumed_anew(batches: Batches, servers: Infrastructure) -> None:

@@ -8,9 +8,10 @@ from jettythunder.lifecycle import Periodic
 from usage_meter.ledger.model import Fact
 
 # Work that kept the database busy for a minute is followed by a pause of four. While events wait to be booked
-# all pauses are longer: what is computed and published before them is so again after them.
+# pauses are longer: what is computed and published before them is so again after them.
 _REST = 4
-_WHILE_BEHIND = 5
+_LONGER_WHILE_BEHIND = 4
+_MOST_LONGER_SECONDS = 300.0
 _MAX_BACKOFF_SECONDS = 5.0
 
 
@@ -81,4 +82,5 @@ def periodic(
 
 def pause_seconds(worked_seconds: float, *, interval_seconds: float, is_behind: bool) -> float:
     """How long work rests after it kept the database busy for some time."""
-    return max(interval_seconds, _REST * worked_seconds) * (_WHILE_BEHIND if is_behind else 1)
+    pause = max(interval_seconds, _REST * worked_seconds)
+    return pause + min(_LONGER_WHILE_BEHIND * pause, _MOST_LONGER_SECONDS) if is_behind else pause
