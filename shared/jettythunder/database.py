@@ -126,6 +126,8 @@ class Database:
         self._settings = {
             "application_name": name,
             "timezone": "UTC",
+            # Statements here are short: compiling one takes longer than it saves.
+            "jit": "off",
             "statement_timeout": str(round(statement_seconds * 1000)),
             **({"role": role} if role is not None else {}),
         }

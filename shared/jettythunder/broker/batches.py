@@ -49,7 +49,7 @@ _sizes = Histogram(
     "jettythunder_batch_size",
     "Messages applied in one batch",
     ["queue"],
-    buckets=(1, 5, 20, 50, 100, 200, 500, 1000),
+    buckets=(1, 5, 20, 50, 100, 200, 500, 1000, 2000),
 )
 
 
@@ -126,7 +126,7 @@ class BatchConsumer(Generic[Item]):
 
     @property
     def is_behind(self) -> bool:
-        """Whether its last batch was a full one, so that more may wait."""
+        """Whether the last batch was full, so that more messages may wait."""
         return self._is_behind
 
     def start(self) -> None:
@@ -190,7 +190,7 @@ class BatchConsumer(Generic[Item]):
             await connection.close()
 
     def _lose(self) -> None:
-        self._lost, self._consuming = True, False
+        self._lost, self._consuming, self._is_behind = True, False, False
         self._changed.set()
 
     def _on_message(self, message: DeliveredMessage) -> None:
@@ -201,6 +201,7 @@ class BatchConsumer(Generic[Item]):
 
     async def _take_batch(self, channel: AbstractChannel, failures: "_Failures") -> None:
         if not self._arrived:
+            self._is_behind = False
             self._changed.clear()
             await self._changed.wait()
         await self._linger()

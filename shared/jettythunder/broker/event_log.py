@@ -71,11 +71,11 @@ class EventFilter(BaseModel):
     def begin(self) -> Offset:
         """The latest place in the log that lies before everything wanted.
 
-        Where no time is given, that is the time in the account's id: it has no older events.
+        An account has no events from before the time in its id.
         """
         account_made_at = time_of(self.account) if self.account is not None else None
-        moment = self.since or account_made_at
-        return "first" if moment is None else place_before(moment)
+        moments = [moment for moment in (self.since, account_made_at) if moment is not None]
+        return place_before(max(moments)) if moments else "first"
 
 
 @dataclass(frozen=True)

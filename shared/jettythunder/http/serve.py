@@ -27,8 +27,8 @@ from jettythunder.http.listener import Listener
 from jettythunder.settings import ListenerSettings, load
 
 _IDLE_SECONDS = 0.05
-# After how many new objects garbage is looked for, and after how many looks among older ones. Python's 700
-# are a few messages: thousands that are in use would be searched again and again.
+# After how many new objects garbage is looked for, and after how many looks in the next generation. Python's
+# 700 objects are a few messages: thousands that are in use would be searched again and again.
 _GARBAGE_COLLECTION = (20_000, 20, 20)
 
 

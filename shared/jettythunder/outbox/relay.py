@@ -26,8 +26,8 @@ log = telemetry.logger(__name__)
 LOCK_SPACE = 7_305
 _BATCH_SIZE = 500
 _POLL_SECONDS = 2.0
-# A look takes as much of the servers' time as several events. After one it rests twice as long, and what is
-# committed meanwhile is published together.
+# A look takes as much of the servers' time as several events. The relay rests twice as long after it, and
+# what is committed meanwhile is published together.
 _REST = 2
 _MOST_REST_SECONDS = 0.05
 # How soon to look again at lanes that another relay held: its batch takes milliseconds.
@@ -98,7 +98,6 @@ class Relay:
         )
         # Apart from publishing, since its figures matter most while nothing can be published.
         self._measuring = Periodic("outbox-lag", self._measure, interval_seconds=measure_seconds)
-        self._rests_until = 0.0
 
     def start(self) -> None:
         """Run in the background."""
@@ -150,14 +149,14 @@ class Relay:
 
     async def _publish_all(self) -> float | None:
         clock = asyncio.get_running_loop().time
-        await asyncio.sleep(self._rests_until - clock())
         # What is committed meanwhile makes it run again, so an unfilled batch was the last one.
         while True:
             began = clock()
             batch = await self.publish_batch()
             if batch.size < _BATCH_SIZE:
                 break
-        self._rests_until = clock() + min(_REST * (clock() - began), _MOST_REST_SECONDS)
+        if batch.size:
+            await asyncio.sleep(min(_REST * (clock() - began), _MOST_REST_SECONDS))
         return _HELD_SECONDS if batch.others_left else None
 
     async def _measure(self) -> None:

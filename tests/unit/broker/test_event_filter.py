@@ -11,7 +11,7 @@ from jettythunder.ids import new_id, time_of
 ACCOUNT = str(new_id())
 MADE_AT = time_of(ACCOUNT)
 assert MADE_AT is not None
-SINCE = datetime(2026, 1, 2, tzinfo=UTC)
+BEFORE, AFTER = MADE_AT - timedelta(days=1), MADE_AT + timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,9 @@ SINCE = datetime(2026, 1, 2, tzinfo=UTC)
         (EventFilter(account=str(uuid4())), "first"),
         (EventFilter(account="no id"), "first"),
         (EventFilter(account=ACCOUNT), place_before(MADE_AT)),
-        (EventFilter(account=ACCOUNT, since=SINCE), place_before(SINCE)),
+        (EventFilter(account=ACCOUNT, since=AFTER), place_before(AFTER)),
+        (EventFilter(account=ACCOUNT, since=BEFORE), place_before(MADE_AT)),
+        (EventFilter(since=BEFORE), place_before(BEFORE)),
     ],
 )
 def test_reading_begins_at_a_time_that_is_given_or_that_the_account_s_id_says(

@@ -104,17 +104,23 @@ WITH ended AS MATERIALIZED (
       AND (period_end, account_id) > (:after_end::timestamptz, :after_account::uuid)
     ORDER BY period_end, account_id
     LIMIT :batch_size
-    FOR UPDATE SKIP LOCKED
+), complete AS MATERIALIZED (
+    SELECT s.account_id, s.storage_bytes, s.bandwidth_bytes, s.request_count, s.period_start, s.revision
+    FROM ended e JOIN storage_usage s USING (account_id, period_start)
+    WHERE s.closed_at IS NULL
+      AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = e.account_id AND q.hour <= e.period_start)
+    FOR UPDATE OF s SKIP LOCKED
 ), closed AS (
     UPDATE storage_usage s
     SET closed_at = now()
-    FROM ended e
-    WHERE s.account_id = e.account_id AND s.period_start = e.period_start
-      AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = e.account_id AND q.hour <= e.period_start)
-    RETURNING s.account_id, s.period_start
+    FROM complete c
+    WHERE s.account_id = c.account_id AND s.period_start = c.period_start
 )
-SELECT e.*, c.account_id IS NOT NULL AS is_closed
-FROM ended e LEFT JOIN closed c USING (account_id, period_start)
+SELECT e.account_id, e.period_start, e.period_end, c.account_id IS NOT NULL AS is_closed,
+    coalesce(c.storage_bytes, e.storage_bytes) AS storage_bytes,
+    coalesce(c.bandwidth_bytes, e.bandwidth_bytes) AS bandwidth_bytes,
+    coalesce(c.request_count, e.request_count) AS request_count, coalesce(c.revision, e.revision) AS revision
+FROM ended e LEFT JOIN complete c USING (account_id, period_start)
 ORDER BY e.period_end, e.account_id;
 
 -- name: rollup_backlog()$

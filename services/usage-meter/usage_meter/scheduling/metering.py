@@ -8,10 +8,10 @@ from jettythunder.lifecycle import Periodic
 from usage_meter.ledger.model import Fact
 
 # Work that kept the database busy for a minute is followed by a pause of four. While events wait to be booked
-# pauses are longer: what is computed and published before them is so again after them.
+# pauses are longer: what is computed and published before that would be computed and published again.
 _REST = 4
 _LONGER_WHILE_BEHIND = 4
-_MOST_LONGER_SECONDS = 300.0
+_MOST_LONGER_SECONDS = 120.0
 _MAX_BACKOFF_SECONDS = 5.0
 
 
@@ -65,7 +65,7 @@ def periodic(
 
     Args:
         work: returns for how many seconds it kept the database busy.
-        is_behind: whether events wait to be booked.
+        is_behind: whether more events may wait than are booked at once.
     """
 
     async def run() -> float:
