@@ -64,6 +64,8 @@ class Case:
     name: str
     given: Given
     variant: str = ""
+    # The statement that its transaction begins with.
+    after: str | None = None
 
     @property
     def title(self) -> str:
@@ -296,6 +298,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(
             f"{meter}.rollups:close_hours",
             {"grace_seconds": 300.0, "after_end": begin, "after_account": UUID(int=0), "batch_size": 500},
+            after=f"{meter}.rollups:read_in_order",
         ),
         Case(f"{meter}.rollups:rollup_backlog", {}),
         Case(f"{meter}.scheduling:keep_usage", {}),
@@ -330,17 +333,24 @@ async def measure(connection: asyncpg.Connection[Any]) -> dict[str, Cost]:
     """What every statement costs on a filled database."""
     statements = {f"{statement.package}:{statement.name}": statement for statement, _ in DECLARED}
     return {
-        case.title: await _cost(connection, statements[case.name], case) for case in await cases(connection)
+        case.title: await _cost(
+            connection, statements[case.name], case, after=statements[case.after] if case.after else None
+        )
+        for case in await cases(connection)
     }
 
 
-async def _cost(connection: asyncpg.Connection[Any], statement: Statement, case: Case) -> Cost:
+async def _cost(
+    connection: asyncpg.Connection[Any], statement: Statement, case: Case, *, after: Statement | None
+) -> Cost:
     arguments = [case.given[name] for name in statement.parameters]
     answers = []
     for _ in range(RUNS):
         transaction = connection.transaction()
         await transaction.start()
         try:
+            if after is not None:
+                await connection.execute(after.sql)
             text = await connection.fetchval(
                 f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.sql}", *arguments
             )
