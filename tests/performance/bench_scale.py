@@ -296,8 +296,13 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{meter}.rollups:recompute_hours", hours, "100 accounts, 2 hours"),
         Case(f"{meter}.rollups:queue_later_hours", hours, "100 accounts"),
         Case(
-            f"{meter}.rollups:close_hours",
+            f"{meter}.rollups:list_ended_hours",
             {"grace_seconds": 300.0, "after_end": begin, "after_account": UUID(int=0), "batch_size": 500},
+            after=f"{meter}.rollups:read_in_order",
+        ),
+        Case(
+            f"{meter}.rollups:close_hours",
+            {"account_ids": accounts, "period_starts": [now] * len(accounts)},
             after=f"{meter}.rollups:read_in_order",
         ),
         Case(f"{meter}.rollups:rollup_backlog", {}),

@@ -4,15 +4,12 @@ Hours that the roll-up has yet to compute stay open. A run looks at some thousan
 them, so that those that wait keep no others from being closed, and are not looked at by every run.
 """
 
-from datetime import datetime
-from uuid import UUID
-
 from jettythunder import outbox
 from jettythunder.contracts.quota import UsageRecordedV1
 from jettythunder.database import Connection, Database
 from usage_meter.messages import SOURCE
 from usage_meter.reconciliation.queue import ReconciliationQueue
-from usage_meter.rollups.store import EndedHour, RollupStore
+from usage_meter.rollups.store import ClosedHour, EndedHour, RollupStore
 from usage_meter.scheduling.lock import WorkLock
 
 _HOURS_AT_ONCE = 500
@@ -34,8 +31,8 @@ class Closing:
         self._queue = queue
         self._after_seconds = after_seconds
         self._lock = WorkLock(database, "close-hours")
-        # The end and the account of the last hour that was looked at.
-        self._after: tuple[datetime, UUID] | None = None
+        # The last that was looked at.
+        self._after: EndedHour | None = None
 
     async def run(self) -> float:
         """Close the hours that are over, some thousands a run; for how many seconds it worked."""
@@ -49,25 +46,16 @@ class Closing:
         return await self._lock.run(close_some)
 
     async def _close_batch(self, on: Connection) -> bool:
-        ended = await self._store.close_hours(
+        ended = await self._store.ended_hours(
             on, grace_seconds=self._after_seconds, after=self._after, batch_size=_HOURS_AT_ONCE
         )
-        closed = [hour for hour in ended if hour.is_closed]
-        if closed:
+        if closed := await self._store.close_hours(on, hours=ended):
             await outbox.write(on, *map(_recorded, closed), source=SOURCE)
             await self._queue.add(on, account_ids={hour.account_id for hour in closed})
         is_more_left = len(ended) == _HOURS_AT_ONCE
-        self._after = (ended[-1].period_end, ended[-1].account_id) if is_more_left else None
+        self._after = ended[-1] if is_more_left else None
         return is_more_left
 
 
-def _recorded(hour: EndedHour) -> UsageRecordedV1:
-    return UsageRecordedV1(
-        account_id=hour.account_id,
-        storage_bytes=hour.storage_bytes,
-        bandwidth_bytes=hour.bandwidth_bytes,
-        request_count=hour.request_count,
-        period_start=hour.period_start,
-        period_end=hour.period_end,
-        revision=hour.revision,
-    )
+def _recorded(hour: ClosedHour) -> UsageRecordedV1:
+    return UsageRecordedV1(**vars(hour))

@@ -95,33 +95,30 @@ CROSS JOIN LATERAL (
 -- planner knows of, and it would read and sort them all for a few.
 SET LOCAL enable_sort = off;
 
--- name: close_hours(grace_seconds, after_end, after_account, batch_size)
--- Looks at some hours that ended a while ago, after one, and closes those whose ledger is rolled up.
-WITH ended AS MATERIALIZED (
-    SELECT account_id, storage_bytes, bandwidth_bytes, request_count, period_start, period_end, revision
-    FROM storage_usage
-    WHERE closed_at IS NULL AND period_end <= now() - make_interval(secs => :grace_seconds)
-      AND (period_end, account_id) > (:after_end::timestamptz, :after_account::uuid)
-    ORDER BY period_end, account_id
-    LIMIT :batch_size
-), complete AS MATERIALIZED (
-    SELECT s.account_id, s.storage_bytes, s.bandwidth_bytes, s.request_count, s.period_start, s.revision
-    FROM ended e JOIN storage_usage s USING (account_id, period_start)
+-- name: list_ended_hours(grace_seconds, after_end, after_account, batch_size)
+-- Some hours that ended a while ago and are not closed, after one, in the order of their ends and accounts.
+SELECT account_id, period_start, period_end
+FROM storage_usage
+WHERE closed_at IS NULL AND period_end <= now() - make_interval(secs => :grace_seconds)
+  AND (period_end, account_id) > (:after_end::timestamptz, :after_account::uuid)
+ORDER BY period_end, account_id
+LIMIT :batch_size;
+
+-- name: close_hours(account_ids, period_starts)
+-- Closes those of the hours whose ledger is rolled up.
+WITH complete AS MATERIALIZED (
+    SELECT s.account_id, s.period_start
+    FROM unnest(:account_ids::uuid[], :period_starts::timestamptz[]) AS e (account_id, period_start)
+    JOIN storage_usage s USING (account_id, period_start)
     WHERE s.closed_at IS NULL
       AND NOT EXISTS (SELECT FROM usage_rollup_queue q WHERE q.account_id = e.account_id AND q.hour <= e.period_start)
     FOR UPDATE OF s SKIP LOCKED
-), closed AS (
-    UPDATE storage_usage s
-    SET closed_at = now()
-    FROM complete c
-    WHERE s.account_id = c.account_id AND s.period_start = c.period_start
 )
-SELECT e.account_id, e.period_start, e.period_end, c.account_id IS NOT NULL AS is_closed,
-    coalesce(c.storage_bytes, e.storage_bytes) AS storage_bytes,
-    coalesce(c.bandwidth_bytes, e.bandwidth_bytes) AS bandwidth_bytes,
-    coalesce(c.request_count, e.request_count) AS request_count, coalesce(c.revision, e.revision) AS revision
-FROM ended e LEFT JOIN complete c USING (account_id, period_start)
-ORDER BY e.period_end, e.account_id;
+UPDATE storage_usage s
+SET closed_at = now()
+FROM complete c
+WHERE s.account_id = c.account_id AND s.period_start = c.period_start
+RETURNING s.account_id, s.storage_bytes, s.bandwidth_bytes, s.request_count, s.period_start, s.period_end, s.revision;
 
 -- name: rollup_backlog()$
 -- How many hours wait for their row to be computed.

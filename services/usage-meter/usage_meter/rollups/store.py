@@ -18,7 +18,16 @@ class QueuedHour:
 
 @dataclass(frozen=True)
 class EndedHour:
-    """An hour's figures after its end, and whether it was closed."""
+    """An hour that is over and not closed."""
+
+    account_id: UUID
+    period_start: datetime
+    period_end: datetime
+
+
+@dataclass(frozen=True)
+class ClosedHour:
+    """An hour's figures, when it is closed."""
 
     account_id: UUID
     storage_bytes: int
@@ -27,7 +36,6 @@ class EndedHour:
     period_start: datetime
     period_end: datetime
     revision: int
-    is_closed: bool
 
 
 _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
@@ -39,7 +47,8 @@ _take_queued_hours = _queries.all("take_queued_hours", QueuedHour)
 _recompute_hours = _queries.run("recompute_hours")
 _queue_later_hours = _queries.run("queue_later_hours")
 _read_in_order = _queries.run("read_in_order")
-_close_hours = _queries.all("close_hours", EndedHour)
+_list_ended_hours = _queries.all("list_ended_hours", EndedHour)
+_close_hours = _queries.all("close_hours", ClosedHour)
 _rollup_backlog = _queries.one("rollup_backlog", int)
 _queue_hours_since = _queries.run("queue_hours_since")
 _queue_all_hours = _queries.run("queue_all_hours")
@@ -69,22 +78,25 @@ class RollupStore:
         await _recompute_hours(on, **given)
         await _queue_later_hours(on, **given)
 
-    async def close_hours(
-        self, on: Runner, *, grace_seconds: float, after: tuple[datetime, UUID] | None, batch_size: int
+    async def ended_hours(
+        self, on: Runner, *, grace_seconds: float, after: EndedHour | None, batch_size: int
     ) -> list[EndedHour]:
-        """Look at some hours that are over, in the order of their ends and accounts; close those complete.
-
-        Args:
-            after: the end and the account of the last that was looked at.
-        """
+        """Some hours that are over and not closed, in the order of their ends and accounts, after one."""
         await _read_in_order(on)
-        after_end, after_account = after or (_BEGINNING, UUID(int=0))
-        return await _close_hours(
+        return await _list_ended_hours(
             on,
             grace_seconds=grace_seconds,
-            after_end=after_end,
-            after_account=after_account,
+            after_end=after.period_end if after else _BEGINNING,
+            after_account=after.account_id if after else UUID(int=0),
             batch_size=batch_size,
+        )
+
+    async def close_hours(self, on: Runner, *, hours: Sequence[EndedHour]) -> list[ClosedHour]:
+        """Close those of the hours that the roll-up has computed; their figures."""
+        return await _close_hours(
+            on,
+            account_ids=[hour.account_id for hour in hours],
+            period_starts=[hour.period_start for hour in hours],
         )
 
     async def backlog(self, on: Runner) -> int:
