@@ -864,7 +864,7 @@ CREATE TABLE public.reconciliation_queue (
 
 COMMENT ON TABLE public.reconciliation_queue IS 'Accounts, and folders of accounts that are gone, that the scheduled reconciliation looks at: their usage changed, or the last look found something. Owner: usage-meter.';
 
-COMMENT ON COLUMN public.reconciliation_queue.is_changed IS 'Whether an hour was closed since the last look began.';
+COMMENT ON COLUMN public.reconciliation_queue.is_changed IS 'Whether an hour was closed since the last look began, or that look failed.';
 
 COMMENT ON COLUMN public.reconciliation_queue.drift_bytes IS 'What the last look found and nobody has mended since.';
 
@@ -879,6 +879,14 @@ CREATE TABLE public.reconciliation_round (
 COMMENT ON TABLE public.reconciliation_round IS 'How far the scheduled reconciliation has come with all accounts, in the order of their ids; no row between two rounds. Owner: usage-meter.';
 
 COMMENT ON COLUMN public.reconciliation_round.account_count IS 'How many accounts it has looked at.';
+
+CREATE TABLE public.reconciliation_run (
+    is_only boolean DEFAULT true NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    CONSTRAINT reconciliation_run_is_only_check CHECK (is_only)
+);
+
+COMMENT ON TABLE public.reconciliation_run IS 'When a run of the scheduled reconciliation was last finished; no row before the first. Owner: usage-meter.';
 
 CREATE TABLE public.replays (
     id uuid NOT NULL,
@@ -1117,6 +1125,9 @@ ALTER TABLE ONLY public.reconciliation_queue
 
 ALTER TABLE ONLY public.reconciliation_round
     ADD CONSTRAINT reconciliation_round_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY public.reconciliation_run
+    ADD CONSTRAINT reconciliation_run_pkey PRIMARY KEY (is_only);
 
 ALTER TABLE ONLY public.replays
     ADD CONSTRAINT replays_pkey PRIMARY KEY (id);
@@ -1475,6 +1486,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_queue TO jettyt
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_round TO jettythunder_usage_meter;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_run TO jettythunder_usage_meter;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.replays TO jettythunder_operations;
 
 GRANT SELECT,INSERT ON TABLE public.storage_usage_history TO jettythunder_usage_meter;
@@ -1495,7 +1508,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_reservations TO jettythu
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.usage_rollup_queue TO jettythunder_usage_meter;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0069');
+INSERT INTO public.alembic_version (version_num) VALUES ('0070');
 
 INSERT INTO public.master_keys (id, fingerprint, known_since) VALUES ('1', NULL, NULL);
 

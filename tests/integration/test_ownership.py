@@ -37,6 +37,7 @@ OWNERS = {
     "rate_limits": STORAGE_GATEWAY,
     "reconciliation_queue": USAGE_METER,
     "reconciliation_round": USAGE_METER,
+    "reconciliation_run": USAGE_METER,
     "replays": OPERATIONS,
     "storage_usage": USAGE_METER,
     "storage_usage_history": USAGE_METER,

@@ -331,6 +331,8 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{meter}.reconciliation:begin_round", {}),
         Case(f"{meter}.reconciliation:fetch_round", {}),
         Case(f"{meter}.reconciliation:move_round", {"after": small}),
+        Case(f"{meter}.reconciliation:run_age_seconds", {}),
+        Case(f"{meter}.reconciliation:end_run", {}),
     ]
 
 

@@ -178,12 +178,7 @@ def _open_metering(
             work("close-hours", closing.run, interval_seconds=settings.usage_close_seconds),
             work("sweep", sweep.run, interval_seconds=settings.usage_sweep_seconds),
             work("begin-periods", periods.run, interval_seconds=settings.usage_sweep_seconds),
-            work(
-                "measure-drift",
-                watching.run,
-                interval_seconds=settings.usage_reconcile_seconds,
-                at_start=False,
-            ),
+            Periodic("measure-drift", watching.run, interval_seconds=settings.usage_reconcile_seconds),
             Periodic("show-drift", watching.show, interval_seconds=_SHOW_DRIFT_SECONDS),
         ],
         close_seconds=settings.drain_seconds,

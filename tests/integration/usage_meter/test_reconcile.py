@@ -453,6 +453,16 @@ async def test_a_round_over_all_accounts_is_kept_where_every_instance_finds_it(
     assert (await ReconciliationQueue().round(database)).after_account_id is None
 
 
+async def test_the_end_of_a_run_is_kept_where_every_instance_finds_it(
+    database: Database, tenant: Tenant
+) -> None:
+    await tenant.pool.execute("UPDATE reconciliation_run SET ended_at = now() - interval '2 hours'")
+    await ReconciliationQueue().end_run(database)
+    age_seconds = await ReconciliationQueue().run_age_seconds(database)
+    assert age_seconds is not None
+    assert 0 <= age_seconds < 3600
+
+
 async def test_one_reconciles_at_a_time(ops: httpx.AsyncClient, tenant: Tenant) -> None:
     async with tenant.pool.acquire() as elsewhere:
         # What another usage-meter holds while it reconciles.

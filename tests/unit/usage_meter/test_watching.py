@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -16,7 +17,8 @@ from usage_meter.accounts.model import Account
 from usage_meter.reconciliation.model import Findings, Round
 from usage_meter.reconciliation.watch import Watching
 
-DAY = 86_400.0
+HOUR = 3_600.0
+DAY = 24 * HOUR
 MONTH = 30 * DAY
 
 
@@ -52,8 +54,23 @@ class World:
     position: Round | None = None
     estimate: int | None = None
     age_seconds: float = 0.0
+    run_age_seconds: float | None = None
     looked_at: list[int] = field(default_factory=list)
     before_look: Callable[[UUID], None] = lambda _: None
+
+    def wait(self, seconds: float) -> None:
+        self.age_seconds += seconds
+        if self.run_age_seconds is not None:
+            self.run_age_seconds += seconds
+
+    def fail(self, *numbers: int) -> None:
+        """Let the looks at these accounts fail, and no others."""
+
+        def before_look(account_id: UUID) -> None:
+            if account_id.int in numbers:
+                raise StorageUnavailable
+
+        self.before_look = before_look
 
     def change(self, *account_ids: UUID) -> None:
         for account_id in account_ids:
@@ -79,20 +96,17 @@ class World:
     async def at_account(self, account: Account) -> Findings:
         return self._look(account.id, account.agentcache_user_id)
 
-    async def at_ownerless(self, *account_ids: UUID) -> AsyncIterator[Findings]:
-        owned = {each.id for each in self.accounts}
-        for account_id in sorted(account_ids):
-            if account_id not in owned:
-                yield self._look(account_id, None)
+    async def at_ownerless(self, account_id: UUID) -> Findings | None:
+        return None if self._is_owned(account_id) else self._look(account_id, None)
 
-    async def at_folders(self, *, after: UUID | None, until: UUID | None) -> AsyncIterator[Findings]:
-        between = [
-            each
-            for each in sorted(self.folders)
-            if (after is None or each > after) and (until is None or each <= until)
-        ]
-        async for findings in self.at_ownerless(*between):
-            yield findings
+    async def ownerless(self, *, after: UUID | None, until: UUID | None) -> AsyncIterator[UUID]:
+        for each in sorted(self.folders):
+            is_between = (after is None or each > after) and (until is None or each <= until)
+            if is_between and not self._is_owned(each):
+                yield each
+
+    def _is_owned(self, account_id: UUID) -> bool:
+        return account_id in {each.id for each in self.accounts}
 
     def _look(self, account_id: UUID, user: str | None) -> Findings:
         self.changed.discard(account_id)
@@ -107,10 +121,13 @@ class World:
 
 
 class Queue:
-    """The queue and the round, as the database keeps them."""
+    """The queue, the round and the last run, as the database keeps them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+
+    async def add(self, on: object, *, account_ids: Sequence[UUID]) -> None:
+        self._world.change(*account_ids)
 
     async def page(self, on: object, *, after: UUID | None, page_size: int) -> list[UUID]:
         return [each for each in sorted(self._world.queued) if after is None or each > after][:page_size]
@@ -143,24 +160,42 @@ class Queue:
     async def end_round(self, on: object) -> None:
         self._world.position = None
 
+    async def run_age_seconds(self, on: object) -> float | None:
+        return self._world.run_age_seconds
+
+    async def end_run(self, on: object) -> None:
+        self._world.run_age_seconds = 0.0
+
+
+def started(world: World) -> Watching:
+    """The scheduled run of an instance that has just been started."""
+    return Watching(
+        world,  # type: ignore[arg-type]
+        world,  # type: ignore[arg-type]
+        looking=world,  # type: ignore[arg-type]
+        queue=Queue(world),  # type: ignore[arg-type]
+        interval_seconds=DAY,
+        round_seconds=MONTH,
+    )
+
 
 async def run(world: World, *, times: int = 1) -> None:
     """Scheduled runs, a day apart, each of another instance."""
     for _ in range(times):
-        watching = Watching(
-            world,  # type: ignore[arg-type]
-            world,  # type: ignore[arg-type]
-            looking=world,  # type: ignore[arg-type]
-            queue=Queue(world),  # type: ignore[arg-type]
-            interval_seconds=DAY,
-            round_seconds=MONTH,
-        )
-        await watching.run()
-        world.age_seconds += DAY
+        await started(world).run()
+        world.wait(DAY)
 
 
 def drift() -> float | None:
     return REGISTRY.get_sample_value("jettythunder_meter_drift_bytes")
+
+
+def measured_at() -> float | None:
+    return REGISTRY.get_sample_value("jettythunder_meter_drift_measured_timestamp_seconds")
+
+
+def looks_failed() -> float:
+    return REGISTRY.get_sample_value("jettythunder_meter_looks_failed_total") or 0
 
 
 async def test_what_changed_is_looked_at_wherever_the_round_is() -> None:
@@ -223,26 +258,90 @@ async def test_no_account_is_left_out_however_wrong_the_estimate_of_their_number
 
 
 async def test_a_run_that_failed_is_continued_where_it_stopped() -> None:
-    world = World([account(number) for number in range(1, 6)], drift_bytes={UUID(int=2): 50})
-
-    def fail(account_id: UUID) -> None:
-        if account_id.int == 4:
-            raise StorageUnavailable
-
-    world.before_look = fail
+    world = World([account(number) for number in range(1, 11)], drift_bytes={UUID(int=2): 50})
+    world.fail(*range(4, 11))
     with pytest.raises(StorageUnavailable):
-        await run(world)
+        await started(world).run()
     assert world.looked_at == [1, 2, 3]
-    world.before_look = lambda _: None
+    assert set(world.queued) == {UUID(int=number) for number in (2, 4, 5, 6, 7, 8)}
+    world.looked_at.clear()
+    world.fail()
+    await started(world).run()
+    assert world.looked_at == [2, 4, 5, 6, 7, 8, 9, 10]
+    assert (drift(), world.position) == (50, None)
+
+
+async def test_accounts_that_can_t_be_looked_at_stay_queued_and_hold_up_no_others() -> None:
+    gone, before = UUID(int=150), looks_failed()
+    world = World(
+        [account(number) for number in range(1, 1001) if number != 150],
+        folders=[gone],
+        drift_bytes={UUID(int=800): 7},
+    )
+    world.change(*(UUID(int=number) for number in (700, 800, 900)))
+    world.fail(10, 20, 150, 700)
     await run(world)
-    assert world.looked_at == [1, 2, 3, 2, 4, 5]
-    assert drift() == 50
+    assert world.looked_at == [800, 900, *(n for n in range(1, 202) if n not in (10, 20, 150))]
+    assert set(world.queued) == {UUID(int=number) for number in (10, 20, 150, 700, 800)}
+    assert (looks_failed() - before, drift()) == (4, 7)
+    world.looked_at.clear()
+    world.fail()
+    await run(world)
+    assert {10, 20, 150, 700, 800} < set(world.looked_at)
+    assert set(world.queued) == {UUID(int=800)}
+
+
+async def test_an_account_that_was_queued_is_looked_at_once_in_a_run() -> None:
+    world = World([account(number) for number in range(1, 101)], folders=[UUID(int=500)])
+    world.change(UUID(int=50), UUID(int=60), UUID(int=500))
+    world.fail(60)
+    await run(world)
+    assert world.looked_at == [50, 500, *(number for number in range(1, 101) if number not in (50, 60))]
+
+
+async def test_a_run_is_due_an_interval_after_the_last_one_of_any_instance() -> None:
+    world = World([account(number) for number in range(1, 1001)])
+    one, other = started(world), started(world)
+    assert await one.run() == HOUR
+    assert len(world.looked_at) == 200
+    assert await other.run() == HOUR
+    world.wait(DAY - HOUR / 2)
+    assert await one.run() == HOUR / 2
+    assert await started(world).run() == HOUR / 2
+    assert len(world.looked_at) == 200
+    world.wait(HOUR / 2)
+    await started(world).run()
+    assert len(world.looked_at) == 400
+    await one.run()
+    await other.run()
+    assert len(world.looked_at) == 400
+
+
+async def test_a_run_that_failed_is_due_at_once() -> None:
+    world = World([account(number) for number in range(1, 11)])
+    await run(world)
+    world.fail(*range(1, 11))
+    with pytest.raises(StorageUnavailable):
+        await started(world).run()
+    world.looked_at.clear()
+    world.fail()
+    await started(world).run()
+    assert set(world.looked_at) == set(range(1, 11))
+
+
+async def test_the_metric_says_when_drift_was_measured_after_a_restart_too() -> None:
+    world = World([])
+    await started(world).show()
+    assert measured_at() == 0
+    await run(world)
+    await started(world).show()
+    assert measured_at() == pytest.approx(time.time() - DAY, abs=60)
 
 
 async def test_runs_that_were_missed_are_caught_up_with() -> None:
     world = World([account(number) for number in range(1, 30_001)])
     await run(world)
-    world.age_seconds += 9 * DAY
+    world.wait(9 * DAY)
     await run(world)
     assert len(world.looked_at) == 11_000
 

@@ -47,7 +47,7 @@ METERING = Dashboard(
                 ),
                 figure(
                     "Time since drift was measured",
-                    'time() - max(jettythunder_periodic_success_timestamp_seconds{work="measure-drift"})',
+                    "time() - (max(jettythunder_meter_drift_measured_timestamp_seconds) > 0)",
                     unit="s",
                 ),
                 figure(

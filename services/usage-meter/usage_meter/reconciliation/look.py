@@ -68,24 +68,23 @@ class Looking:
         missing = tuple(m for m in asked if m.found_bytes != m.size_bytes)
         return await self._noted(replace(findings, missing=missing))
 
-    async def at_ownerless(self, *account_ids: UUID) -> AsyncIterator[Findings]:
-        """What lies in the folders of those of these accounts that are gone."""
-        for account_id in await self._accounts.missing(self._database, account_ids=account_ids):
-            await self._queue.begin_look(self._database, account_id=account_id)
-            objects = await self._objects(account_id, folders.folder_of(account_id), itself="")
-            ledger_bytes = await self._store.booked_bytes(self._database, account_id=account_id)
-            yield await self._noted(compare_ownerless(account_id, objects=objects, ledger_bytes=ledger_bytes))
+    async def at_ownerless(self, account_id: UUID) -> Findings | None:
+        """What lies in the folder of an account that is gone; None where there is such an account."""
+        if not await self._accounts.missing(self._database, account_ids=[account_id]):
+            return None
+        await self._queue.begin_look(self._database, account_id=account_id)
+        objects = await self._objects(account_id, folders.folder_of(account_id), itself="")
+        ledger_bytes = await self._store.booked_bytes(self._database, account_id=account_id)
+        return await self._noted(compare_ownerless(account_id, objects=objects, ledger_bytes=ledger_bytes))
 
-    async def at_folders(
-        self, *, after: UUID | None = None, until: UUID | None = None
-    ) -> AsyncIterator[Findings]:
-        """What lies in the folders of accounts that are gone: of all, or after one id and up to another."""
+    async def ownerless(self, *, after: UUID | None = None, until: UUID | None = None) -> AsyncIterator[UUID]:
+        """Accounts that are gone and have a folder: all, or those after one id and up to another."""
         start_after = "" if after is None else folders.end_of(folders.folder_of(after))
         async for page in self._storage.list_folders(folders.FOLDERS, start_after=start_after):
             ids = [account_id for account_id in map(folders.account_of, page) if account_id is not None]
             wanted = [account_id for account_id in ids if until is None or account_id <= until]
-            async for findings in self.at_ownerless(*wanted):
-                yield findings
+            for account_id in await self._accounts.missing(self._database, account_ids=wanted):
+                yield account_id
             if len(wanted) < len(ids):
                 return
 

@@ -1,4 +1,4 @@
-"""What bucket, assets, ledger, counters and hours disagree on, and whom a run looks at: pure rules."""
+"""What bucket, assets, ledger, counters and hours disagree on, and how much a run looks at: pure rules."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -157,6 +157,11 @@ class Findings:
     def needs_a_person(self) -> bool:
         """Whether something disagrees that was not mended, or not all of it."""
         return not self.is_clean and (bool(self.left_alone) or not self.mended)
+
+    @property
+    def mended_bytes(self) -> int:
+        """What is no drift any more; nothing where a person is needed, even for a part."""
+        return 0 if self.needs_a_person else self.drift_bytes
 
     def seen_again(self, later: "Findings") -> "Findings":
         """Of a later look, what this one saw too."""

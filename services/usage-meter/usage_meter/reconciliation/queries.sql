@@ -143,3 +143,11 @@ UPDATE reconciliation_round SET after_account_id = :after, account_count = accou
 -- name: end_round()!
 -- The round has come to the end of the accounts.
 DELETE FROM reconciliation_round;
+
+-- name: run_age_seconds()$
+-- How long ago the last finished run ended.
+SELECT extract(epoch FROM now() - ended_at)::float8 FROM reconciliation_run;
+
+-- name: end_run()!
+-- A run was finished.
+INSERT INTO reconciliation_run (ended_at) VALUES (now()) ON CONFLICT (is_only) DO UPDATE SET ended_at = excluded.ended_at;

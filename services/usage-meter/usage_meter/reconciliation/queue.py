@@ -1,4 +1,4 @@
-"""What the scheduled reconciliation looks at: a queue of accounts, and a round over all of them."""
+"""What the scheduled reconciliation looks at: a queue of accounts, and a round over all of them; and when."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -18,10 +18,12 @@ _begin_round = _queries.run("begin_round")
 _fetch_round = _queries.one("fetch_round", Round)
 _move_round = _queries.run("move_round")
 _end_round = _queries.run("end_round")
+_run_age_seconds = _queries.maybe("run_age_seconds", float)
+_end_run = _queries.run("end_run")
 
 
 class ReconciliationQueue:
-    """Keeps which accounts changed or drift, and how far the round over all accounts has come."""
+    """Keeps which accounts changed or drift, how far the round over all has come, and when a run ended."""
 
     async def add(self, on: Runner, *, account_ids: Iterable[UUID]) -> None:
         """Note that accounts' usage changed."""
@@ -35,17 +37,18 @@ class ReconciliationQueue:
         """Note that a look begins: an account whose usage changes from now on stays queued."""
         await _begin_look(on, account_id=account_id)
 
-    async def note(self, on: Runner, findings: Findings) -> None:
+    async def note(self, on: Runner, findings: Findings, *, mended_bytes: int = 0) -> None:
         """Keep what a look found: a clean account leaves the queue, any other is looked at again.
 
-        What was mended is no drift any more.
+        Args:
+            mended_bytes: what was mended of it since, which is no drift any more.
         """
         account_id = findings.account_id
         if findings.is_clean:
             await _forget_drift(on, account_id=account_id)
             await _leave_queue(on, account_id=account_id)
         else:
-            drift_bytes = findings.drift_bytes if findings.needs_a_person else 0
+            drift_bytes = findings.drift_bytes - mended_bytes
             await _note_drift(on, account_id=account_id, drift_bytes=drift_bytes)
 
     async def drift_bytes(self, on: Runner) -> int:
@@ -64,3 +67,11 @@ class ReconciliationQueue:
     async def end_round(self, on: Runner) -> None:
         """Note that the round has come to the end."""
         await _end_round(on)
+
+    async def run_age_seconds(self, on: Runner) -> float | None:
+        """How long ago the last run that was finished ended, on whichever instance; None before the first."""
+        return await _run_age_seconds(on)
+
+    async def end_run(self, on: Runner) -> None:
+        """Note that a run was finished."""
+        await _end_run(on)

@@ -65,7 +65,7 @@ class Reconciliation:
                 else:
                     found.append((each, findings))
             if account is None:
-                async for findings in self._looking.at_folders():
+                async for findings in self._ownerless():
                     if findings.is_clean or not fix:
                         yield findings
                     else:
@@ -74,15 +74,22 @@ class Reconciliation:
                 await asyncio.sleep(self._settle_seconds)
             for each, findings in found:
                 again = await self._looking.at_account(each)
-                yield await self._mended(await self._mending.mend(findings.seen_again(again)))
+                mended = await self._mending.mend(findings.seen_again(again))
+                await self._queue.note(self._database, again, mended_bytes=mended.mended_bytes)
+                yield mended
             for findings in ownerless:
-                async for again in self._looking.at_ownerless(findings.account_id):
-                    seen = findings.seen_again(again)
-                    yield await self._mended(await self._mending.mend_ownerless(seen))
+                folder = await self._looking.at_ownerless(findings.account_id)
+                if folder is None:
+                    continue
+                mended = await self._mending.mend_ownerless(findings.seen_again(folder))
+                await self._queue.note(self._database, folder, mended_bytes=mended.mended_bytes)
+                yield mended
 
-    async def _mended(self, findings: Findings) -> Findings:
-        await self._queue.note(self._database, findings)
-        return findings
+    async def _ownerless(self) -> AsyncIterator[Findings]:
+        async for account_id in self._looking.ownerless():
+            findings = await self._looking.at_ownerless(account_id)
+            if findings is not None:
+                yield findings
 
     async def _named(self, name: str | None) -> AsyncIterator[Account]:
         if name is not None:
