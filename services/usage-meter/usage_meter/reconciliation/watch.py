@@ -86,8 +86,8 @@ class Watching:
                 due_seconds = await self._due_seconds()
                 if due_seconds <= 0:
                     looks = _Looks(self._database, self._queue)
-                    queued = await self._look_at_queued(looks)
-                    await self._continue_round(looks, without=queued)
+                    await self._look_at_queued(looks)
+                    await self._continue_round(looks)
                     await self._queue.end_run(self._database)
                     due_seconds = self._interval_seconds
         await self.show()
@@ -106,13 +106,7 @@ class Watching:
         age_seconds = await self._queue.run_age_seconds(self._database)
         return 0 if age_seconds is None else self._interval_seconds - age_seconds
 
-    async def _look_at_queued(self, looks: "_Looks") -> set[UUID]:
-        """Look at all that is queued.
-
-        Returns:
-            What was looked at.
-        """
-        queued: set[UUID] = set()
+    async def _look_at_queued(self, looks: "_Looks") -> None:
         after: UUID | None = None
         while ids := await self._queue.page(self._database, after=after, page_size=_PAGE_SIZE):
             accounts = await self._accounts.given(self._database, account_ids=ids)
@@ -120,12 +114,13 @@ class Watching:
                 await looks.take(account.id, self._looking.at_account(account))
             for account_id in set(ids).difference(account.id for account in accounts):
                 await looks.take(account_id, self._looking.at_ownerless(account_id))
-            queued.update(ids)
             after = ids[-1]
-        return queued
 
-    async def _continue_round(self, looks: "_Looks", *, without: set[UUID]) -> None:
-        """Look at as many accounts as are due, in whole pages; of a small installation that is all."""
+    async def _continue_round(self, looks: "_Looks") -> None:
+        """Look at as many accounts as are due, in whole pages; of a small installation that is all.
+
+        One that was queued may be looked at again: to remember them all would take memory by their number.
+        """
         now = await self._queue.round(self._database)
         after = now.after_account_id
         due_count = now.due_count(interval_seconds=self._interval_seconds, period_seconds=self._round_seconds)
@@ -136,11 +131,9 @@ class Watching:
             async for account_id in self._looking.ownerless(
                 after=after, until=None if is_end else page[-1].id
             ):
-                if account_id not in without:
-                    await looks.take(account_id, self._looking.at_ownerless(account_id))
+                await looks.take(account_id, self._looking.at_ownerless(account_id))
             for account in page:
-                if account.id not in without:
-                    await looks.take(account.id, self._looking.at_account(account))
+                await looks.take(account.id, self._looking.at_account(account))
                 await self._queue.move_round(self._database, after=account.id)
                 after = account.id
             due_count -= len(page)
