@@ -26,10 +26,6 @@ log = telemetry.logger(__name__)
 LOCK_SPACE = 7_305
 _BATCH_SIZE = 500
 _POLL_SECONDS = 2.0
-# A look takes as much of the servers' time as several events. The relay rests twice as long after it, and
-# what is committed meanwhile is published together.
-_REST = 2
-_MOST_REST_SECONDS = 0.05
 # How soon to look again at lanes that another relay held: its batch takes milliseconds.
 _HELD_SECONDS = 0.02
 _MEASURE_SECONDS = 5.0
@@ -80,7 +76,7 @@ _measure_lag = _queries.one("lag", _Lag)
 class Relay:
     """Publishes the outbox until it is closed; any number of relays may run at once.
 
-    It runs soon after each commit of its own process, and finds what others left by polling.
+    It runs at once after each commit of its own process, and finds what others left by polling.
     """
 
     def __init__(
@@ -148,15 +144,9 @@ class Relay:
         )
 
     async def _publish_all(self) -> float | None:
-        clock = asyncio.get_running_loop().time
         # What is committed meanwhile makes it run again, so an unfilled batch was the last one.
-        while True:
-            began = clock()
-            batch = await self.publish_batch()
-            if batch.size < _BATCH_SIZE:
-                break
-        if batch.size:
-            await asyncio.sleep(min(_REST * (clock() - began), _MOST_REST_SECONDS))
+        while (batch := await self.publish_batch()).size == _BATCH_SIZE:
+            pass
         return _HELD_SECONDS if batch.others_left else None
 
     async def _measure(self) -> None:
