@@ -47,7 +47,8 @@ def write_schema(database_url: str, output: Path) -> None:
                 migrate(scratch)
                 output.write_text(dump_schema(scratch), encoding="utf-8")
             finally:
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+                # Not by force, which only a superuser may use while an autovacuum worker is there.
+                connection.execute(sql.SQL("DROP DATABASE {}").format(name))
     except (psycopg.Error, MigrationError) as error:
         raise StackError(f"The schema could not be written: {error}") from error
 

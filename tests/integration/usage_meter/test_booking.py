@@ -273,7 +273,7 @@ async def test_a_database_that_takes_no_writes_makes_no_dead_letters(
         )
         events = [await tenant.complete(upload_id, 100) for upload_id in uploads if upload_id]
         # Longer than all retries of a message.
-        await runs_again(ops, "roll-up", outcome="failed", times=3)
+        await runs_again(ops, "outbox-relay", outcome="failed", times=3)
         assert await wire.depth(USAGE_METER_EVENTS.name) == 0, "the consumer has taken them"
         assert await wire.dead_letters() == dead_before
     finally:
