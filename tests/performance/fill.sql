@@ -1,4 +1,4 @@
--- Fills an empty database to a size, set by set. :accounts, :assets, :entries grow; :open work stays the same.
+-- Fills a database to a size, set by set. :accounts, :assets, :entries grow; :open work stays the same.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '256MB';
 
@@ -12,16 +12,18 @@ FROM generate_series(1, :accounts) AS n;
 ALTER TABLE bench_accounts ADD PRIMARY KEY (n);
 
 INSERT INTO agentcache_accounts (id, agentcache_user_id, agentcache_user_ref, agentcache_email, agentcache_tier, api_key,
-    api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix)
+    api_secret, storage_quota_gb, bandwidth_quota_gb, s3_bucket_name, s3_prefix, folder_created_at, created_at)
 SELECT id, md5('user' || n)::uuid, 'user-' || n, n || '@example.com', 'enterprise', 'jt_' || n, '', 1000, 5000, 'bucket',
-    'accounts/' || id || '/'
+    'accounts/' || id || '/', now(), now() - interval '200 days' + n * interval '1 second'
 FROM bench_accounts;
 INSERT INTO account_usage (account_id, storage_quota_bytes, bandwidth_quota_bytes, bandwidth_used_bytes, bandwidth_level,
     bandwidth_exceeded, period_start, period_end)
 SELECT id, 1e15, 1e12, CASE WHEN n % 100 = 0 THEN 1e12 ELSE 0 END, CASE WHEN n % 100 = 0 THEN 100 ELSE 0 END, n % 100 = 0,
     date_trunc('month', now(), 'UTC'), date_trunc('month', now(), 'UTC') + interval '1 month'
 FROM bench_accounts;
-INSERT INTO rate_limits SELECT 'account:' || id, now(), 1, 1 FROM bench_accounts;
+INSERT INTO rate_limits
+SELECT 'account:' || id, now() + CASE WHEN n <= :open THEN interval '-1 hour' ELSE interval '1 hour' END, 1, 1
+FROM bench_accounts;
 
 -- Every twentieth row is of the first account. The age of rows is that of a service that grows: half is of one month.
 CREATE UNLOGGED TABLE bench_assets AS
@@ -73,6 +75,8 @@ INSERT INTO usage_rollup_queue (account_id, hour)
 SELECT id, date_trunc('hour', now(), 'UTC') - interval '10 hours' FROM bench_accounts WHERE n <= :open;
 INSERT INTO reconciliation_queue (account_id, is_changed, drift_bytes)
 SELECT id, true, CASE WHEN n <= :open THEN 1 ELSE 0 END FROM bench_accounts WHERE n <= :open OR n % 10 = 0;
-INSERT INTO reconciliation_round (after_account_id) SELECT id FROM bench_accounts WHERE n = 7;
+INSERT INTO reconciliation_round (after_account_id) SELECT id FROM bench_accounts WHERE n = 7 ON CONFLICT DO NOTHING;
+-- What is measured next has the machine to itself.
+INSERT INTO reconciliation_run (ended_at) VALUES (now()) ON CONFLICT (is_only) DO UPDATE SET ended_at = now();
 INSERT INTO object_deletions (s3_bucket, s3_key) SELECT 'bucket', 'k' || n FROM generate_series(1, :open) AS n;
 DROP TABLE bench_entries, bench_assets;

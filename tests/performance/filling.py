@@ -32,7 +32,7 @@ def give_memory(servers: Infrastructure) -> None:
 
 
 async def fill(database: Database, size: int) -> None:
-    """Fill an empty, migrated database."""
+    """Fill a migrated database. What its services work on is filled too: see :func:`close_open_work`."""
     for number in range(4):
         await _add_month(database, datetime.now(UTC) - timedelta(days=30 * number))
     await database.execute("SELECT keep_inbox_v1(3650), keep_usage_v1()")
@@ -41,6 +41,14 @@ async def fill(database: Database, size: int) -> None:
         text = text.replace(f":{name}", str(value * size))
     await database.execute(text.replace(":open", str(OPEN)))
     await database.execute("VACUUM ANALYZE")
+
+
+async def close_open_work(database: Database) -> None:
+    """Remove what services would work on once they are started."""
+    await database.execute(
+        "DELETE FROM outbox; DELETE FROM usage_reservations; DELETE FROM usage_rollup_queue;"
+        " DELETE FROM object_deletions; DELETE FROM uploads WHERE kind = 'session'"
+    )
 
 
 async def _add_month(database: Database, at: datetime) -> None:

@@ -190,8 +190,7 @@ class Infrastructure:
             shutil.rmtree(each)
         self.rabbitmqctl("eval", _RENEW_BROKER)
         with psycopg.connect(_beside(self.database_url, "postgres"), autocommit=True) as connection:
-            name = sql.Identifier(self.database_url.rpartition("/")[2])
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            _drop_database(connection, self.database_url.rpartition("/")[2])
         self.stack.roles["postgres"].complete()
         migrate(self.database_url)
         declare(self.environment)
@@ -206,7 +205,17 @@ def empty_database(database_url: str) -> Iterator[str]:
         try:
             yield _beside(database_url, name)
         finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            _drop_database(connection, name)
+
+
+def _drop_database(connection: psycopg.Connection[Any], name: str) -> None:
+    """Drop a database, with the connections that are left to it."""
+    drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name))
+    try:
+        # Ends autovacuum workers too, which a user who is no superuser may not end by force.
+        connection.execute(drop)
+    except psycopg.errors.ObjectInUse:
+        connection.execute(drop + sql.SQL(" WITH (FORCE)"))
 
 
 def _beside(database_url: str, name: str) -> str:
