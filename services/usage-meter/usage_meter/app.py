@@ -221,6 +221,7 @@ def _reconciliation(
         accounts,
         looking=looking,
         queue=queue,
+        ping_storage=storage.ping,
         interval_seconds=settings.usage_reconcile_seconds,
         round_seconds=settings.usage_reconcile_all_days * _DAY_SECONDS,
     )

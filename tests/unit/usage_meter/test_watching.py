@@ -57,6 +57,7 @@ class World:
     run_age_seconds: float | None = None
     looked_at: list[int] = field(default_factory=list)
     before_look: Callable[[UUID], None] = lambda _: None
+    is_reachable: bool = True
 
     def wait(self, seconds: float) -> None:
         self.age_seconds += seconds
@@ -71,6 +72,19 @@ class World:
                 raise StorageUnavailable
 
         self.before_look = before_look
+
+    def go_away(self, *, from_number: int) -> None:
+        """Let the object storage be away from the look at an account on."""
+        self.is_reachable = False
+        self.fail(*(each.id.int for each in self.accounts if each.id.int >= from_number))
+
+    def come_back(self) -> None:
+        self.is_reachable = True
+        self.fail()
+
+    async def ping(self) -> None:
+        if not self.is_reachable:
+            raise StorageUnavailable
 
     def change(self, *account_ids: UUID) -> None:
         for account_id in account_ids:
@@ -174,6 +188,7 @@ def started(world: World) -> Watching:
         world,  # type: ignore[arg-type]
         looking=world,  # type: ignore[arg-type]
         queue=Queue(world),  # type: ignore[arg-type]
+        ping_storage=world.ping,
         interval_seconds=DAY,
         round_seconds=MONTH,
     )
@@ -259,13 +274,13 @@ async def test_no_account_is_left_out_however_wrong_the_estimate_of_their_number
 
 async def test_a_run_that_failed_is_continued_where_it_stopped() -> None:
     world = World([account(number) for number in range(1, 11)], drift_bytes={UUID(int=2): 50})
-    world.fail(*range(4, 11))
+    world.go_away(from_number=4)
     with pytest.raises(StorageUnavailable):
         await started(world).run()
     assert world.looked_at == [1, 2, 3]
     assert set(world.queued) == {UUID(int=number) for number in (2, 4, 5, 6, 7, 8)}
     world.looked_at.clear()
-    world.fail()
+    world.come_back()
     await started(world).run()
     # The round goes on after the seventh, which it had moved to when the look at the eighth failed.
     assert world.looked_at == [2, 4, 5, 6, 7, 8, 8, 9, 10]
@@ -292,6 +307,21 @@ async def test_accounts_that_can_t_be_looked_at_stay_queued_and_hold_up_no_other
     assert set(world.queued) == {UUID(int=800)}
 
 
+async def test_neighbours_that_can_t_be_looked_at_end_no_run() -> None:
+    world = World([account(number) for number in range(1, 201)])
+    world.fail(*range(11, 81))
+    await run(world)
+    assert world.looked_at == [*range(1, 11), *range(81, 201)]
+
+
+async def test_a_run_in_which_nothing_can_be_looked_at_fails() -> None:
+    world = World([account(number) for number in range(1, 201)])
+    world.fail(*range(1, 201))
+    with pytest.raises(StorageUnavailable):
+        await started(world).run()
+    assert world.run_age_seconds is None
+
+
 async def test_a_run_is_due_an_interval_after_the_last_one_of_any_instance() -> None:
     world = World([account(number) for number in range(1, 1001)])
     one, other = started(world), started(world)
@@ -313,11 +343,11 @@ async def test_a_run_is_due_an_interval_after_the_last_one_of_any_instance() -> 
 async def test_a_run_that_failed_is_due_at_once() -> None:
     world = World([account(number) for number in range(1, 11)])
     await run(world)
-    world.fail(*range(1, 11))
+    world.go_away(from_number=1)
     with pytest.raises(StorageUnavailable):
         await started(world).run()
     world.looked_at.clear()
-    world.fail()
+    world.come_back()
     await started(world).run()
     assert set(world.looked_at) == set(range(1, 11))
 

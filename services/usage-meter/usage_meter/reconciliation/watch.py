@@ -6,12 +6,12 @@ the bucket, is found by a round over all accounts, of which each run does its pa
 end of the last run are in the database: a run that failed is continued by the next, of any instance, and
 restarts and replicas make neither fewer runs nor more.
 
-An account that can't be looked at stays queued, and the run goes on. Only several of them one after the other
-end it: then a server can't be reached.
+An account that can't be looked at stays queued, and the run goes on. It ends where a server can't be reached,
+or where so many fail one after the other that nothing is measured any more.
 """
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from prometheus_client import Counter, Gauge
@@ -29,7 +29,9 @@ from usage_meter.scheduling.metering import pause_seconds
 
 _PAGE_SIZE = 200
 _CHECK_SECONDS = 3600.0
-_MOST_FAILURES = 5
+# After so many failures in a row the object storage is asked whether it can be reached.
+_DOUBTFUL_FAILURES = 5
+_MOST_FAILURES = 100
 
 log = telemetry.logger(__name__)
 
@@ -49,6 +51,7 @@ class Watching:
     """Measures the drift.
 
     Args:
+        ping_storage: raises where the object storage can't be reached.
         interval_seconds: from the end of a run to the start of the next, whichever instances they are of.
         round_seconds: in which every account is looked at once.
     """
@@ -60,6 +63,7 @@ class Watching:
         *,
         looking: Looking,
         queue: ReconciliationQueue,
+        ping_storage: Callable[[], Awaitable[None]],
         interval_seconds: float,
         round_seconds: float,
     ) -> None:
@@ -67,6 +71,7 @@ class Watching:
         self._accounts = accounts
         self._looking = looking
         self._queue = queue
+        self._ping_storage = ping_storage
         self._interval_seconds = interval_seconds
         self._round_seconds = round_seconds
         self._lock = WorkLock(database, LOCK)
@@ -85,7 +90,7 @@ class Watching:
             else:
                 due_seconds = await self._due_seconds()
                 if due_seconds <= 0:
-                    looks = _Looks(self._database, self._queue)
+                    looks = _Looks(self._database, self._queue, self._ping_storage)
                     await self._look_at_queued(looks)
                     await self._continue_round(looks)
                     await self._queue.end_run(self._database)
@@ -146,16 +151,20 @@ class Watching:
 class _Looks:
     """The looks of one run, some of which may fail."""
 
-    def __init__(self, database: Database, queue: ReconciliationQueue) -> None:
+    def __init__(
+        self, database: Database, queue: ReconciliationQueue, ping_storage: Callable[[], Awaitable[None]]
+    ) -> None:
         self._database = database
         self._queue = queue
+        self._ping_storage = ping_storage
         self._failed_in_a_row = 0
 
     async def take(self, account_id: UUID, look: Awaitable[Findings | None]) -> None:
         """Log what a look finds; an account that can't be looked at is queued.
 
         Raises:
-            Exception: what the look raised, where those before it failed too.
+            StorageUnavailable, DatabaseUnavailable: no look can succeed.
+            Exception: what the look raised, where very many before it failed too.
         """
         try:
             findings = await look
@@ -164,6 +173,8 @@ class _Looks:
             _looks_failed.inc()
             _log_failure(account_id, error)
             await self._queue.add(self._database, account_ids=[account_id])
+            if self._failed_in_a_row == _DOUBTFUL_FAILURES:
+                await self._ping_storage()
             if self._failed_in_a_row == _MOST_FAILURES:
                 raise
         else:
