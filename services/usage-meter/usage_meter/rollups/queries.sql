@@ -17,6 +17,11 @@ WITH taken AS (
 )
 SELECT account_id, min(hour) AS hour FROM taken GROUP BY account_id;
 
+-- name: postpone_hours(account_id)!
+-- Queues an account's hours again, behind those of all others.
+WITH taken AS (DELETE FROM usage_rollup_queue WHERE account_id = :account_id RETURNING account_id, hour)
+INSERT INTO usage_rollup_queue (account_id, hour) SELECT account_id, hour FROM taken;
+
 -- name: recompute_hours(account_ids, from_hours, hour_limit)!
 -- Computes the hourly rows of accounts from the ledger, from an hour on, for so many hours. A byte that came t seconds before an
 -- hour's end was stored for t seconds of it: bytes at the start x 3600 + the sum of change x seconds left.

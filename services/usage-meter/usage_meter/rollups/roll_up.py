@@ -3,18 +3,19 @@
 Guarantees given here: a row is a function of the ledger alone, so computing it again changes nothing; an
 event that comes late corrects its hour and every hour after it. One transaction computes rows at a time:
 each begins with what the row before it says. A transaction computes a month of an account at most and queues
-what comes after; where that takes longer than a statement may, the next one takes less.
+what comes after; where that takes longer than a statement may, the next one takes less. An account whose rows
+can't be computed goes behind all others, and holds up none.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Gauge
 
 from jettythunder import telemetry
 from jettythunder.database import Connection, Database
-from jettythunder.errors import DatabaseTimedOut
+from jettythunder.errors import DatabaseConflict, DatabaseTimedOut, DatabaseUnavailable
 from usage_meter.rollups.model import Portion
 from usage_meter.rollups.store import QueuedHour, RollupStore
 from usage_meter.scheduling.lock import WorkLock
@@ -54,16 +55,19 @@ class Rollups:
         Returns:
             For how many seconds it worked.
         """
-        worked_seconds = await self._roll_up(
-            lambda on, limit: self._store.take_waiting_hours(on, entry_limit=limit)
-        )
-        _backlog.set(await self._store.backlog(self._database))
-        return worked_seconds
+        try:
+            return await self._roll_up(
+                lambda on, limit: self._store.take_waiting_hours(on, entry_limit=limit)
+            )
+        finally:
+            _backlog.set(await self._store.backlog(self._database))
 
     async def _roll_up(self, take: Callable[[Connection, int], Awaitable[list[QueuedHour]]]) -> float:
         ends_at = time.monotonic() + _RUN_SECONDS
+        hours: list[QueuedHour] = []
 
         async def roll_up_some(on: Connection) -> bool:
+            nonlocal hours
             portion = self._portion
             began = time.monotonic()
             hours = await take(on, portion.accounts)
@@ -74,7 +78,19 @@ class Rollups:
 
         try:
             return await self._lock.run(roll_up_some)
-        except DatabaseTimedOut:
-            self._portion = self._portion.smaller()
-            log.warning("hours took too long to compute: less at once", **vars(self._portion))
+        except (DatabaseUnavailable, DatabaseConflict):
             raise
+        except Exception as error:
+            await self._take_less(hours, error)
+            raise
+
+    async def _take_less(self, hours: Sequence[QueuedHour], error: Exception) -> None:
+        """Compute a smaller portion next, until it is known whose rows can't be computed."""
+        failed, self._portion = self._portion, self._portion.smaller()
+        is_too_long = isinstance(error, DatabaseTimedOut)
+        if len(hours) == 1 and not (is_too_long and self._portion != failed):
+            account_id = hours[0].account_id
+            log.error("hours of an account not computed", account_id=str(account_id))
+            await self._store.postpone(self._database, account_id=account_id)
+        else:
+            log.warning("hours not computed: fewer at once", too_long=is_too_long, **vars(self._portion))

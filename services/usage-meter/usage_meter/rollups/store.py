@@ -45,6 +45,7 @@ _recent_accounts = _queries.all("recent_accounts", UUID)
 _waiting_accounts = _queries.all("waiting_accounts", UUID)
 _take_queued_hours = _queries.all("take_queued_hours", QueuedHour)
 _recompute_hours = _queries.run("recompute_hours")
+_postpone_hours = _queries.run("postpone_hours")
 _queue_later_hours = _queries.run("queue_later_hours")
 _read_in_order = _queries.run("read_in_order")
 _list_ended_hours = _queries.all("list_ended_hours", EndedHour)
@@ -67,6 +68,10 @@ class RollupStore:
     async def take_waiting_hours(self, on: Runner, *, entry_limit: int) -> list[QueuedHour]:
         """Take all queued hours of the accounts that wait longest; from which hour on to compute each."""
         return await _take(on, await _waiting_accounts(on, entry_limit=entry_limit), _BEGINNING)
+
+    async def postpone(self, on: Runner, *, account_id: UUID) -> None:
+        """Have an account's queued hours wait until all others are taken."""
+        await _postpone_hours(on, account_id=account_id)
 
     async def recompute_hours(self, on: Runner, *, hours: Sequence[QueuedHour], hour_limit: int) -> None:
         """Compute accounts' rows from the ledger, from an hour on for so many hours, and queue later ones."""

@@ -1,24 +1,29 @@
-"""Closing hours: those that the roll-up has yet to compute wait, and keep no others waiting."""
+"""Hours: those that can't be computed or closed yet keep no others waiting."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import asyncpg
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure
 
 from jettythunder.database import Database
+from jettythunder.errors import InvalidField
 from jettythunder.lifecycle import role_of
 from jettythunder_migrations import migrate
 from usage_meter.reconciliation.queue import ReconciliationQueue
 from usage_meter.rollups.close import Closing
+from usage_meter.rollups.roll_up import Rollups
 from usage_meter.rollups.store import RollupStore
 
 from .conftest import Pool, Tenant, Tenants, Wire
 
 # More than one run looks at.
 WAITING_HOURS = 5_200
+# Two of them are more than an hour's row can hold.
+MOST_BYTES = 2**63 - 1
 
 
 @pytest_asyncio.fixture
@@ -35,11 +40,11 @@ async def pool(new_database: str) -> AsyncIterator[Pool]:
 
 
 @pytest_asyncio.fixture
-async def closing(new_database: str) -> AsyncIterator[Closing]:
-    database = Database(new_database, name="closing", role=role_of("usage-meter"), size=2)
-    await database.open()
-    yield Closing(database, RollupStore(), ReconciliationQueue(), after_seconds=300)
-    await database.close()
+async def database(new_database: str) -> AsyncIterator[Database]:
+    opened = Database(new_database, name="hours", role=role_of("usage-meter"), size=2)
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 async def add_hours(tenant: Tenant, *, hours_ago: int, count: int) -> None:
@@ -61,8 +66,9 @@ async def open_hours(tenant: Tenant) -> int:
 
 
 async def test_hours_that_wait_for_the_roll_up_keep_no_others_open(
-    closing: Closing, pool: Pool, wire: Wire
+    database: Database, pool: Pool, wire: Wire
 ) -> None:
+    closing = Closing(database, RollupStore(), ReconciliationQueue(), after_seconds=300)
     waiting, done = [await Tenants(pool, wire).new() for _ in range(2)]
     await add_hours(waiting, hours_ago=WAITING_HOURS + 10, count=WAITING_HOURS)
     await add_hours(done, hours_ago=5, count=1)
@@ -79,3 +85,39 @@ async def test_hours_that_wait_for_the_roll_up_keep_no_others_open(
     for _ in range(2):
         await closing.run()
     assert await open_hours(waiting) == 0
+
+
+async def add_entry(tenant: Tenant, size_bytes: int) -> None:
+    """An entry of this hour, which the hour's row is behind of."""
+    await tenant.pool.execute(
+        "WITH added AS (INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes,"
+        "   reserved_delta_bytes, request_count, source_event_id, occurred_at)"
+        " VALUES ($1, 'bandwidth', 'settled', $2, 0, 1, gen_random_uuid(), now())"
+        " RETURNING account_id, occurred_at)"
+        " INSERT INTO usage_rollup_queue (account_id, hour)"
+        " SELECT account_id, date_trunc('hour', occurred_at, 'UTC') FROM added",
+        tenant.id,
+        size_bytes,
+    )
+
+
+async def bytes_of(tenant: Tenant) -> int | None:
+    query = "SELECT sum(bandwidth_bytes) FROM storage_usage WHERE account_id = $1"
+    found: int | None = await tenant.pool.fetchval(query, tenant.id)
+    return found
+
+
+async def test_an_account_whose_rows_can_t_be_computed_keeps_no_others_waiting(
+    database: Database, pool: Pool, wire: Wire
+) -> None:
+    rollups = Rollups(database, RollupStore())
+    broken, *others = [await Tenants(pool, wire).new() for _ in range(4)]
+    for _ in range(2):
+        await add_entry(broken, MOST_BYTES)
+    for tenant in others:
+        await add_entry(tenant, 7)
+    for _ in range(10):
+        with suppress(InvalidField):
+            await rollups.roll_up_all()
+    assert [await bytes_of(tenant) for tenant in (broken, *others)] == [None, 7, 7, 7]
+    assert await RollupStore().backlog(database) == 2
