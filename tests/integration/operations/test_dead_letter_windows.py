@@ -15,8 +15,8 @@ from jettythunder.broker import topology
 from jettythunder.broker.dead_letter_queue import open_dead_letters
 from operations.dead_letters import Selection
 
-MANY = 3_000
-WINDOW = 500
+MANY = 1_200
+WINDOW = 200
 OPERATOR = "tester"
 
 

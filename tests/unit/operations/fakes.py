@@ -55,13 +55,14 @@ def logged(
     cause: UUID | None = None,
     correlation: str | None = None,
     decodable: bool = True,
+    at: datetime = NOW,
 ) -> LoggedEvent:
     """An event of the log that the meter takes."""
     event = RawEvent(
         id=event_id or uuid4(),
         source="/test",
         type=AssetDeletedV1.TYPE,
-        time=NOW,
+        time=at,
         correlationid=correlation,
         causationid=str(cause) if cause else None,
     )

@@ -136,6 +136,22 @@ async def test_a_replay_that_lost_the_broker_goes_on_where_it_was() -> None:
         await bench.replays.resume(cut.id, who=WHO)
 
 
+async def test_a_replay_by_ids_that_was_cut_off_finds_what_lies_before_the_times_in_them() -> None:
+    bench = Bench(0)
+    early, twice = uuid7(AHEAD), uuid7(AHEAD + timedelta(seconds=1))
+    bench.log.events = [logged(0, event_id=early)]
+    bench.log.events += [logged(offset, event_id=twice, at=AHEAD) for offset in (1, 2)]
+    bench.publisher.fails_at = 2
+    held = await bench.begin(rate=1, wanted=EventFilter(ids=(str(early), str(twice))))
+    with pytest.raises(BrokerUnavailable):
+        await bench.replays.run(held)
+    bench.publisher.fails_at = None
+    bench.inboxes.known.add(twice)
+    done = await bench.replays.run(await bench.replays.resume(held.replay.id, who=WHO))
+    assert bench.publisher.published == [str(twice), str(twice), str(early)]
+    assert (done.replayed_count, done.processed_before_count) == (3, 2)
+
+
 async def test_a_slow_replay_says_often_enough_that_it_is_alive() -> None:
     bench = Bench(2)
     await bench.replays.run(await bench.begin(rate=1 / 300))

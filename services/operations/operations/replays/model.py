@@ -74,6 +74,11 @@ class HeldReplay:
         }
         return replace(self, replay=self.replay.model_copy(update=progress))
 
+    def restarted(self) -> Self:
+        """The replay as it was before it delivered anything."""
+        progress = {"next_offset": None, "read_count": 0, "replayed_count": 0, "processed_before_count": 0}
+        return replace(self, replay=self.replay.model_copy(update=progress))
+
     def ended(self, status: ReplayStatus, at: datetime) -> Replay:
         """The replay after its end."""
         return self.replay.model_copy(update={"status": status, "updated_at": at})

@@ -210,6 +210,9 @@ class Replays:
     async def resume(self, replay_id: UUID, *, who: str) -> HeldReplay:
         """Take over a replay that was cut off; :meth:`run` carries it out from where it was.
 
+        One of events by their ids begins anew, since it is short: what their consumer has processed meanwhile
+        it does not get again.
+
         Raises:
             ReplayNotFound: there is none.
             ReplayNotResumable: it runs or is completed.
@@ -245,6 +248,8 @@ class Replays:
 
     async def _delivering(self, held: HeldReplay) -> AsyncGenerator[HeldReplay, None]:
         """Deliver batch after batch, and tell how far it is after each."""
+        if held.replay.filter.ids:
+            held = held.restarted()
         replay = held.replay
         queue = self._consumers.find_replayable(replay.consumer)
         pace = Pace(replay.rate, self._clock, largest_batch=_BATCH_SIZE)
@@ -267,12 +272,7 @@ class Replays:
             batch.clear()
             return now
 
-        reading = self._read(
-            replay.filter,
-            start=start,
-            end_offset=replay.end_offset,
-            found_count=replay.replayed_count,
-        )
+        reading = self._read(replay.filter, start=start, end_offset=replay.end_offset)
         async with contextlib.aclosing(reading) as events:
             async for logged in events:
                 read_count += 1
@@ -286,15 +286,12 @@ class Replays:
         yield held
 
     async def _read(
-        self, wanted: EventFilter, *, start: Offset, end_offset: int | None, found_count: int = 0
+        self, wanted: EventFilter, *, start: Offset, end_offset: int | None
     ) -> AsyncGenerator[LoggedEvent, None]:
         """The log from a place on.
 
         Where events are wanted by their ids, the place is that of the times in them, which are their makers':
         what lies before it is read where one was not found.
-
-        Args:
-            found_count: how many were found before, when this replay was cut off.
         """
         missing = set(wanted.ids)
         first_offset: int | None = None
@@ -304,7 +301,7 @@ class Replays:
                 if missing and logged.event is not None:
                     missing.discard(str(logged.event.id))
                 yield logged
-        if len(missing) > found_count and start != wanted.begin:
+        if missing and start != wanted.begin:
             end_before = end_offset if first_offset is None else first_offset
             before = self._log.read(start=wanted.begin, end_offset=end_before)
             async with contextlib.aclosing(before) as events:
