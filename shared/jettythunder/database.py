@@ -19,6 +19,7 @@ import enum
 import operator
 import re
 import typing
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -45,6 +46,7 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 _Record: TypeAlias = asyncpg.Record
 _Raw: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+_AtHand: TypeAlias = "deque[tuple[_Raw, float]]"
 
 # SQLSTATE classes and codes (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
@@ -76,6 +78,8 @@ _CONNECT_SECONDS = 10.0
 _CANCEL_SECONDS = 2.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
+# A connection that is not used for so long goes back to the pool, which closes it after as long again.
+_UNUSED_SECONDS = 300.0
 
 # Poolers tell the client a process id of their own. One batch without parameters, which reaches a single
 # backend: behind a pooler in transaction mode the second half of a prepared statement may reach another.
@@ -133,6 +137,9 @@ class Database:
         }
         self._pool: asyncpg.Pool[_Record] | None = None
         self._turns = Turns(size, wait_seconds=acquire_seconds)
+        # Connections at hand, the one used last at the end, with when that was: to give one back to asyncpg's
+        # pool and to take it again costs more than a small statement. All are forgotten by another deque.
+        self._at_hand: _AtHand = deque()
         self._on_publish: Callable[[], None] = _do_nothing
 
     async def open(self) -> None:
@@ -163,7 +170,7 @@ class Database:
                 min_size=1,
                 max_size=self._size,
                 command_timeout=self._statement_seconds + 5,
-                reset=_keep,
+                reset=_leave,
                 server_settings=self._settings,
             )
 
@@ -174,6 +181,10 @@ class Database:
         pool, self._pool = self._pool, None
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
+                at_hand, self._at_hand = self._at_hand, deque()
+                for raw, _ in at_hand:
+                    with contextlib.suppress(asyncpg.PostgresError, *_LOST_CONNECTION):
+                        await pool.release(raw)
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -227,27 +238,32 @@ class Database:
     async def fetch(self, statement: "Statement", arguments: Sequence[object]) -> list[_Record]:
         """Run one statement on any connection, in a transaction of its own."""
         # Written out, not through _acquired: this is the path of every small request.
-        pool = self._opened()
+        pool, at_hand = self._opened(), self._at_hand
         with _translated(self):
             raw = await self._acquire(pool)
             try:
                 rows = await raw.fetch(statement.sql, *arguments)
-            finally:
+            except BaseException:
                 await self._release(pool, raw)
+                raise
+            await self._keep(pool, at_hand, raw)
         if statement.publishes:
             self._on_publish()
         return rows
 
     @contextlib.asynccontextmanager
     async def _acquired(self) -> AsyncIterator[_Raw]:
-        pool = self._opened()
+        pool, at_hand = self._opened(), self._at_hand
         with _translated(self):
             raw = await self._acquire(pool)
         try:
             yield raw
-        finally:
+        except BaseException:
             with _translated(self):
                 await self._release(pool, raw)
+            raise
+        with _translated(self):
+            await self._keep(pool, at_hand, raw)
 
     def _opened(self) -> "asyncpg.Pool[_Record]":
         if self._pool is None:
@@ -263,14 +279,35 @@ class Database:
                 f"No database connection became free within {self._acquire_seconds:g} seconds."
             ) from error
         try:
-            return await pool.acquire()
+            return await self._take(pool)
         except BaseException as error:
             self._turns.give_back()
             if isinstance(error, TimeoutError):
                 raise DatabaseUnavailable from error
             raise
 
+    async def _take(self, pool: "asyncpg.Pool[_Record]") -> _Raw:
+        """The connection that was used last of those at hand, or one of the pool."""
+        if self._at_hand and asyncio.get_running_loop().time() - self._at_hand[0][1] > _UNUSED_SECONDS:
+            unused, _ = self._at_hand.popleft()
+            with contextlib.suppress(TimeoutError, asyncpg.PostgresError, *_LOST_CONNECTION):
+                await pool.release(unused, timeout=_CANCEL_SECONDS)
+        while self._at_hand:
+            raw, _ = self._at_hand.pop()
+            if _is_open(raw):
+                return raw
+        return await pool.acquire()
+
+    async def _keep(self, pool: "asyncpg.Pool[_Record]", at_hand: _AtHand, raw: _Raw) -> None:
+        """Have a connection that has done its work at hand, unless all were forgotten since it was taken."""
+        if at_hand is not self._at_hand:
+            await self._release(pool, raw)
+            return
+        at_hand.append((raw, asyncio.get_running_loop().time()))
+        self._turns.give_back()
+
     async def _release(self, pool: "asyncpg.Pool[_Record]", raw: _Raw) -> None:
+        """Give a connection back to the pool, which finds out whether it is still good for anything."""
         try:
             # A statement that was given up is cancelled first, which a silent server does not answer either.
             await pool.release(raw, timeout=_CANCEL_SECONDS)
@@ -283,6 +320,10 @@ class Database:
             # The method is a coroutine that does not wait for anything.
             with contextlib.suppress(StopIteration):
                 self._pool.expire_connections().send(None)
+            at_hand, self._at_hand = self._at_hand, deque()
+            for raw, _ in at_hand:
+                if _is_open(raw):
+                    raw.terminate()
 
 
 class _Servers:
@@ -548,7 +589,19 @@ def _storable(value: object) -> object:
     return value
 
 
-async def _keep(_: object) -> None:
+def _is_open(raw: _Raw) -> bool:
+    """Whether a connection at hand can be used; one that was closed meanwhile is given back to its pool."""
+    try:
+        is_open = not raw.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool has it already.
+        return False
+    if not is_open:
+        raw.terminate()
+    return is_open
+
+
+async def _leave(_: object) -> None:
     """Nothing to reset: what we set on a connection ends with its transaction, or is undone where it is set.
 
     asyncpg's own reset is one more round trip for each use of the pool.
