@@ -1,16 +1,13 @@
 """Publishing with confirms: a call that returns means the broker has the message."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-import aio_pika
-from aio_pika import DeliveryMode
-from aio_pika.abc import HeadersType
-from aio_pika.exceptions import PublishError
 from aiormq.channel import Channel
-from aiormq.exceptions import DeliveryError
 
 from jettythunder import telemetry, tracing
+from jettythunder.broker.confirms import Message, publish_confirmed
 from jettythunder.broker.connection import CONNECTION_ERRORS, BrokerLink
 from jettythunder.contracts.envelope import CONTENT_TYPE, Event, Payload
 from jettythunder.errors import BrokerUnavailable
@@ -54,41 +51,43 @@ class Publisher:
         content_type: str = CONTENT_TYPE,
         mandatory: bool = True,
     ) -> None:
-        """Publish one message and wait for its confirm.
-
-        ``mandatory`` is off for replies only: RabbitMQ returns those to direct reply-to although they arrive.
+        """Publish one :class:`Message` and wait for its confirm.
 
         Raises:
             Unroutable: no queue is bound for it.
             BrokerUnavailable: no confirm within the time-out; the message may still arrive.
         """
-        message = aio_pika.Message(
+        message = Message(
             body,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            content_type=content_type,
-            type=event_type,
+            exchange=exchange,
+            routing_key=routing_key,
+            event_type=event_type,
             message_id=message_id,
-            headers=cast("HeadersType | None", headers),
+            headers=headers,
             reply_to=reply_to,
             correlation_id=correlation_id,
-            expiration=expiration_seconds,
+            expiration_seconds=expiration_seconds,
+            content_type=content_type,
+            mandatory=mandatory,
         )
+        if await self.publish_all([message]):
+            raise Unroutable(routing_key)
+
+    async def publish_all(self, messages: Sequence[Message]) -> set[str]:
+        """Publish messages in their order, in one write, and wait until each is confirmed.
+
+        Returns:
+            The ids of those that no queue is bound for.
+
+        Raises:
+            BrokerUnavailable: one was refused, or not confirmed within the time-out; any may still arrive.
+        """
+        if not messages:
+            return set()
         try:
             channel = cast("Channel", await (await self._link.channel()).get_underlay_channel())
-            # Not waiting for the socket to drain lets many calls share one write; their confirms bound them.
-            await channel.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=message.properties,
-                mandatory=mandatory,
-                timeout=self._timeout_seconds,
-                wait=False,
-            )
-        except PublishError as error:
-            raise Unroutable(routing_key) from error
-        except DeliveryError as error:
-            raise BrokerUnavailable from error
+            async with asyncio.timeout(self._timeout_seconds):
+                return await publish_confirmed(channel, messages)
         except CONNECTION_ERRORS as error:
             raise BrokerUnavailable from error
 

@@ -15,7 +15,8 @@ from uuid import UUID
 from prometheus_client import Counter, Gauge
 
 from jettythunder import telemetry
-from jettythunder.broker.publisher import Publisher, Unroutable
+from jettythunder.broker.confirms import Message
+from jettythunder.broker.publisher import Publisher
 from jettythunder.database import Connection, Database, Queries
 from jettythunder.errors import JettyThunderError
 from jettythunder.lifecycle import Periodic
@@ -122,10 +123,8 @@ class Relay:
                 connection, all_lanes=LANES, lock_space=LOCK_SPACE, batch_size=_BATCH_SIZE
             )
             taken = [row for row in rows if row.id is not None]
-            outcomes = await asyncio.gather(*map(self._publish, taken), return_exceptions=True)
-            unroutable = [
-                row for row, outcome in zip(taken, outcomes, strict=True) if _is_unroutable(outcome)
-            ]
+            returned = await self._publisher.publish_all([_message(row) for row in taken])
+            unroutable = [row for row in taken if str(row.event_id) in returned] if returned else []
             if unroutable:
                 await _set_aside(connection, unroutable)
         _published.inc(len(taken) - len(unroutable))
@@ -133,15 +132,6 @@ class Relay:
         for row in unroutable:
             log.error("event quarantined", event_id=str(row.event_id), routing_key=row.routing_key)
         return Batch(size=len(taken), others_left=len(taken) < len(rows))
-
-    async def _publish(self, row: OutboxRow) -> None:
-        await self._publisher.publish(
-            (row.body or "").encode(),
-            exchange=row.exchange or "",
-            routing_key=row.routing_key or "",
-            event_type=row.routing_key or "",
-            message_id=str(row.event_id),
-        )
 
     async def _publish_all(self) -> float | None:
         # What is committed meanwhile makes it run again, so an unfilled batch was the last one.
@@ -155,13 +145,14 @@ class Relay:
         _lag.set(found.lag_seconds)
 
 
-def _is_unroutable(outcome: BaseException | None) -> bool:
-    """Whether no queue took an event; any other failure is raised, and the batch stays in the outbox."""
-    if isinstance(outcome, Unroutable):
-        return True
-    if outcome is not None:
-        raise outcome
-    return False
+def _message(row: OutboxRow) -> Message:
+    return Message(
+        (row.body or "").encode(),
+        exchange=row.exchange or "",
+        routing_key=row.routing_key or "",
+        event_type=row.routing_key or "",
+        message_id=str(row.event_id),
+    )
 
 
 async def _set_aside(connection: Connection, rows: Sequence[OutboxRow]) -> None:
