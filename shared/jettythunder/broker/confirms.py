@@ -98,6 +98,8 @@ async def publish_confirmed(channel: Channel, messages: Sequence[Message]) -> se
     for message, message_id in zip(messages, ids, strict=True):
         _marshal(parts, message, message_id, channel=channel)
     frame = ChannelFrame(payload=b"".join(parts), should_close=False)
+    # What is written to a broker that takes nothing is read once it does, however long ago it was given up.
+    await channel.connection.ready()
     ended = channel.create_future()
     batch = _Batch(ended, count=len(messages))
     async with channel.lock:

@@ -22,6 +22,7 @@ from tests.integration.messaging.conftest import (
 )
 from tests.support.infrastructure import Infrastructure
 from tests.support.outbox import write
+from tests.support.scripted_broker import always_ack, scripted_broker
 from tests.support.waiting import eventually
 
 from jettythunder import outbox
@@ -29,7 +30,7 @@ from jettythunder.broker.connection import BrokerLink
 from jettythunder.broker.publisher import Publisher
 from jettythunder.broker.topology import COMMANDS
 from jettythunder.database import Database, Queries
-from jettythunder.errors import DatabaseUnavailable
+from jettythunder.errors import BrokerUnavailable, DatabaseUnavailable
 from jettythunder.lifecycle import role_of
 from jettythunder.outbox.relay import LOCK_SPACE, Batch, Relay
 from jettythunder.outbox.writing import LANES
@@ -53,13 +54,17 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def opened_process(
-    infrastructure: Infrastructure, *, poll_seconds: float = NEVER_SECONDS, measure_seconds: float = 5
+    infrastructure: Infrastructure,
+    *,
+    poll_seconds: float = NEVER_SECONDS,
+    measure_seconds: float = 5,
+    rabbitmq_url: str | None = None,
 ) -> AsyncIterator[Process]:
     """Its relay is not started."""
     settings = settings_for(infrastructure)
     database = Database(str(settings.database_url), name="test", role=role_of(MESSAGES.service))
     await database.open()
-    link = BrokerLink(infrastructure.rabbitmq_url, name="test relay")
+    link = BrokerLink(rabbitmq_url or infrastructure.rabbitmq_url, name="test relay")
     relay = Relay(database, Publisher(link), poll_seconds=poll_seconds, measure_seconds=measure_seconds)
     try:
         yield Process(database, relay)
@@ -198,6 +203,25 @@ async def test_an_event_that_no_queue_takes_is_set_aside_and_holds_up_nothing(be
     rows = await eventually(lambda: bench.sql.fetch("SELECT event_id, reason FROM outbox_quarantine"))
     assert [row["event_id"] for row in rows] == lost.event_ids
     assert "no queue" in rows[0]["reason"]
+
+
+async def test_a_batch_cut_off_by_the_broker_stays_in_the_outbox_and_is_published_again(
+    servers: Infrastructure,
+) -> None:
+    async with (
+        opened_bench(servers, started=False) as bench,
+        scripted_broker() as broker,
+        opened_process(servers, rabbitmq_url=broker.url) as process,
+    ):
+        committed = [str(event_id) for event_id in await bench.commit(*(deleted() for _ in range(5)))]
+        broker.answer = lambda message: "hang up" if message.message_id == committed[3] else "ack"
+        with pytest.raises(BrokerUnavailable):
+            await process.relay.publish_batch()
+        assert await bench.sql.fetchval("SELECT count(*) FROM outbox") == 5
+        broker.answer = always_ack
+        assert await process.relay.publish_batch() == Batch(size=5, others_left=False)
+        assert broker.message_ids == [*committed[:4], *committed]
+        assert await bench.sql.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_duplicate_is_passed_over_and_counted(bench: Bench) -> None:
