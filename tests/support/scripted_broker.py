@@ -10,6 +10,7 @@ from typing import Literal
 
 import pamqp.frame
 from pamqp import body, commands, header
+from pamqp.common import FieldTable
 
 from jettythunder.broker import topology
 
@@ -74,7 +75,7 @@ class ScriptedBroker:
 
     async def _speak(self, reader: asyncio.StreamReader) -> None:
         await reader.readexactly(8)
-        capabilities = {"publisher_confirms": True, "basic.nack": True}
+        capabilities: FieldTable = {"publisher_confirms": True, "basic.nack": True}
         self.send(
             commands.Connection.Start(
                 version_major=0,

@@ -100,9 +100,9 @@ async def publish_confirmed(channel: Channel, messages: Sequence[Message]) -> se
     frame = ChannelFrame(payload=b"".join(parts), should_close=False)
     # What is written to a broker that takes nothing is read once it does, however long ago it was given up.
     await channel.connection.ready()
-    ended = channel.create_future()
-    batch = _Batch(ended, count=len(messages))
     async with channel.lock:
+        ended = channel.create_future()
+        batch = _Batch(ended, count=len(messages))
         first = channel.delivery_tag + 1
         tags = range(first, first + len(messages))
         channel.delivery_tag += len(messages)
@@ -116,6 +116,7 @@ async def publish_confirmed(channel: Channel, messages: Sequence[Message]) -> se
             for tag in tags:
                 del channel.confirmations[tag]
             _forget(channel, ids, tags)
+            ended.cancel()
             raise
     try:
         await ended
@@ -166,7 +167,7 @@ def _marshal(parts: list[bytes], message: Message, message_id: str, *, channel: 
 
 
 @functools.lru_cache(maxsize=256)
-def _method(channel_number: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001
+def _method(channel_number: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
     return pamqp.frame.marshal(
         commands.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
         channel_number,
