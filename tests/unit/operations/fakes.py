@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from jettythunder.broker.confirms import Message
 from jettythunder.broker.dead_letter_queue import WINDOW_SIZE, DeadMessage
 from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset
 from jettythunder.broker.settling import failure_of
@@ -212,20 +213,12 @@ class FakePublisher:
     published: list[str] = field(default_factory=list)
     fails_at: int | None = None
 
-    async def publish(
-        self,
-        body: bytes,
-        *,
-        exchange: str,
-        routing_key: str,
-        event_type: str,
-        message_id: str,
-        headers: dict[str, object],
-        content_type: str,
-    ) -> None:
-        if len(self.published) == self.fails_at:
-            raise BrokerUnavailable
-        self.published.append(message_id)
+    async def publish_all(self, messages: Sequence[Message]) -> set[str]:
+        for message in messages:
+            if len(self.published) == self.fails_at:
+                raise BrokerUnavailable
+            self.published.append(message.message_id)
+        return set()
 
 
 def dead(

@@ -6,16 +6,17 @@ after the broker has confirmed, so a replay that was cut off goes on without a g
 most. One process at a time carries out a replay.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from jettythunder import telemetry
 from jettythunder.broker import topology
+from jettythunder.broker.confirms import Message
 from jettythunder.broker.event_log import EventFilter, LoggedEvent, Offset, place_before
+from jettythunder.broker.publisher import Unroutable
 from jettythunder.broker.topology import ConsumerQueue
 from jettythunder.errors import JettyThunderError
 from jettythunder.ids import new_id, time_of
@@ -81,17 +82,7 @@ class KeptReplays(Protocol):
 class EventPublisher(Protocol):
     """Publishes with confirms."""
 
-    async def publish(
-        self,
-        body: bytes,
-        *,
-        exchange: str,
-        routing_key: str,
-        event_type: str,
-        message_id: str,
-        headers: dict[str, object],
-        content_type: str,
-    ) -> None: ...
+    async def publish_all(self, messages: Sequence[Message]) -> set[str]: ...
 
 
 class _Repeated:
@@ -260,7 +251,7 @@ class Replays:
         async def deliver(next_offset: int) -> HeldReplay:
             known = await self._inboxes.known_events(queue.name, [event_id for event_id, _ in batch])
             new = [logged for event_id, logged in batch if event_id not in known]
-            await asyncio.gather(*(self._publish(queue, replay.id, logged) for logged in new))
+            await self._publish(queue, replay.id, new)
             now = held.reached(
                 next_offset,
                 read_count=read_count,
@@ -319,17 +310,24 @@ class Replays:
         if await self._kept.note(held, ReplayStatus.RUNNING) is None:
             raise ReplayTakenOver
 
-    async def _publish(self, queue: ConsumerQueue, replay_id: UUID, logged: LoggedEvent) -> None:
+    async def _publish(self, queue: ConsumerQueue, replay_id: UUID, events: Sequence[LoggedEvent]) -> None:
         # Without reply_to: whoever waited for an answer then does not wait now.
-        await self._publisher.publish(
-            logged.body,
-            exchange=queue.replay_exchange,
-            routing_key=logged.routing_key,
-            event_type=logged.routing_key,
-            message_id=logged.message_id,
-            headers={topology.REPLAY_HEADER: str(replay_id)},
-            content_type=logged.content_type,
+        unroutable = await self._publisher.publish_all(
+            [
+                Message(
+                    logged.body,
+                    exchange=queue.replay_exchange,
+                    routing_key=logged.routing_key,
+                    event_type=logged.routing_key,
+                    message_id=logged.message_id,
+                    headers={topology.REPLAY_HEADER: str(replay_id)},
+                    content_type=logged.content_type,
+                )
+                for logged in events
+            ]
         )
+        if unroutable:
+            raise Unroutable(queue.name)
 
     async def _interrupt(self, held: HeldReplay) -> None:
         """Note the interruption; where that fails, the replay's silence says the same a minute later."""
