@@ -14,20 +14,17 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import aiormq
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from aiormq.channel import Channel
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from prometheus_client import Histogram
 
 from jettythunder import telemetry, tracing
 from jettythunder.broker import topology
 from jettythunder.broker.connection import CONNECTION_ERRORS
 from jettythunder.broker.decoding import decode
+from jettythunder.broker.deliveries import Delivery, Receiving
 from jettythunder.broker.publisher import Publisher
 from jettythunder.broker.settling import Delivered, Settler, count_messages
 from jettythunder.broker.topology import ConsumerQueue
@@ -53,20 +50,18 @@ _sizes = Histogram(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded(Generic[Item]):
+class _Decoded(NamedTuple, Generic[Item]):
     """A message, and the item it became."""
 
-    message: DeliveredMessage
+    message: Delivery
     event: Event[Any]
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
+class _Failed(NamedTuple):
     """A message that became no item, or whose item could not be applied."""
 
-    message: DeliveredMessage
+    message: Delivery
     error: Exception
     event: Event[Any] | None = None
 
@@ -162,18 +157,19 @@ class BatchConsumer(Generic[Item]):
 
     async def _consume(self) -> None:
         connection = await aiormq.connect(
-            self._url, client_properties={"connection_name": f"{self._queue.name} batches"}
+            self._url,
+            transport_factory=Receiving(self._on_message),
+            client_properties={"connection_name": f"{self._queue.name} batches"},
         )
         try:
-            channel = _Deliveries(connection, self._on_message)
-            await channel.open()
+            channel = await connection.channel(publisher_confirms=False)
             channel.closing.add_done_callback(lambda _: self._lose())
             # The queue was deleted: whoever makes it anew knows nothing of this consumer.
             channel.on_consumer_cancel_callbacks.add(lambda _: self._lose())
             self._arrived = []
             await channel.basic_qos(prefetch_count=2 * self._batch_size)
             self._lost = False
-            consuming = await channel.consume(self._queue.name)
+            consuming = await channel.basic_consume(self._queue.name, _ignore)
             self._consuming = not self._lost
             async with _Failures(channel, self._settle) as failures:
                 self._failures = failures
@@ -193,7 +189,7 @@ class BatchConsumer(Generic[Item]):
         self._lost, self._consuming, self._is_behind = True, False, False
         self._changed.set()
 
-    def _on_message(self, message: DeliveredMessage) -> None:
+    def _on_message(self, message: Delivery) -> None:
         # Decoded as it arrives, while the batch before it is with the database.
         self._arrived.append(self._decoded(message))
         if len(self._arrived) in (1, self._batch_size):
@@ -227,15 +223,14 @@ class BatchConsumer(Generic[Item]):
             if self._lost or len(self._arrived) - arrived < _QUICKLY:
                 return
 
-    def _decoded(self, message: DeliveredMessage) -> _Arrived[Item]:
+    def _decoded(self, message: Delivery) -> _Arrived[Item]:
         event = None
         try:
-            properties = message.header.properties
             event = decode(
                 self._queue,
                 message.body,
-                routing_key=message.routing_key or "",
-                headers=properties.headers or {},
+                routing_key=message.routing_key,
+                headers=message.properties.headers or {},
             )
             parse = self._parsers.get(type(event.data))
             if parse is None:
@@ -258,13 +253,13 @@ class BatchConsumer(Generic[Item]):
                     span.fail(type(unapplied[0].error).__name__)
             failed += unapplied
         if not failed and not failures.unsettled:
-            await channel.basic_ack(_tag(batch[-1].message), multiple=True)
+            await channel.basic_ack(batch[-1].message.tag, multiple=True)
             return
         # An acknowledgement of all up to a tag would include the failed ones.
-        kept = {_tag(each.message) for each in failed}
+        kept = {each.message.tag for each in failed}
         for arrived in batch:
-            if _tag(arrived.message) not in kept:
-                await channel.basic_ack(_tag(arrived.message))
+            if arrived.message.tag not in kept:
+                await channel.basic_ack(arrived.message.tag)
         failures.add(failed)
 
     def _traced(self, items: list[_Decoded[Item]]) -> tracing.Span:
@@ -274,7 +269,7 @@ class BatchConsumer(Generic[Item]):
             self._queue.name,
             [each.event for each in items],
             is_replayed=any(
-                topology.REPLAY_HEADER in (each.message.header.properties.headers or {}) for each in items
+                topology.REPLAY_HEADER in (each.message.properties.headers or {}) for each in items
             ),
         )
 
@@ -306,12 +301,12 @@ class BatchConsumer(Generic[Item]):
 
     async def _settle(self, failed: _Failed) -> None:
         message, event = failed.message, failed.event
-        properties = message.header.properties
+        properties = message.properties
         with telemetry.correlated(event.correlation if event else None):
             delivered = Delivered(
                 body=message.body,
-                exchange=message.exchange or "",
-                routing_key=message.routing_key or "",
+                exchange=message.exchange,
+                routing_key=message.routing_key,
                 event_type=event.type if event else str(properties.message_type or ""),
                 message_id=str(properties.message_id or ""),
                 headers=properties.headers or {},
@@ -322,27 +317,8 @@ class BatchConsumer(Generic[Item]):
             await self._settler.settle(delivered, failed.error)
 
 
-class _Deliveries(Channel):
-    """A channel that hands on messages where it reads them: a task for each takes longer than decoding."""
-
-    def __init__(self, connection: AbstractConnection, take: Callable[[DeliveredMessage], None]) -> None:
-        number = 1
-        super().__init__(connection, number)
-        connection.channels[number] = self
-        self._take = take
-
-    async def consume(self, queue: str) -> Basic.ConsumeOk:
-        """Have the queue's messages delivered."""
-        return await self.basic_consume(queue, _ignore)
-
-    async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
-        header = await self._get_frame()
-        assert isinstance(header, ContentHeader)  # noqa: S101 - AMQP 0-9-1: a method with content has its header next
-        self._take(await self._read_content(frame, header))
-
-
 async def _ignore(_: DeliveredMessage) -> None:
-    """A consumer's callback, which the client wants to have; the channel hands on its messages itself."""
+    """A consumer's callback, which the client wants to have; its messages are taken out before it has them."""
 
 
 class _Failures:
@@ -381,7 +357,7 @@ class _Failures:
             while not self._channel.is_closed:
                 try:
                     await self._settle(failed)
-                    await self._channel.basic_ack(_tag(failed.message))
+                    await self._channel.basic_ack(failed.message.tag)
                 except Exception as error:
                     log.warning("failed message waits", error_type=type(error).__name__)
                     await asyncio.sleep(_HOLD_SECONDS)
@@ -389,9 +365,3 @@ class _Failures:
                     break
             self.unsettled -= 1
             self._queue.task_done()
-
-
-def _tag(message: DeliveredMessage) -> int:
-    tag = message.delivery_tag
-    assert tag is not None  # noqa: S101 - every delivery has one
-    return tag

@@ -10,15 +10,21 @@ import contextlib
 import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 
 from pamqp import commands, decode
 from pamqp.common import FieldTable, FieldValue
+from pamqp.header import ContentHeader
 
 # A header that says which properties of a message could not be decoded.
 UNDECODABLE = "x-jt-undecodable"
 
 _SHORT_STRING_BYTES = 255
 _LENGTH = struct.Struct(">I")
+# Class, weight, bytes of the body, flags of the properties.
+_CONTENT = struct.Struct(">HHQH")
+_MORE_FLAGS = 1
+_NO_ENTRIES = _LENGTH.pack(0)
 # How many bytes a table's values take, by the letter before them
 # (https://www.rabbitmq.com/amqp-0-9-1-errata.html).
 _SIZES = {
@@ -40,13 +46,30 @@ class _Replaced(str):
 def install() -> None:
     """Let pamqp use these decoders, in this process, for everything it receives."""
     # Method frames too: a delivery names its routing key, which is the publisher's text.
-    decode.METHODS["shortstr"] = _text
+    decode.METHODS["shortstr"] = text
     decode.METHODS["table"] = _table
     decode.METHODS["timestamp"] = _timestamp
     commands.Basic.Properties.unmarshal = _unmarshal  # type: ignore[method-assign, assignment]
 
 
-def _text(value: bytes) -> tuple[int, str]:
+def received(header: bytes) -> tuple[int, commands.Basic.Properties]:
+    """What a content header says: how many bytes its body has, and the message's properties.
+
+    Raises:
+        struct.error, ValueError: it is too short.
+    """
+    _, _, size, flags = _CONTENT.unpack_from(header)
+    if flags & _MORE_FLAGS:
+        content = ContentHeader()
+        content.unmarshal(header)
+        return content.body_size, content.properties
+    properties = commands.Basic.Properties()
+    _unmarshal(properties, flags, header[_CONTENT.size :])
+    return size, properties
+
+
+def text(value: bytes) -> tuple[int, str]:
+    """The short string that these bytes begin with, and how many they are."""
     length = value[0] if value else 0
     given = value[1 : length + 1]
     try:
@@ -58,6 +81,8 @@ def _text(value: bytes) -> tuple[int, str]:
 
 
 def _table(value: bytes) -> tuple[int, FieldTable]:
+    if value[: _LENGTH.size] == _NO_ENTRIES:
+        return _LENGTH.size, {}
     try:
         return decode.field_table(value)
     except Exception:  # RecursionError, OverflowError: whatever a publisher can cause
@@ -97,7 +122,7 @@ def _timestamp(value: bytes) -> tuple[int, datetime | None]:
 
 _DECODERS: dict[str, Callable[[bytes], tuple[int, object]]] = {
     "octet": decode.octet,
-    "shortstr": _text,
+    "shortstr": text,
     "table": _table,
     "timestamp": _timestamp,
 }
@@ -108,16 +133,20 @@ _PROPERTIES = [
 ]
 
 
+@lru_cache(maxsize=64)
+def _properties_of(flags: int) -> list[tuple[str, Callable[[bytes], tuple[int, object]]]]:
+    return [(name, decoder) for name, flag, decoder in _PROPERTIES if flags & flag]
+
+
 def _unmarshal(self: commands.Basic.Properties, flags: int, data: bytes) -> None:
     # A consumer spends much of its time here, so the decoders are called without a look-up of each.
     undecodable = []
-    for name, flag, decoder in _PROPERTIES:
-        if flags & flag:
-            consumed, value = decoder(data)
-            setattr(self, name, value)
-            data = data[consumed:]
-            if value is None or type(value) is _Replaced:
-                undecodable.append(name)
+    for name, decoder in _properties_of(flags):
+        consumed, value = decoder(data)
+        setattr(self, name, value)
+        data = data[consumed:]
+        if value is None or type(value) is _Replaced:
+            undecodable.append(name)
     # aio-pika makes numbers of these two, and fails where they are none that it knows.
     if self.delivery_mode not in (None, 1, 2):
         self.delivery_mode = 2

@@ -33,10 +33,10 @@ class Adjustments:
                 key = adjustment.hold_key
                 holds = await self._store.take_holds(connection, keys=[key]) if key is not None else []
                 entry = adjustment.entry(
-                    now=accounts[0].now, held_bytes=sum(hold.held_bytes for hold in holds)
+                    now=accounts.now, held_bytes=sum(hold.held_bytes for hold in holds)
                 )
                 await self._ledger.book(connection, [entry], accounts)
-        if before is not None and not _is_same(before, adjustment.entry(now=accounts[0].now)):
+        if before is not None and not _is_same(before, adjustment.entry(now=accounts.now)):
             raise InvalidField(f"The id {adjustment.id} was used for another adjustment: take a new one.")
         return before is None
 

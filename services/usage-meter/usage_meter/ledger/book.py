@@ -17,18 +17,38 @@ from jettythunder.errors import AccountNotFound
 from usage_meter.ledger.model import (
     Entry,
     Fact,
-    Totals,
     entries_for,
     first_of_each,
+    in_order,
     is_about_stored_bytes,
     reversals,
     totals,
 )
-from usage_meter.ledger.store import LedgerStore, LockedAccount
-from usage_meter.ledger.thresholds import Gauge, announcements, read_gauge
+from usage_meter.ledger.store import LedgerStore, LockedPeriod
+from usage_meter.ledger.thresholds import Gauge, announcements, lowest_percent, read_gauge
 from usage_meter.messages import SOURCE, USAGE_METER_EVENTS
 
 _facts = Counter("jettythunder_meter_facts_total", "Facts by what became of them", ["outcome"])
+
+
+class LockedAccounts:
+    """Accounts whose counters are locked until the transaction ends."""
+
+    def __init__(self, periods: Sequence[LockedPeriod]) -> None:
+        self._periods = periods
+        self.period_starts = {
+            account_id: period.period_start for period in periods for account_id in period.account_ids
+        }
+
+    @property
+    def now(self) -> datetime:
+        """When the transaction began."""
+        return self._periods[0].now
+
+    @property
+    def period_is_over(self) -> bool:
+        """Whether a month has begun since the period of any."""
+        return any(period.period_is_over for period in self._periods)
 
 
 class Ledger:
@@ -68,36 +88,39 @@ class Ledger:
 
     async def _record_new(self, on: Connection, facts: Sequence[Fact]) -> None:
         accounts = await self.lock(on, {fact.account_id for fact in facts})
-        keys = [fact.hold_key for fact in facts if fact.hold_key is not None]
+        keys = [key for fact in facts if (key := fact.hold_key) is not None]
         holds = await self._store.take_holds(on, keys=keys) if keys else []
         assets = [fact.asset_id for fact in facts if fact.asset_id and is_about_stored_bytes(fact)]
         reconciled = await self._store.find_reconciled(on, asset_ids=assets) if assets else []
-        entries = [*entries_for(facts, holds, now=accounts[0].now), *reversals(facts, reconciled)]
+        entries = [*entries_for(facts, holds, now=accounts.now), *reversals(facts, reconciled)]
         await self.book(on, entries, accounts)
 
-    async def lock(self, on: Connection, account_ids: Iterable[UUID]) -> list[LockedAccount]:
+    async def lock(self, on: Connection, account_ids: Iterable[UUID]) -> LockedAccounts:
         """Lock the counters of accounts until the transaction ends, and begin periods that are due.
 
         Raises:
             AccountNotFound: one is not there.
         """
-        wanted = sorted(account_ids)
-        accounts = await self._store.lock_accounts(on, account_ids=wanted)
-        if len(accounts) < len(wanted):
-            missing = sorted(set(wanted) - {account.account_id for account in accounts})
+        wanted = in_order(account_ids)
+        accounts = LockedAccounts(await self._store.lock_accounts(on, account_ids=wanted))
+        missing = [each for each in wanted if each not in accounts.period_starts]
+        if missing:
             raise AccountNotFound(f"There is no account {missing[0]} to book on.")
-        if any(account.period_is_over for account in accounts):
+        if accounts.period_is_over:
             await self._store.roll_periods(on, account_ids=wanted)
-            accounts = await self._store.lock_accounts(on, account_ids=wanted)
+            accounts = LockedAccounts(await self._store.lock_accounts(on, account_ids=wanted))
         return accounts
 
-    async def book(self, on: Connection, entries: Sequence[Entry], accounts: Sequence[LockedAccount]) -> None:
+    async def book(self, on: Connection, entries: Sequence[Entry], accounts: LockedAccounts) -> None:
         """Append entries, add them to their locked accounts' counters, and announce what that changes."""
         if entries:
             await self._store.append_entries(on, entries=entries)
-        added = {account.account_id: Totals() for account in accounts}
-        added.update(totals(entries, {account.account_id: account.period_start for account in accounts}))
-        await self._announce(on, await self._store.add_totals(on, added=added))
+        gauges = await self._store.add_totals(
+            on,
+            added=totals(entries, accounts.period_starts),
+            lowest_percent=lowest_percent(self._thresholds_percent),
+        )
+        await self._announce(on, gauges)
 
     async def _announce(self, on: Connection, gauges: Iterable[Gauge]) -> None:
         readings = [read_gauge(gauge, self._thresholds_percent) for gauge in gauges]

@@ -10,12 +10,16 @@ ON CONFLICT DO NOTHING
 RETURNING event_id;
 
 -- name: lock_accounts(account_ids)
--- Locks accounts' counters, in the order of their ids, and reads when their period began.
-SELECT account_id, period_start, period_end <= now() AS period_is_over, now() AS now
-FROM account_usage
-WHERE account_id = ANY (:account_ids::uuid[])
-ORDER BY account_id
-FOR NO KEY UPDATE;
+-- Locks accounts' counters, in the order of their ids, and reads when their periods began: a row for each period.
+WITH locked AS (
+    SELECT account_id, period_start, period_end FROM account_usage
+    WHERE account_id = ANY (:account_ids::uuid[])
+    ORDER BY account_id
+    FOR NO KEY UPDATE
+)
+SELECT array_agg(account_id) AS account_ids, period_start, period_end <= now() AS period_is_over, now() AS now
+FROM locked
+GROUP BY period_start, period_end;
 
 -- name: roll_periods(account_ids)
 -- Begins the current month for those of the locked accounts whose period is over.
@@ -44,35 +48,42 @@ WHERE kind = 'adjustment' AND asset_id = ANY (:asset_ids::uuid[])
 GROUP BY asset_id
 HAVING sum(used_delta_bytes) <> 0;
 
--- name: append_entries(account_ids, resources, kinds, used_deltas, reserved_deltas, request_counts, source_event_ids, reservation_ids, asset_ids, occurred_ats, reasons, authors)!
+-- name: append_entries(account_id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count, source_event_id, reservation_id, asset_id, occurred_at, reason, author)!
 -- Appends to the ledger, and queues the hours that its entries change.
 WITH entries AS (
     INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count,
                               source_event_id, reservation_id, asset_id, occurred_at, reason, author)
     SELECT * FROM unnest(
-        :account_ids::uuid[], :resources::text[], :kinds::text[], :used_deltas::bigint[], :reserved_deltas::bigint[],
-        :request_counts::smallint[], :source_event_ids::text[], :reservation_ids::uuid[], :asset_ids::uuid[],
-        :occurred_ats::timestamptz[], :reasons::text[], :authors::text[])
+        :account_id::uuid[], :resource::text[], :kind::text[], :used_delta_bytes::bigint[],
+        :reserved_delta_bytes::bigint[], :request_count::smallint[], :source_event_id::text[],
+        :reservation_id::uuid[], :asset_id::uuid[], :occurred_at::timestamptz[], :reason::text[], :author::text[])
     RETURNING account_id, date_trunc('hour', occurred_at, 'UTC') AS hour, used_delta_bytes, request_count
 )
 INSERT INTO usage_rollup_queue (account_id, hour)
 SELECT DISTINCT account_id, hour FROM entries WHERE used_delta_bytes <> 0 OR request_count <> 0;
 
--- name: add_totals(account_ids, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests)
--- Adds to the running sums of accounts that are locked.
-UPDATE account_usage u
-SET storage_used_bytes = u.storage_used_bytes + d.storage_used,
-    storage_reserved_bytes = u.storage_reserved_bytes + d.storage_reserved,
-    bandwidth_used_bytes = u.bandwidth_used_bytes + d.bandwidth_used,
-    bandwidth_reserved_bytes = u.bandwidth_reserved_bytes + d.bandwidth_reserved,
-    request_count = u.request_count + d.requests,
-    updated_at = now()
-FROM unnest(:account_ids::uuid[], :storage_used::bigint[], :storage_reserved::bigint[],
-            :bandwidth_used::bigint[], :bandwidth_reserved::bigint[], :requests::bigint[])
-    AS d (account_id, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests)
-WHERE u.account_id = d.account_id
-RETURNING u.account_id, u.storage_quota_bytes, u.storage_used_bytes, u.storage_level, u.storage_exceeded,
-    u.bandwidth_quota_bytes, u.bandwidth_used_bytes, u.bandwidth_level, u.bandwidth_exceeded;
+-- name: add_totals(account_ids, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests, lowest_percent)
+-- Adds to the running sums of accounts that are locked, and reads those of which something may have to be announced.
+-- The quotients are rounded down, so that none of those is left out.
+WITH added AS (
+    UPDATE account_usage u
+    SET storage_used_bytes = u.storage_used_bytes + d.storage_used,
+        storage_reserved_bytes = u.storage_reserved_bytes + d.storage_reserved,
+        bandwidth_used_bytes = u.bandwidth_used_bytes + d.bandwidth_used,
+        bandwidth_reserved_bytes = u.bandwidth_reserved_bytes + d.bandwidth_reserved,
+        request_count = u.request_count + d.requests,
+        updated_at = now()
+    FROM unnest(:account_ids::uuid[], :storage_used::bigint[], :storage_reserved::bigint[],
+                :bandwidth_used::bigint[], :bandwidth_reserved::bigint[], :requests::bigint[])
+        AS d (account_id, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests)
+    WHERE u.account_id = d.account_id
+    RETURNING u.account_id, u.storage_quota_bytes, u.storage_used_bytes, u.storage_level, u.storage_exceeded,
+        u.bandwidth_quota_bytes, u.bandwidth_used_bytes, u.bandwidth_level, u.bandwidth_exceeded
+)
+SELECT * FROM added
+WHERE storage_level <> 0 OR storage_exceeded OR bandwidth_level <> 0 OR bandwidth_exceeded
+   OR storage_used_bytes >= storage_quota_bytes / 100 * :lowest_percent::bigint
+   OR bandwidth_used_bytes >= bandwidth_quota_bytes / 100 * :lowest_percent::bigint;
 
 -- name: note_readings(account_ids, resources, levels, exceeded)!
 -- Remembers what is said about gauges now.
@@ -97,7 +108,7 @@ WHERE u.account_id = r.account_id;
 -- Bandwidth holds whose time was over before the last events that are booked (the gateway that sent the bytes is
 -- gone), and storage holds an hour past their time whose upload is missing, given up, or settled. One of a completed
 -- upload that is not settled yet stays: its event is on the way, or lost, which reconciliation finds.
-SELECT r.id, r.resource, r.account_id
+SELECT r.id, r.resource, r.account_id, r.held_bytes
 FROM usage_reservations r
 LEFT JOIN uploads u ON u.id = r.id AND r.resource = 'storage'
 WHERE r.expires_at <= now() AND (

@@ -11,10 +11,10 @@ from usage_meter.ledger.thresholds import Gauge, Reading
 
 
 @dataclass(frozen=True)
-class LockedAccount:
-    """An account whose counters are locked until the transaction ends."""
+class LockedPeriod:
+    """Accounts whose counters are locked until the transaction ends, and whose periods began together."""
 
-    account_id: UUID
+    account_ids: Sequence[UUID]
     period_start: datetime
     period_is_over: bool
     now: datetime
@@ -66,7 +66,7 @@ class _Counters:
 
 _queries = Queries("usage_meter.ledger")
 _take_new = _queries.all("take_new", UUID)
-_lock_accounts = _queries.all("lock_accounts", LockedAccount)
+_lock_accounts = _queries.all("lock_accounts", LockedPeriod)
 _roll_periods = _queries.run("roll_periods")
 _lock_adjustment = _queries.run("lock_adjustment")
 _find_due_periods = _queries.all("find_due_periods", UUID)
@@ -75,7 +75,7 @@ _find_reconciled = _queries.all("find_reconciled", Reconciled)
 _append_entries = _queries.run("append_entries")
 _add_totals = _queries.all("add_totals", _Counters)
 _note_readings = _queries.run("note_readings")
-_find_expired_holds = _queries.all("find_expired_holds", HoldKey)
+_find_expired_holds = _queries.all("find_expired_holds", Hold)
 _take_expired_holds = _queries.all("take_expired_holds", Hold)
 _fetch_entry = _queries.maybe("fetch_entry", BookedEntry)
 _outbox_backlog = _queries.one("outbox_backlog", int)
@@ -95,7 +95,7 @@ class LedgerStore:
         """
         return await _take_new(on, consumer=consumer, event_ids=event_ids, event_times=event_times)
 
-    async def lock_accounts(self, on: Runner, *, account_ids: Sequence[UUID]) -> list[LockedAccount]:
+    async def lock_accounts(self, on: Runner, *, account_ids: Sequence[UUID]) -> list[LockedPeriod]:
         """Lock accounts' counters in the order of their ids."""
         return await _lock_accounts(on, account_ids=account_ids)
 
@@ -128,7 +128,8 @@ class LedgerStore:
         Args:
             booked_until: events up to this time are booked; those after it may still settle a reservation.
         """
-        return await _find_expired_holds(on, booked_until=booked_until, batch_size=batch_size)
+        holds = await _find_expired_holds(on, booked_until=booked_until, batch_size=batch_size)
+        return [hold.key for hold in holds]
 
     async def take_expired_holds(self, on: Runner, *, keys: Sequence[HoldKey]) -> list[Hold]:
         """End those of the reservations that are still expired."""
@@ -138,24 +139,16 @@ class LedgerStore:
 
     async def append_entries(self, on: Runner, *, entries: Sequence[Entry]) -> None:
         """Append to the ledger, and queue the hours that change."""
-        await _append_entries(
-            on,
-            account_ids=[e.account_id for e in entries],
-            resources=[e.resource for e in entries],
-            kinds=[e.kind for e in entries],
-            used_deltas=[e.used_delta_bytes for e in entries],
-            reserved_deltas=[e.reserved_delta_bytes for e in entries],
-            request_counts=[e.request_count for e in entries],
-            source_event_ids=[e.source_event_id for e in entries],
-            reservation_ids=[e.reservation_id for e in entries],
-            asset_ids=[e.asset_id for e in entries],
-            occurred_ats=[e.occurred_at for e in entries],
-            reasons=[e.reason for e in entries],
-            authors=[e.author for e in entries],
-        )
+        await _append_entries(on, **dict(zip(Entry._fields, zip(*entries, strict=True), strict=True)))
 
-    async def add_totals(self, on: Runner, *, added: Mapping[UUID, Totals]) -> list[Gauge]:
-        """Add to the running sums; the gauges of the accounts after it."""
+    async def add_totals(
+        self, on: Runner, *, added: Mapping[UUID, Totals], lowest_percent: int
+    ) -> list[Gauge]:
+        """Add to the running sums; the gauges of accounts with one that may have to be announced after it.
+
+        Args:
+            lowest_percent: below this there is nothing to announce, unless something was before.
+        """
         rows = await _add_totals(
             on,
             account_ids=list(added),
@@ -164,6 +157,7 @@ class LedgerStore:
             bandwidth_used=[t.bandwidth_used_bytes for t in added.values()],
             bandwidth_reserved=[t.bandwidth_reserved_bytes for t in added.values()],
             requests=[t.request_count for t in added.values()],
+            lowest_percent=lowest_percent,
         )
         return [gauge for row in rows for gauge in row.gauges()]
 

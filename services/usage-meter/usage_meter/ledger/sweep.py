@@ -43,7 +43,7 @@ class Sweep:
             return False
         accounts = await self._ledger.lock(on, {key.account_id for key in keys})
         holds = await self._store.take_expired_holds(on, keys=keys)
-        entries = [expired_release(hold, now=accounts[0].now, source_id=new_id()) for hold in holds]
+        entries = [expired_release(hold, now=accounts.now, source_id=new_id()) for hold in holds]
         await self._ledger.book(on, entries, accounts)
         for hold in holds:
             _swept.labels(hold.resource).inc()

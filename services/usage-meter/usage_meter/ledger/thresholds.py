@@ -8,6 +8,8 @@ from jettythunder.contracts.envelope import Payload
 from jettythunder.contracts.quota import QuotaExceededV1, QuotaRestoredV1, QuotaThresholdCrossedV1
 from usage_meter.ledger.model import Resource
 
+_EXCEEDED_PERCENT = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gauge:
@@ -46,9 +48,14 @@ def read_gauge(gauge: Gauge, thresholds_percent: Sequence[int]) -> Reading:
     return Reading(
         gauge=gauge,
         level_percent=reached[-1] if reached else 0,
-        exceeded=0 < used >= quota * 100,
+        exceeded=0 < used >= quota * _EXCEEDED_PERCENT,
         crossed_percents=[t for t in reached if t > gauge.level_percent],
     )
+
+
+def lowest_percent(thresholds_percent: Sequence[int]) -> int:
+    """Below this a quota has nothing to announce, unless something was announced of it before."""
+    return min([*thresholds_percent, _EXCEEDED_PERCENT])
 
 
 def announcements(reading: Reading) -> Iterator[Payload]:

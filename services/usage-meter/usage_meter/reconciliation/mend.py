@@ -143,5 +143,5 @@ class Mending:
         async with self._database.transaction() as connection:
             accounts = await self._ledger.lock(connection, [findings.account_id])
             holds = await self._ledger_store.take_holds(connection, keys=keys)
-            entries = [reconciled_release(hold, now=accounts[0].now, source_id=new_id()) for hold in holds]
+            entries = [reconciled_release(hold, now=accounts.now, source_id=new_id()) for hold in holds]
             await self._ledger.book(connection, entries, accounts)
