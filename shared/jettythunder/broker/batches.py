@@ -318,7 +318,7 @@ class BatchConsumer(Generic[Item]):
 
 
 async def _ignore(_: DeliveredMessage) -> None:
-    """A consumer's callback, which the client wants to have; its messages are taken out before it has them."""
+    """A consumer's callback, which the client wants to have; its messages are taken out before."""
 
 
 class _Failures:

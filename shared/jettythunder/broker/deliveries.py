@@ -1,8 +1,8 @@
 """Receiving deliveries from the bytes of a connection, as many at once as have arrived.
 
-aiormq reads a delivery as three frames, each with two reads, an object and a place in a queue. For a consumer of
-small messages that takes longer than the messages do, so their frames are taken out of the stream before; the
-others are aiormq's, also those that are not as AMQP says: it closes the connection then.
+aiormq reads a delivery as three frames, each with two reads, an object and a place in a queue. For a consumer
+of small messages that takes longer than the messages do, so their frames are taken out of the stream before;
+the others are aiormq's, also those that are not as AMQP says: it closes the connection then.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class Receiving(TransportFactory):  # type: ignore[misc]
     """Connects, for aiormq, and hands on what is delivered over the connection.
 
     Args:
-        take: called with each delivery as soon as it has arrived as a whole; it must not raise. The connection
-            may have one channel that consumes.
+        take: called with each delivery as soon as it has arrived as a whole; it must not raise. One channel
+            of the connection may consume.
     """
 
     def __init__(self, take: Callable[[Delivery], None]) -> None:
@@ -79,7 +79,8 @@ class DeliveryReader(asyncio.StreamReader):
         self._take = take
         self._begun = b""
         self._is_framed = True
-        # The delivery whose content is still to come, its channel, and how many bytes: None before its header.
+        # The delivery whose content is still to come, on which channel, and how many bytes of it are missing:
+        # None before its header.
         self._delivery: Delivery | None = None
         self._channel = 0
         self._missing: int | None = None

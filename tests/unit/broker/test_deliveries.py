@@ -114,7 +114,9 @@ async def test_frames_of_the_connection_may_stand_between_those_of_a_delivery() 
 
 
 @pytest.mark.parametrize(("named", "properties"), BAD_PROPERTIES)
-async def test_properties_that_are_not_valid_are_named(named: str, properties: commands.Basic.Properties) -> None:
+async def test_properties_that_are_not_valid_are_named(
+    named: str, properties: commands.Basic.Properties
+) -> None:
     (delivery,) = Received(framed(method(), ContentHeader(properties=properties))).deliveries
     assert (delivery.properties.headers or {})[UNDECODABLE] == named
 

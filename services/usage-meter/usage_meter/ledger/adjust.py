@@ -32,9 +32,7 @@ class Adjustments:
             if before is None:
                 key = adjustment.hold_key
                 holds = await self._store.take_holds(connection, keys=[key]) if key is not None else []
-                entry = adjustment.entry(
-                    now=accounts.now, held_bytes=sum(hold.held_bytes for hold in holds)
-                )
+                entry = adjustment.entry(now=accounts.now, held_bytes=sum(hold.held_bytes for hold in holds))
                 await self._ledger.book(connection, [entry], accounts)
         if before is not None and not _is_same(before, adjustment.entry(now=accounts.now)):
             raise InvalidField(f"The id {adjustment.id} was used for another adjustment: take a new one.")
