@@ -7,9 +7,9 @@ the others are aiormq's, also those that are not as AMQP says: it closes the con
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
@@ -41,7 +41,7 @@ class Delivery:
     body: bytes
 
 
-class Receiving(TransportFactory):  # type: ignore[misc]
+class Receiving(TransportFactory):
     """Connects, for aiormq, and hands on what is delivered over the connection.
 
     Args:
@@ -57,11 +57,12 @@ class Receiving(TransportFactory):  # type: ignore[misc]
         contexts = options.pop("ssl_context_provider")
         tls = await contexts.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
-        reader = DeliveryReader(self._take)
+        reader = DeliveryReader(self._take, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         try:
+            # aiormq's URLs have a host, and it gives them the port where they have none.
             transport, _ = await loop.create_connection(
-                lambda: protocol, host=url.host, port=url.port, ssl=tls, **options
+                lambda: protocol, str(url.host), int(url.port or 0), ssl=tls, **options
             )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
@@ -74,8 +75,8 @@ class DeliveryReader(asyncio.StreamReader):
     What is not framed as AMQP says is passed on as it is, with all that follows.
     """
 
-    def __init__(self, take: Callable[[Delivery], None]) -> None:
-        super().__init__()
+    def __init__(self, take: Callable[[Delivery], None], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
         self._take = take
         self._begun = b""
         self._is_framed = True
@@ -86,11 +87,11 @@ class DeliveryReader(asyncio.StreamReader):
         self._missing: int | None = None
         self._parts: list[bytes] = []
 
-    def feed_data(self, data: bytes) -> None:
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Take the deliveries out of what has arrived; the rest can be read."""
         if self._is_framed:
             try:
-                data = self._without_deliveries(self._begun + data)
+                data = self._without_deliveries(self._begun + bytes(data))
             except (struct.error, ValueError, IndexError) as error:
                 self._is_framed = False
                 self.set_exception(InvalidFrameError(f"A delivery that is not as AMQP says: {error}"))
@@ -98,7 +99,7 @@ class DeliveryReader(asyncio.StreamReader):
         super().feed_data(data)
 
     def _without_deliveries(self, data: bytes) -> bytes:
-        others = []
+        others: list[bytes] = []
         kept = 0
         begin, end = 0, len(data)
         while begin + _FRAME.size <= end:

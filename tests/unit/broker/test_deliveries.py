@@ -46,7 +46,7 @@ class Received:
 
     def __init__(self, *pieces: bytes) -> None:
         self.deliveries: list[Delivery] = []
-        self.reader = DeliveryReader(self.deliveries.append)
+        self.reader = DeliveryReader(self.deliveries.append, asyncio.get_running_loop())
         for piece in pieces:
             self.reader.feed_data(piece)
 

@@ -5,6 +5,7 @@ Each target takes a seed and makes one input of it. A failure names the seed.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -18,7 +19,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from pamqp import frame, header
+from aiormq.exceptions import InvalidFrameError
+from pamqp import commands, frame, header, heartbeat
+from pamqp.body import ContentBody
 from starlette.requests import Request
 from tests.support.multipart import BOUNDARY, FRAGMENTS, parse
 from tests.support.mutations import any_bytes, any_text, joined, mutated
@@ -26,6 +29,7 @@ from werkzeug.http import parse_options_header
 
 from jettythunder import edge_tokens
 from jettythunder.broker.decoding import decode
+from jettythunder.broker.deliveries import Delivery, DeliveryReader
 from jettythunder.broker.properties import UNDECODABLE
 from jettythunder.broker.settling import failure_of, sendable, without_failure
 from jettythunder.contracts.envelope import Event
@@ -57,6 +61,23 @@ TOKEN = EdgeToken(
     expires_at=int(time.time()) + 86_400,
 )
 MINTED = edge_tokens.mint(KEYS, TOKEN)
+LOOP = asyncio.new_event_loop()
+DELIVERY_FRAMES = [
+    *(
+        frame.marshal(each, 1)
+        for each in (
+            commands.Basic.Deliver("consumer", 1, False, "jettythunder.events", "asset.deleted"),
+            header.ContentHeader(
+                body_size=4, properties=commands.Basic.Properties(message_id="id", headers={"x": 1})
+            ),
+            ContentBody(b"body"),
+            ContentBody(b"bo"),
+        )
+    ),
+    heartbeat.Heartbeat().marshal(),
+    b"\xce",
+]
+DELIVERY_FRAMES.append(b"".join(DELIVERY_FRAMES[:3]))
 TOKEN_LETTERS = [
     "A",
     "z",
@@ -326,6 +347,28 @@ RANGES = [
 ]
 
 
+def deliveries_however_they_are_cut(chance: random.Random) -> None:
+    stream = mutated(chance, joined(chance, DELIVERY_FRAMES, most=8), DELIVERY_FRAMES)
+    places = sorted(chance.randrange(len(stream) + 1) for _ in range(chance.randrange(6)))
+    at_once, cut = Deliveries(), Deliveries()
+    at_once.feed(stream)
+    for begin, end in pairwise([0, *places, len(stream)]):
+        cut.feed(stream[begin:end])
+    assert cut.taken == at_once.taken
+
+
+class Deliveries:
+    """What is taken from a connection until its bytes are not as AMQP says."""
+
+    def __init__(self) -> None:
+        self.taken: list[Delivery] = []
+        self._reader = DeliveryReader(self.taken.append, LOOP)
+
+    def feed(self, data: bytes) -> None:
+        self._reader.feed_data(data)
+        assert isinstance(self._reader.exception(), InvalidFrameError | None)
+
+
 def a_range(chance: random.Random) -> None:
     size_bytes = chance.choice([0, 1, 100, 2**63])
     given = joined(chance, RANGES, most=10)
@@ -362,6 +405,7 @@ TARGETS = [
     a_cursor,
     an_event,
     an_event_s_amqp_properties,
+    deliveries_however_they_are_cut,
     a_range,
     conditions,
 ]

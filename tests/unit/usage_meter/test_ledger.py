@@ -29,7 +29,7 @@ ACCOUNT_ID = UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10")
 
 def fact(kind: FactKind = FactKind.SETTLED, **figures: object) -> Fact:
     made = Fact(event_id=uuid4(), account_id=ACCOUNT_ID, occurred_at=NOW, kind=kind)
-    return made._replace(**figures)
+    return made._replace(**figures)  # type: ignore[arg-type]
 
 
 def hold(upload_id: UUID, held_bytes: int = 1_000) -> Hold:
@@ -176,5 +176,5 @@ def test_an_adjustment_is_taken_back_once() -> None:
 )
 def test_what_an_adjustment_does_not_stand_for_leaves_it(other: Fact) -> None:
     asset_id = uuid4()
-    facts = [replace(other, asset_id=asset_id)]
+    facts = [other._replace(asset_id=asset_id)]
     assert list(reversals(facts, [Reconciled(asset_id, 50, NOW)])) == []

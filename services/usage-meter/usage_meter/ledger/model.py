@@ -45,7 +45,7 @@ _BOOKED_AS = {
 }
 
 
-# Keys, facts and entries are tuples: there are thousands in a second, and frozen dataclasses take four times as long.
+# Keys, facts and entries are tuples, thousands a second: a frozen dataclass takes four times as long.
 class HoldKey(NamedTuple):
     """Names one reservation."""
 

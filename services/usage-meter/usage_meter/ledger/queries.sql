@@ -1,10 +1,11 @@
 -- name: take_new(consumer, event_ids, event_times)
 -- Notes events as processed and tells which of them are new. In order of id, so that two meters never wait for each
--- other. One that comes with another time than before is known all the same.
+-- other. One that comes with another time than before is known all the same: all months are searched, each once for all
+-- of the events.
 INSERT INTO inbox (consumer, event_id, event_time)
 SELECT :consumer, e.event_id, e.event_time
 FROM unnest(:event_ids::uuid[], :event_times::timestamptz[]) AS e (event_id, event_time)
-WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.event_id = e.event_id AND i.consumer = :consumer)
+WHERE e.event_id NOT IN (SELECT i.event_id FROM inbox i WHERE i.consumer = :consumer AND i.event_id = ANY (:event_ids::uuid[]))
 ORDER BY e.event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id;
@@ -49,7 +50,7 @@ GROUP BY asset_id
 HAVING sum(used_delta_bytes) <> 0;
 
 -- name: append_entries(account_id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count, source_event_id, reservation_id, asset_id, occurred_at, reason, author)!
--- Appends to the ledger, and queues the hours that its entries change.
+-- Appends to the ledger, and queues the hours that its entries change, in the order of the queue's index.
 WITH entries AS (
     INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes, reserved_delta_bytes, request_count,
                               source_event_id, reservation_id, asset_id, occurred_at, reason, author)
@@ -60,7 +61,8 @@ WITH entries AS (
     RETURNING account_id, date_trunc('hour', occurred_at, 'UTC') AS hour, used_delta_bytes, request_count
 )
 INSERT INTO usage_rollup_queue (account_id, hour)
-SELECT DISTINCT account_id, hour FROM entries WHERE used_delta_bytes <> 0 OR request_count <> 0;
+SELECT DISTINCT account_id, hour FROM entries WHERE used_delta_bytes <> 0 OR request_count <> 0
+ORDER BY account_id, hour;
 
 -- name: add_totals(account_ids, storage_used, storage_reserved, bandwidth_used, bandwidth_reserved, requests, lowest_percent)
 -- Adds to the running sums of accounts that are locked, and reads those of which something may have to be announced.
