@@ -1,6 +1,5 @@
 """From a message to the event in it, or to the reason why there is none."""
 
-import contextlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -26,10 +25,12 @@ def decode(queue: ConsumerQueue, body: bytes, *, routing_key: str, headers: Mapp
     payload = queue.payload_of.get(routing_key)
     if payload is not None:
         # What was published as such is read at once, without looking for its type first.
-        with contextlib.suppress(ValidationError):
+        try:
             event = _event_of(payload).model_validate_json(body)
-            if event.type == routing_key:
-                return event
+        except ValidationError:
+            event = None
+        if event is not None and event.type == routing_key:
+            return event
     raw = _envelope(body)
     event_type: str = raw["type"]
     payload = queue.payload_of.get(event_type)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_meter.ledger.model import Resource
-from usage_meter.ledger.thresholds import Gauge, announcements, read_gauge
+from usage_meter.ledger.thresholds import Gauge, announcements, lowest_percent, read_gauge
 
 ACCOUNT_ID = UUID("6a1df4a7-1be8-4d10-8a7a-6d2f2a3d9f10")
 THRESHOLDS = (80, 95, 100)
@@ -56,6 +56,18 @@ def test_saying_it_once_is_enough(used: int, quota: int, level: int, exceeded: b
     reading = read_gauge(gauge(used, quota, level=level, exceeded=exceeded), THRESHOLDS)
     told = replace(reading.gauge, level_percent=reading.level_percent, exceeded=reading.exceeded)
     assert not read_gauge(told, THRESHOLDS).changed
+
+
+@given(
+    st.integers(-10, 200),
+    st.integers(0, 200),
+    st.lists(st.integers(1, 150)).map(sorted),
+)
+def test_below_the_lowest_percent_there_is_nothing_to_say(
+    used: int, quota: int, thresholds: list[int]
+) -> None:
+    reading = read_gauge(gauge(used, quota), thresholds)
+    assert not reading.changed or used >= quota // 100 * lowest_percent(thresholds)
 
 
 def announced(used: int, *, level: int = 0, exceeded: bool = False) -> list[str]:
