@@ -390,6 +390,16 @@ class Connection:
         self.wrote_outbox = self.wrote_outbox or statement.publishes
         return rows
 
+    async def release_snapshot(self) -> None:
+        """Before a transaction stays open for long without a statement: let the server remove old rows again.
+
+        The last statement's portal keeps its snapshot until the next one takes its place, or the transaction
+        ends (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY).
+        """
+        with _translated(self._database):
+            # The simple protocol leaves no portal behind.
+            await self._raw.execute("SELECT")
+
 
 # Where one statement may run: on a connection, in its transaction if it has one, or on any of the pool.
 Runner: TypeAlias = Database | Connection

@@ -44,6 +44,9 @@ class World:
     async def transaction(self) -> AsyncIterator[World]:
         yield self
 
+    async def release_snapshot(self) -> None:
+        pass
+
     async def fetch(self, statement: object, arguments: Sequence[object]) -> list[tuple[bool]]:
         return [(True,)]
 

@@ -8,12 +8,12 @@ SELECT allowed, remaining, reset_seconds FROM take_request(:subject, :request_li
 
 -- name: forget_counters(older_than_seconds, batch_size)!
 -- Removes counters that nobody has counted with for long: their limits are whole again.
-DELETE FROM rate_limits WHERE subject IN (
-    SELECT subject FROM rate_limits
+DELETE FROM rate_limits WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM rate_limits
     WHERE window_start < now() - make_interval(secs => :older_than_seconds)
     LIMIT :batch_size
     FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: link_owner(asset_id)^
 -- The account that owns an asset, for a signed link that names no account.

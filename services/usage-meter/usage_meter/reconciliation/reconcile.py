@@ -53,8 +53,8 @@ class Reconciliation:
             ReconciliationRunning: another one runs now.
             AccountNotFound: there is no such account.
         """
-        async with self._lock.hold() as connection:
-            if connection is None:
+        async with self._lock.hold() as is_held:
+            if not is_held:
                 raise ReconciliationRunning
             found: list[tuple[Account, Findings]] = []
             ownerless: list[Findings] = []

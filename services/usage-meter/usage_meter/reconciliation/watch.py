@@ -83,8 +83,8 @@ class Watching:
             In how many seconds to ask again: when the next run is due, after an hour at most.
         """
         began = time.monotonic()
-        async with self._lock.hold() as connection:
-            if connection is None:
+        async with self._lock.hold() as is_held:
+            if not is_held:
                 log.info("drift not measured: another reconciliation runs")
                 due_seconds = self._interval_seconds
             else:

@@ -26,10 +26,12 @@ class WorkLock:
         self._turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncIterator[Connection | None]:
-        """A transaction that has the lock until it ends; None where another one has it."""
-        async with self._database.transaction() as connection:
-            yield connection if await _try_lock(connection, key=self._key) else None
+    async def hold(self) -> AsyncIterator[bool]:
+        """Have the lock, for work of any length on other connections; False where another one has it."""
+        async with self._locked() as connection:
+            if connection is not None:
+                await connection.release_snapshot()
+            yield connection is not None
 
     async def run(self, batch: Callable[[Connection], Awaitable[bool]]) -> float:
         """Do batches, each in a transaction of its own, for as long as ``batch`` says that more is left.
@@ -42,10 +44,16 @@ class WorkLock:
         worked_seconds = 0.0
         is_more_left = True
         while is_more_left:
-            async with self._turn, self.hold() as connection:
+            async with self._turn, self._locked() as connection:
                 if connection is None:
                     break
                 began = self._clock()
                 is_more_left = await batch(connection)
             worked_seconds += self._clock() - began
         return worked_seconds
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[Connection | None]:
+        """A transaction that has the lock until it ends; None where another one has it."""
+        async with self._database.transaction() as connection:
+            yield connection if await _try_lock(connection, key=self._key) else None
