@@ -11,10 +11,11 @@ from jettythunder.http.problems import problem
 # What a client may still send after an early answer before the connection is closed. A connection that is
 # closed on unread bytes is reset, and the answer may be lost with it (RFC 9112, section 9.6).
 _DRAIN_BYTES = 64 * 1024 * 1024
-_DRAIN_SECONDS = 5.0
+_DRAIN_SECONDS = 20.0
+_SILENT_SECONDS = 5.0
 
 # All connections together, so that bodies that nobody wants take little of the process's time.
-_DRAIN_BYTES_PER_SECOND = 16 * 1024 * 1024
+_DRAIN_BYTES_PER_SECOND = 64 * 1024 * 1024
 
 _ANNOUNCES_BODY = (b"content-length", b"transfer-encoding")
 
@@ -114,7 +115,8 @@ class EarlyAnswers:
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while not body.is_complete and left > 0:
-                    count = len((await body.receive()).get("body", b""))
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        count = len((await body.receive()).get("body", b""))
                     left -= count
                     await asyncio.sleep(count * self._drained_at_once / _DRAIN_BYTES_PER_SECOND)
         except TimeoutError:
