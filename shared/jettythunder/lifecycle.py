@@ -137,6 +137,7 @@ class Periodic:
         self._rest_factor = rest_factor
         self._max_backoff_seconds = max_backoff_seconds
         self._due = asyncio.Event()
+        self._is_closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -153,6 +154,7 @@ class Periodic:
 
     async def close(self) -> None:
         """Stop at once; a run under way is cancelled."""
+        self._is_closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -162,7 +164,8 @@ class Periodic:
         if not self._at_start:
             await self._pause(self._interval_seconds)
         failures = 0
-        while True:
+        # A run that fails while it is cancelled may raise its failure instead.
+        while not self._is_closing:
             self._due.clear()
             began = clock()
             try:
@@ -170,6 +173,8 @@ class Periodic:
             except Exception as error:
                 failures += 1
                 self._note_failure(error)
+                if self._is_closing:
+                    return
                 # Not to be cut short: what has just failed would fail again.
                 await asyncio.sleep(self._backoff_seconds(failures))
                 continue

@@ -287,7 +287,7 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
             {"bucket": "day", "from_at": now - timedelta(days=30), "to_at": now, "account_ids": [small]},
             "a month of an account",
         ),
-        Case(f"{meter}.rollups:recent_accounts", {"oldest_hour": now, "entry_limit": 100}),
+        Case(f"{meter}.rollups:recent_accounts", {"oldest_hour": now, "but_of": [], "entry_limit": 100}),
         Case(f"{meter}.rollups:waiting_accounts", {"entry_limit": 100}),
         Case(
             f"{meter}.rollups:take_queued_hours",

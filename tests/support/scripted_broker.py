@@ -44,8 +44,9 @@ def always_ack(_: Published) -> Answer:
 class ScriptedBroker:
     """What was published to it so far, and how it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame_max_bytes: int) -> None:
         self.url = ""
+        self._frame_max_bytes = frame_max_bytes
         self.published: list[Published] = []
         self.answer: Callable[[Published], Answer] = always_ack
         self.connections = 0
@@ -91,7 +92,9 @@ class ScriptedBroker:
             channel, size, frame = await _frame(reader)
             match frame:
                 case commands.Connection.StartOk():
-                    tune = commands.Connection.Tune(channel_max=10, frame_max=FRAME_MAX_BYTES, heartbeat=0)
+                    tune = commands.Connection.Tune(
+                        channel_max=10, frame_max=self._frame_max_bytes, heartbeat=0
+                    )
                     self.send(tune, channel=0)
                 case commands.Connection.Open():
                     self.send(commands.Connection.OpenOk(), channel=0)
@@ -149,9 +152,9 @@ async def _frame(reader: asyncio.StreamReader) -> tuple[int, int, pamqp.frame.Fr
 
 
 @contextlib.asynccontextmanager
-async def scripted_broker() -> AsyncIterator[ScriptedBroker]:
-    """A broker on a free port."""
-    broker = ScriptedBroker()
+async def scripted_broker(*, frame_max_bytes: int = FRAME_MAX_BYTES) -> AsyncIterator[ScriptedBroker]:
+    """A broker on a free port; frames may have any size where their most is 0."""
+    broker = ScriptedBroker(frame_max_bytes)
     server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
     broker.url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:

@@ -161,8 +161,10 @@ def _marshal(parts: list[bytes], message: Message, message_id: str, *, channel: 
         properties,
         constants.FRAME_END_CHAR,
     )
-    for begin in range(0, len(body), channel.max_content_size):
-        part = body[begin : begin + channel.max_content_size]
+    # A broker without a limit of frames leaves none for what is in them.
+    most_bytes = channel.max_content_size if channel.max_content_size > 0 else len(body)
+    for begin in range(0, len(body), most_bytes or 1):
+        part = body[begin : begin + most_bytes]
         parts += (_BODY.pack(constants.FRAME_BODY, number, len(part)), part, constants.FRAME_END_CHAR)
 
 

@@ -1,7 +1,9 @@
 """Bodies of requests: how large they may be, and what becomes of one that is answered before its end."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,11 +13,20 @@ from jettythunder.http.problems import problem
 # What a client may still send after an early answer before the connection is closed. A connection that is
 # closed on unread bytes is reset, and the answer may be lost with it (RFC 9112, section 9.6).
 _DRAIN_BYTES = 64 * 1024 * 1024
-_DRAIN_SECONDS = 20.0
 _SILENT_SECONDS = 5.0
 
-# All connections together, so that bodies that nobody wants take little of the process's time.
-_DRAIN_BYTES_PER_SECOND = 64 * 1024 * 1024
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast all unwanted bodies of a kind are read together, and for how long each."""
+
+    bytes_per_second: int
+    seconds: float
+
+
+# Bodies that can be read to their ends are; of others only clients that read while they send get the answer.
+_TO_THE_END = _Pace(64 * 1024 * 1024, seconds=20.0)
+_FOR_A_MOMENT = _Pace(16 * 1024 * 1024, seconds=5.0)
 
 _ANNOUNCES_BODY = (b"content-length", b"transfer-encoding")
 
@@ -84,13 +95,13 @@ class BodyLimit:
 class EarlyAnswers:
     """Middleware that lets an answer arrive whole though the request's body was not read to its end.
 
-    After such an answer the rest of the body is read for a moment; the listener closes a connection on which
-    more comes after that (:mod:`jettythunder.http.listener`).
+    After such an answer the rest of the body is read, slowly and for a moment where it is not said to end
+    soon; the listener closes a connection on which more comes after that (:mod:`jettythunder.http.listener`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._drained_at_once = 0
+        self._drained_at_once: Counter[_Pace] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not has_body(scope):
@@ -111,18 +122,19 @@ class EarlyAnswers:
 
     async def _drain(self, body: "_Body") -> None:
         left = _DRAIN_BYTES
-        self._drained_at_once += 1
+        pace = _TO_THE_END if body.ends_within(_DRAIN_BYTES) else _FOR_A_MOMENT
+        self._drained_at_once[pace] += 1
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(pace.seconds):
                 while not body.is_complete and left > 0:
                     async with asyncio.timeout(_SILENT_SECONDS):
                         count = len((await body.receive()).get("body", b""))
                     left -= count
-                    await asyncio.sleep(count * self._drained_at_once / _DRAIN_BYTES_PER_SECOND)
+                    await asyncio.sleep(count * self._drained_at_once[pace] / pace.bytes_per_second)
         except TimeoutError:
             pass
         finally:
-            self._drained_at_once -= 1
+            self._drained_at_once[pace] -= 1
 
 
 class _Body:
@@ -130,13 +142,19 @@ class _Body:
 
     def __init__(self, receive: Receive, scope: Scope) -> None:
         self._receive = receive
-        self._waits_for_continue = b"100-continue" in dict(scope["headers"]).get(b"expect", b"").lower()
+        headers = dict(scope["headers"])
+        self._waits_for_continue = b"100-continue" in headers.get(b"expect", b"").lower()
+        self._announced = headers.get(b"content-length", b"")
         self.is_complete = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is left to read, or none of it will come before somebody asks."""
         return self.is_complete or self._waits_for_continue
+
+    def ends_within(self, size_bytes: int) -> bool:
+        """Whether it is announced to be no longer."""
+        return self._announced.isdigit() and int(self._announced) <= size_bytes
 
     async def receive(self) -> Message:
         self._waits_for_continue = False

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from tests.support.infrastructure import Infrastructure
+from tests.support.waiting import eventually
 
 from jettythunder.database import Database
 from jettythunder.errors import InvalidField
-from jettythunder.lifecycle import role_of
+from jettythunder.lifecycle import Periodic, role_of
 from jettythunder_migrations import migrate
 from usage_meter.reconciliation.queue import ReconciliationQueue
 from usage_meter.rollups.close import Closing
@@ -87,17 +89,18 @@ async def test_hours_that_wait_for_the_roll_up_keep_no_others_open(
     assert await open_hours(waiting) == 0
 
 
-async def add_entry(tenant: Tenant, size_bytes: int) -> None:
-    """An entry of this hour, which the hour's row is behind of."""
+async def add_entry(tenant: Tenant, size_bytes: int, *, hours_ago: int = 0) -> None:
+    """An entry, which its hour's row is behind of."""
     await tenant.pool.execute(
         "WITH added AS (INSERT INTO usage_ledger (account_id, resource, kind, used_delta_bytes,"
         "   reserved_delta_bytes, request_count, source_event_id, occurred_at)"
-        " VALUES ($1, 'bandwidth', 'settled', $2, 0, 1, gen_random_uuid(), now())"
+        " VALUES ($1, 'bandwidth', 'settled', $2, 0, 1, gen_random_uuid(), now() - $3 * interval '1 hour')"
         " RETURNING account_id, occurred_at)"
         " INSERT INTO usage_rollup_queue (account_id, hour)"
         " SELECT account_id, date_trunc('hour', occurred_at, 'UTC') FROM added",
         tenant.id,
         size_bytes,
+        hours_ago,
     )
 
 
@@ -107,17 +110,33 @@ async def bytes_of(tenant: Tenant) -> int | None:
     return found
 
 
+@pytest.mark.parametrize("recent", [False, True])
 async def test_an_account_whose_rows_can_t_be_computed_keeps_no_others_waiting(
-    database: Database, pool: Pool, wire: Wire
+    database: Database, pool: Pool, wire: Wire, recent: bool
 ) -> None:
     rollups = Rollups(database, RollupStore())
     broken, *others = [await Tenants(pool, wire).new() for _ in range(4)]
     for _ in range(2):
-        await add_entry(broken, MOST_BYTES)
+        await add_entry(broken, MOST_BYTES, hours_ago=1)
     for tenant in others:
         await add_entry(tenant, 7)
     for _ in range(10):
         with suppress(InvalidField):
-            await rollups.roll_up_all()
+            await (rollups.roll_up_recent() if recent else rollups.roll_up_all())
     assert [await bytes_of(tenant) for tenant in (broken, *others)] == [None, 7, 7, 7]
     assert await RollupStore().backlog(database) == 2
+
+
+async def test_a_roll_up_ends_while_the_database_does_not_answer(
+    new_database: str, pool: Pool, wire: Wire
+) -> None:
+    opened = Database(new_database, name="hours", role=role_of("usage-meter"), size=2, statement_seconds=0.5)
+    await opened.open()
+    periodic = Periodic("test", Rollups(opened, RollupStore()).roll_up_all, interval_seconds=1)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE usage_rollup_queue IN ACCESS EXCLUSIVE MODE")
+        periodic.start()
+        is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await eventually(lambda: pool.fetchval(is_waiting))
+        await periodic.close()
+    await opened.close()

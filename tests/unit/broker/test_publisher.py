@@ -44,8 +44,10 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def opened_bench(*, timeout_seconds: float = 5) -> AsyncIterator[Bench]:
-    async with scripted_broker() as broker:
+async def opened_bench(
+    *, timeout_seconds: float = 5, frame_max_bytes: int = FRAME_MAX_BYTES
+) -> AsyncIterator[Bench]:
+    async with scripted_broker(frame_max_bytes=frame_max_bytes) as broker:
         link = BrokerLink(broker.url, name="test")
         try:
             yield Bench(broker, link, Publisher(link, timeout_seconds=timeout_seconds))
@@ -120,6 +122,14 @@ async def test_a_property_that_is_too_long_publishes_nothing(bench: Bench) -> No
         await bench.publisher.publish_all([message(), message(reply_to="x" * 256)])
     assert await bench.publisher.publish_all([message()]) == set()
     assert len(bench.broker.published) == 1
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 20_000])
+async def test_a_body_takes_one_frame_where_the_broker_has_no_limit(size_bytes: int) -> None:
+    async with opened_bench(frame_max_bytes=0) as bench:
+        await bench.publisher.publish_all([message(bytes(size_bytes)), message(b"next")])
+        assert [len(each.body) for each in bench.broker.published] == [size_bytes, 4]
+        assert len(bench.broker.published[0].frame_sizes) == min(size_bytes, 1)
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, FRAME_MAX_BYTES - 8, FRAME_MAX_BYTES - 7, 20_000])

@@ -181,14 +181,14 @@ async def test_a_client_that_is_gone_is_not_waited_for() -> None:
     assert client.happened == ["start", "body", "end"]
 
 
-def test_no_more_than_64_mebibytes_are_read_after_an_early_answer_and_none_faster_than_64_a_second() -> None:
+def test_no_more_than_64_mebibytes_are_read_after_an_early_answer_and_none_faster_than_16_a_second() -> None:
     client = Client([bytes(MEGABYTE)] * 100, headers=announced(100 * MEGABYTE))
 
     async def run() -> float:
         await EarlyAnswers(reads_nothing)(client.scope, client.receive, client.send)
         return now()
 
-    assert run_virtually(run()) >= 1
+    assert run_virtually(run()) >= 4
     assert client.happened.count("read") == 68
     assert client.happened[-1] == "end"
 

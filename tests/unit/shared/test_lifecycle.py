@@ -158,6 +158,23 @@ def waited(outcomes: Sequence[Exception | str]) -> tuple[object, float]:
     return run_virtually(run())
 
 
+def test_closing_ends_a_run_that_fails_while_it_is_cancelled() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise DatabaseUnavailable
+
+    async def run() -> None:
+        periodic = Periodic("test", work, interval_seconds=1)
+        periodic.start()
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await periodic.close()
+
+    run_virtually(run())
+
+
 def test_a_server_that_is_there_is_not_waited_for() -> None:
     assert waited(["open"]) == ("open", 0)
 

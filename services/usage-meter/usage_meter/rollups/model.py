@@ -22,6 +22,10 @@ class Portion:
             return replace(self, accounts=self.accounts // 4 or 1)
         return replace(self, hours=self.hours // 4 or 1)
 
+    def of_one_account(self) -> Self:
+        """Hours of one account, to see whose can't be computed."""
+        return replace(self, accounts=1)
+
     def after(self, seconds: float) -> Self:
         """After a transaction that took so long: larger again where that was quick."""
         if seconds >= _QUICK_SECONDS:

@@ -1,7 +1,9 @@
--- name: recent_accounts(oldest_hour, entry_limit)
--- Accounts that have hours queued since one, by some of these entries.
+-- name: recent_accounts(oldest_hour, but_of, entry_limit)
+-- Other accounts that have hours queued since one, by some of these entries.
 SELECT DISTINCT account_id FROM (
-    SELECT account_id FROM usage_rollup_queue WHERE hour >= :oldest_hour::timestamptz ORDER BY hour LIMIT :entry_limit
+    SELECT account_id FROM usage_rollup_queue
+    WHERE hour >= :oldest_hour::timestamptz AND account_id <> ALL (:but_of::uuid[])
+    ORDER BY hour LIMIT :entry_limit
 ) AS queued;
 
 -- name: waiting_accounts(entry_limit)

@@ -10,6 +10,7 @@ can't be computed goes behind all others, and holds up none.
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prometheus_client import Gauge
 
@@ -37,6 +38,8 @@ class Rollups:
         self._store = store
         self._lock = WorkLock(database, "roll-up")
         self._portion = Portion()
+        # Accounts whose rows could not be computed: what is queued of them waits behind all others.
+        self._put_off: set[UUID] = set()
 
     async def roll_up_recent(self) -> float:
         """Compute the rows of the hours around now: few rows, so it is done often.
@@ -46,7 +49,9 @@ class Rollups:
         """
         oldest_hour = datetime.now(UTC) - _RECENT
         return await self._roll_up(
-            lambda on, limit: self._store.take_recent_hours(on, oldest_hour=oldest_hour, entry_limit=limit)
+            lambda on, limit: self._store.take_recent_hours(
+                on, oldest_hour=oldest_hour, but_of=self._put_off, entry_limit=limit
+            )
         )
 
     async def roll_up_all(self) -> float:
@@ -56,11 +61,17 @@ class Rollups:
             For how many seconds it worked.
         """
         try:
-            return await self._roll_up(
+            worked_seconds = await self._roll_up(
                 lambda on, limit: self._store.take_waiting_hours(on, entry_limit=limit)
             )
-        finally:
-            _backlog.set(await self._store.backlog(self._database))
+        except Exception:
+            await self._measure_backlog()
+            raise
+        await self._measure_backlog()
+        return worked_seconds
+
+    async def _measure_backlog(self) -> None:
+        _backlog.set(await self._store.backlog(self._database))
 
     async def _roll_up(self, take: Callable[[Connection, int], Awaitable[list[QueuedHour]]]) -> float:
         ends_at = time.monotonic() + _RUN_SECONDS
@@ -70,10 +81,12 @@ class Rollups:
             nonlocal hours
             portion = self._portion
             began = time.monotonic()
+            hours = []
             hours = await take(on, portion.accounts)
             if hours:
                 await self._store.recompute_hours(on, hours=hours, hour_limit=portion.hours)
                 self._portion = portion.after(time.monotonic() - began)
+                self._put_off.difference_update(hour.account_id for hour in hours)
             return bool(hours) and time.monotonic() < ends_at
 
         try:
@@ -86,11 +99,12 @@ class Rollups:
 
     async def _take_less(self, hours: Sequence[QueuedHour], error: Exception) -> None:
         """Compute a smaller portion next, until it is known whose rows can't be computed."""
-        failed, self._portion = self._portion, self._portion.smaller()
-        is_too_long = isinstance(error, DatabaseTimedOut)
+        failed, is_too_long = self._portion, isinstance(error, DatabaseTimedOut)
+        self._portion = failed.smaller() if is_too_long else failed.of_one_account()
         if len(hours) == 1 and not (is_too_long and self._portion != failed):
             account_id = hours[0].account_id
             log.error("hours of an account not computed", account_id=str(account_id))
+            self._put_off.add(account_id)
             await self._store.postpone(self._database, account_id=account_id)
         else:
             log.warning("hours not computed: fewer at once", too_long=is_too_long, **vars(self._portion))

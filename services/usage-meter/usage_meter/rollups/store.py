@@ -1,6 +1,6 @@
 """The hourly rows, and the queue of those that are behind, in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -59,10 +59,12 @@ class RollupStore:
     """Reads and writes hourly rows."""
 
     async def take_recent_hours(
-        self, on: Runner, *, oldest_hour: datetime, entry_limit: int
+        self, on: Runner, *, oldest_hour: datetime, but_of: Collection[UUID], entry_limit: int
     ) -> list[QueuedHour]:
-        """Take queued hours since one of some accounts; from which hour on to compute each."""
-        accounts = await _recent_accounts(on, oldest_hour=oldest_hour, entry_limit=entry_limit)
+        """Take queued hours since one of some other accounts; from which hour on to compute each."""
+        accounts = await _recent_accounts(
+            on, oldest_hour=oldest_hour, but_of=list(but_of), entry_limit=entry_limit
+        )
         return await _take(on, accounts, oldest_hour)
 
     async def take_waiting_hours(self, on: Runner, *, entry_limit: int) -> list[QueuedHour]:
