@@ -175,25 +175,18 @@ async def test_a_single_one_that_no_queue_takes_is_an_error(bench: Bench, messag
         )
 
 
-async def test_a_refused_one_fails_its_batch(bench: Bench) -> None:
+@pytest.mark.parametrize(("answer", "taken", "connections"), [("nack", 5, 1), ("hang up", 3, 2)])
+async def test_a_refused_one_or_a_lost_connection_fails_the_batch_and_the_next_one_arrives(
+    bench: Bench, answer: Answer, taken: int, connections: int
+) -> None:
     batch = [message() for _ in range(5)]
-    bench.answer("nack", to=batch[2])
+    bench.answer(answer, to=batch[2])
     with pytest.raises(BrokerUnavailable):
         await bench.publisher.publish_all(batch)
     bench.broker.answer = always_ack
     assert await bench.publisher.publish_all(batch) == set()
-    assert bench.broker.message_ids == 2 * ids(batch)
-
-
-async def test_a_lost_connection_fails_the_batch_and_the_next_one_uses_another(bench: Bench) -> None:
-    batch = [message() for _ in range(5)]
-    bench.answer("hang up", to=batch[2])
-    with pytest.raises(BrokerUnavailable):
-        await bench.publisher.publish_all(batch)
-    bench.broker.answer = always_ack
-    assert await bench.publisher.publish_all(batch) == set()
-    assert bench.broker.message_ids == [*ids(batch)[:3], *ids(batch)]
-    assert bench.broker.connections == 2
+    assert bench.broker.message_ids == [*ids(batch)[:taken], *ids(batch)]
+    assert bench.broker.connections == connections
 
 
 async def test_a_link_that_is_closed_meanwhile_fails_the_batch(bench: Bench) -> None:
