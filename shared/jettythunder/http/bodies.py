@@ -39,6 +39,8 @@ def has_body(scope: Scope) -> bool:
 class BodyLimit:
     """Middleware that refuses bodies over ``max_bytes``, by their announced length or when they pass it.
 
+    What it takes reaches the handler as one block, once the handler asks for it.
+
     Args:
         seconds: how long a body may take from its first byte asked for to its last.
         streamed_paths: paths whose handlers limit and stream their bodies themselves; one that ends with a
@@ -62,28 +64,43 @@ class BodyLimit:
         if announced.isdigit() and int(announced) > self._max_bytes:
             await problem(self._refusal())(scope, receive, send)
             return
-        received = 0
-        is_complete = False
-        deadline: float | None = None
+        is_read = False
 
-        async def receive_limited() -> Message:
-            nonlocal received, is_complete, deadline
-            if is_complete:
+        async def receive_whole() -> Message:
+            nonlocal is_read
+            if is_read:
                 return await receive()
-            if deadline is None:
-                deadline = asyncio.get_running_loop().time() + self._seconds
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise UploadTimedOut(f"The body did not arrive within {self._seconds:g} seconds.") from None
-            is_complete = message["type"] != "http.request" or not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            is_read = True
+            message = await self._whole(receive)
+            if message is None:
                 raise self._refusal()
             return message
 
-        await self._app(scope, receive_limited, send)
+        await self._app(scope, receive_whole, send)
+
+    async def _whole(self, receive: Receive) -> Message | None:
+        """The body in one message, or None where it is too long.
+
+        Raises:
+            UploadTimedOut: it did not arrive in time.
+        """
+        # An error that is raised while a handler collects blocks keeps them for as long as it is itself kept.
+        body = bytearray()
+        more_body = True
+        try:
+            async with asyncio.timeout(self._seconds):
+                while more_body:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return message
+                    body += message.get("body", b"")
+                    more_body = message.get("more_body", False)
+                    if len(body) > self._max_bytes:
+                        return None
+        except TimeoutError:
+            body.clear()
+            raise UploadTimedOut(f"The body did not arrive within {self._seconds:g} seconds.") from None
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
 
     def _is_streamed(self, path: str) -> bool:
         return path in self._streamed_paths or path.startswith(self._streamed_folders or ("\0",))

@@ -113,6 +113,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        # Each refers to the other: what has come of a body would stay until the garbage collector comes.
+        self.cycle = None  # type: ignore[assignment]
         self.listener.forget(self)
         self._stop_waiting_for_head()
         self._stop_watching_reader()

@@ -6,6 +6,7 @@ uvicorn has neither of ASGI's extensions for this, so the listener adds its own 
 
 import asyncio
 import os
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
@@ -33,7 +34,9 @@ class FileSender:
     """
 
     def __init__(self, cycle: RequestResponseCycle, *, stall_seconds: float, cut: Callable[[], None]) -> None:
-        self._cycle = cycle
+        # Whoever sends keeps it. It has this among its scope, and both would stay, with the request's last
+        # block, until the garbage collector comes.
+        self._cycle: RequestResponseCycle = weakref.proxy(cycle)
         self._stall_seconds = stall_seconds
         self._cut = cut
 

@@ -1,6 +1,8 @@
 """Bodies of requests: their limit, and answers that come before their end."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -148,6 +150,34 @@ async def test_a_body_that_is_too_long_is_a_413_for_callers(headers: list[tuple[
     )
     await app(client.scope, client.receive, client.send)
     assert (client.status, b'"payload_too_large"' in client.body) == (413, True)
+
+
+async def test_what_came_of_a_body_that_is_refused_stays_nowhere() -> None:
+    app = FastAPI()
+    answer_problems(app)
+    app.add_middleware(BodyLimit, max_bytes=10 * MEGABYTE)
+
+    @app.post("/small")
+    async def small(body: Small) -> str:
+        return body.text
+
+    async def refused() -> None:
+        client = Client(headers=[(b"content-type", b"application/json"), *CHUNKED])
+        client.blocks = [bytes(MEGABYTE) for _ in range(11)]
+        await app(client.scope, client.receive, client.send)
+        assert client.status == 413
+
+    await refused()
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        await refused()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept_bytes < MEGABYTE
 
 
 async def test_an_answer_after_the_whole_body_is_passed_on_as_it_is() -> None:

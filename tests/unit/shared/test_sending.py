@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import cast
 
 import httpx
@@ -69,7 +68,11 @@ async def test_nothing_is_sent_once_the_connection_is_closed() -> None:
         def __getattr__(self, name: str) -> None:
             raise RuntimeError("the handler is closed")
 
-    cycle = cast("RequestResponseCycle", SimpleNamespace(transport=ClosedTransport(), disconnected=False))
+    class Cycle:
+        transport = ClosedTransport()
+        disconnected = False
+
+    cycle = cast("RequestResponseCycle", Cycle())
     sender = FileSender(cycle, stall_seconds=1, cut=lambda: None)
     assert await sender(0, 0, 10) == 0
     assert cycle.disconnected
