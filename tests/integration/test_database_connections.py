@@ -44,7 +44,7 @@ async def pid_of(database: Database) -> int:
 
 
 async def pid_once_ended(database: Database) -> int | None:
-    """As `pid_of`, or None where a statement came between the server's last message and the connection's end."""
+    """As `pid_of`; None where a statement came between the server's last message and the connection's end."""
     with contextlib.suppress(DatabaseUnavailable):
         return await pid_of(database)
     return None

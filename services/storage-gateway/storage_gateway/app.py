@@ -50,7 +50,6 @@ from storage_gateway.uploads import spool_routes
 from storage_gateway.uploads.dispatch import ChunkDispatcher
 from storage_gateway.uploads.finish import Finisher
 from storage_gateway.uploads.lease import Leases
-from storage_gateway.uploads.model import ChunkSizes
 from storage_gateway.uploads.multipart import Multipart
 from storage_gateway.uploads.open import Opener
 from storage_gateway.uploads.receive import FormUploads, ReceiveLimits
@@ -221,7 +220,7 @@ def _build(
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     budget = SpoolBudget(
         settings.spool_budget_bytes,
-        chunk_bytes=settings.most_chunk_bytes,
+        chunk_bytes=settings.chunk_sizes.largest_bytes,
         account_share=settings.spool_account_share,
     )
     spool = Spool(settings.spool_dir, budget)
@@ -248,7 +247,7 @@ def _build(
         limits=ReceiveLimits(
             admission_seconds=settings.upload_admission_seconds, upload_seconds=settings.upload_max_seconds
         ),
-        chunk_sizes=ChunkSizes(settings.chunk_size_bytes, settings.most_chunk_bytes),
+        chunk_sizes=settings.chunk_sizes,
         chunks_in_flight=settings.chunks_in_flight_per_upload,
     )
     registry.register_value(FormUploads, uploads, on_registry_close=uploads.close)

@@ -12,6 +12,7 @@ from jettythunder.plaintext import NetworkAddress
 from jettythunder.secrets import Secret, Secrets, required_without
 from jettythunder.settings import DRAIN_SECONDS, Address, PublicSettings, ServiceSettings, StorageSettings
 from jettythunder.signatures import SigningKeys
+from storage_gateway.uploads.model import ChunkSizes
 
 
 class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSettings):
@@ -229,9 +230,10 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
         return self.jettyspeed_chunk_size_mb * 1_000_000
 
     @property
-    def most_chunk_bytes(self) -> int:
-        """The most that a chunk of a form holds: an account's share of the spool has room for all that one
-        upload may have on their way."""
-        share_bytes = int(self.spool_budget_bytes * self.spool_account_share)
-        fitting_bytes = share_bytes // self.chunks_in_flight_per_upload
-        return max(self.chunk_size_bytes, min(5 * self.chunk_size_bytes, fitting_bytes))
+    def chunk_sizes(self) -> ChunkSizes:
+        """Sizes of which an account's share of the spool holds all that one form may have on their way."""
+        return ChunkSizes.within(
+            int(self.spool_budget_bytes * self.spool_account_share),
+            least_bytes=self.chunk_size_bytes,
+            in_flight=self.chunks_in_flight_per_upload,
+        )

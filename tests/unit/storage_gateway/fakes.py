@@ -858,7 +858,7 @@ class Gateway:
             leases=self.leases,
             slots=Slots(4, per_holder=2),
             limits=ReceiveLimits(admission_seconds=10, upload_seconds=UPLOAD_SECONDS),
-            chunk_sizes=ChunkSizes(CHUNK_BYTES, CHUNK_BYTES),
+            chunk_sizes=ChunkSizes(CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES),
             chunks_in_flight=2,
         )
         self.sessions = Sessions(

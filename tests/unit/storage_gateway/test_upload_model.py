@@ -101,18 +101,31 @@ def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps:
 def test_the_chunks_of_a_form_follow_what_is_left_of_its_file(
     file_bytes: int | None, received_bytes: int, chunk_bytes: int
 ) -> None:
-    assert ChunkSizes(10, 50).of(file_bytes, received_bytes=received_bytes) == chunk_bytes
+    assert ChunkSizes(10, 50, 100).of(file_bytes, received_bytes=received_bytes) == chunk_bytes
 
 
 @pytest.mark.parametrize(
     ("file_bytes", "received_bytes", "chunk_bytes"),
-    [(300, 0, 50), (300, 150, 50), (300, 210, 30), (300, 290, 10), (None, 100, 25)],
+    [(300, 0, 100), (300, 150, 75), (300, 210, 45), (300, 290, 10), (None, 100, 25), (None, 800, 100)],
 )
 def test_where_storing_keeps_up_they_are_larger(
     file_bytes: int | None, received_bytes: int, chunk_bytes: int
 ) -> None:
-    sizes = ChunkSizes(10, 50)
+    sizes = ChunkSizes(10, 50, 100)
     assert sizes.of(file_bytes, received_bytes=received_bytes, keeps_up=True) == chunk_bytes
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "sizes"),
+    [
+        (1_000, ChunkSizes(10, 50, 100)),
+        (400, ChunkSizes(10, 20, 80)),
+        # One at a time goes on where there is no room for all.
+        (20, ChunkSizes(10, 10, 10)),
+    ],
+)
+def test_as_many_as_may_be_on_their_way_fit_the_room(room_bytes: int, sizes: ChunkSizes) -> None:
+    assert ChunkSizes.within(room_bytes, least_bytes=10, in_flight=20) == sizes
 
 
 def test_the_joined_md5_is_that_of_the_chunks_binary_md5s() -> None:

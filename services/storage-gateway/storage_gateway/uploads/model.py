@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
 from jettythunder.errors import InvalidField
@@ -239,6 +240,10 @@ class ChunkPlan:
         return ranges
 
 
+# An object storage that is far takes as many chunks at once as it is given.
+FEW_IN_FLIGHT = 4
+
+
 @dataclass(frozen=True)
 class ChunkSizes:
     """How large the chunks of a form's file are: small files stay quick, and large ones have few parts.
@@ -249,6 +254,21 @@ class ChunkSizes:
 
     least_bytes: int
     most_bytes: int
+    # Of those that are stored as fast as they arrive.
+    largest_bytes: int
+
+    @classmethod
+    def within(cls, room_bytes: int, *, least_bytes: int, in_flight: int) -> Self:
+        """Sizes of which all fit that one upload may have on their way.
+
+        Args:
+            in_flight: how many those are at most.
+        """
+
+        def most(times: int, count: int) -> int:
+            return max(least_bytes, min(times * least_bytes, room_bytes // count))
+
+        return cls(least_bytes, most(5, in_flight), most(10, FEW_IN_FLIGHT + 1))
 
     def of(self, file_bytes: int | None, *, received_bytes: int, keeps_up: bool = False) -> int:
         """The size of the next chunk: a tenth of what is left of the file, or a quarter of what has come
@@ -256,13 +276,13 @@ class ChunkSizes:
 
         Args:
             keeps_up: whether chunks are stored as fast as they arrive. Many at once would make nothing faster
-                then, so the next is a third of what is left.
+                then, so the next is half of what is left.
         """
         if file_bytes is None:
             wanted_bytes = received_bytes // 4
         else:
-            wanted_bytes = (file_bytes - received_bytes) // (3 if keeps_up else 10)
-        return min(max(wanted_bytes, self.least_bytes), self.most_bytes)
+            wanted_bytes = (file_bytes - received_bytes) // (2 if keeps_up else 10)
+        return min(max(wanted_bytes, self.least_bytes), self.largest_bytes if keeps_up else self.most_bytes)
 
 
 def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:

@@ -61,9 +61,6 @@ _INLINE_BYTES = 64 * 1024
 # A block that a slow client fills is written as it is after this time, so that it does not stay in memory.
 _OLD_SECONDS = 1.0
 
-# An object storage that is far takes as many chunks at once as it is given.
-_FEW_IN_FLIGHT = 4
-
 
 @dataclass
 class Receiving:
@@ -92,7 +89,7 @@ class Receiving:
     @property
     def is_stored_at_once(self) -> bool:
         """Whether chunks are stored about as fast as they arrive, as far as can be told by now."""
-        return bool(self.parts) and len(self.storing) <= _FEW_IN_FLIGHT
+        return bool(self.parts) and len(self.storing) <= model.FEW_IN_FLIGHT
 
 
 @dataclass
