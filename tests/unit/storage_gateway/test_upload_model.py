@@ -26,6 +26,7 @@ from storage_gateway.uploads.model import (
 from .fakes import made_tenant, received_upload
 
 sizes = st.integers(1, 5_000 * MEGABYTE)
+SIZES = ChunkSizes(10, 50, 100)
 
 
 def test_an_upload_is_open_until_it_comes_to_an_end() -> None:
@@ -86,13 +87,11 @@ def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps:
 @pytest.mark.parametrize(
     ("file_bytes", "received_bytes", "chunk_bytes"),
     [
-        (1, 0, 10),
-        (80, 0, 10),
-        (300, 0, 30),
+        (80, 10, 10),
+        (310, 10, 30),
         (300, 150, 15),
         (300, 290, 10),
-        (9_999_999, 0, 50),
-        (None, 0, 10),
+        (9_999_999, 10, 50),
         (None, 40, 10),
         (None, 100, 25),
         (None, 9_999_999, 50),
@@ -101,18 +100,22 @@ def test_an_upload_s_speed_is_in_megabits(size_bytes: int, seconds: float, mbps:
 def test_the_chunks_of_a_form_follow_what_is_left_of_its_file(
     file_bytes: int | None, received_bytes: int, chunk_bytes: int
 ) -> None:
-    assert ChunkSizes(10, 50, 100).of(file_bytes, received_bytes=received_bytes) == chunk_bytes
+    assert SIZES.of(file_bytes, received_bytes=received_bytes, seconds=0.1) == chunk_bytes
 
 
 @pytest.mark.parametrize(
     ("file_bytes", "received_bytes", "chunk_bytes"),
-    [(300, 0, 100), (300, 150, 75), (300, 210, 45), (300, 290, 10), (None, 100, 25), (None, 800, 100)],
+    [(300, 10, 100), (300, 150, 75), (300, 210, 45), (300, 290, 10), (None, 100, 25), (None, 800, 100)],
 )
 def test_where_storing_keeps_up_they_are_larger(
     file_bytes: int | None, received_bytes: int, chunk_bytes: int
 ) -> None:
-    sizes = ChunkSizes(10, 50, 100)
-    assert sizes.of(file_bytes, received_bytes=received_bytes, keeps_up=True) == chunk_bytes
+    assert SIZES.of(file_bytes, received_bytes=received_bytes, seconds=0.1, keeps_up=True) == chunk_bytes
+
+
+@pytest.mark.parametrize(("seconds", "chunk_bytes"), [(10, 90), (20, 50), (1_000, 10)])
+def test_they_are_no_larger_than_what_comes_in_ten_seconds(seconds: float, chunk_bytes: int) -> None:
+    assert SIZES.of(280, received_bytes=100, seconds=seconds, keeps_up=True) == chunk_bytes
 
 
 @pytest.mark.parametrize(

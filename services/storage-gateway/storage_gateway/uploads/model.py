@@ -242,6 +242,8 @@ class ChunkPlan:
 
 # An object storage that is far takes as many chunks at once as it is given.
 FEW_IN_FLIGHT = 4
+# How long a chunk may take to arrive, unless it is one of the least size.
+_CHUNK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ class ChunkSizes:
 
     @classmethod
     def within(cls, room_bytes: int, *, least_bytes: int, in_flight: int) -> Self:
-        """Sizes of which all fit that one upload may have on their way.
+        """Sizes by which the chunks of one upload that wait for workers find room.
 
         Args:
             in_flight: how many those are at most.
@@ -270,11 +272,15 @@ class ChunkSizes:
 
         return cls(least_bytes, most(5, in_flight), most(10, FEW_IN_FLIGHT + 1))
 
-    def of(self, file_bytes: int | None, *, received_bytes: int, keeps_up: bool = False) -> int:
+    def of(
+        self, file_bytes: int | None, *, received_bytes: int, seconds: float, keeps_up: bool = False
+    ) -> int:
         """The size of the next chunk: a tenth of what is left of the file, or a quarter of what has come
-        where its length is unknown.
+        where its length is unknown. The first chunk, and those of a slow client, have the least.
 
         Args:
+            seconds: how long it took to receive those bytes. A chunk is what comes in ten seconds at most,
+                since the spool holds it until all of it is there.
             keeps_up: whether chunks are stored as fast as they arrive. Many at once would make nothing faster
                 then, so the next is half of what is left.
         """
@@ -282,7 +288,9 @@ class ChunkSizes:
             wanted_bytes = received_bytes // 4
         else:
             wanted_bytes = (file_bytes - received_bytes) // (2 if keeps_up else 10)
-        return min(max(wanted_bytes, self.least_bytes), self.largest_bytes if keeps_up else self.most_bytes)
+        most_bytes = self.largest_bytes if keeps_up else self.most_bytes
+        coming_bytes = int(received_bytes / max(seconds, 1e-6) * _CHUNK_SECONDS)
+        return max(self.least_bytes, min(wanted_bytes, most_bytes, coming_bytes))
 
 
 def plan_chunks(size_bytes: int, wanted_bytes: int) -> ChunkPlan:

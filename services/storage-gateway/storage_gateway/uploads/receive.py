@@ -212,7 +212,7 @@ class FormUploads:
                 continue
             if upload.receiving is not None:
                 raise MultipleFiles
-            chunk = None if first is None else await self._admit(upload, len(first), part.most_bytes())
+            chunk = None if first is None else await self._admit(upload, len(first))
             upload.receiving = _expected(upload, part)
             await self._open(upload.receiving, 0 if chunk is None else part.most_bytes())
             # Not before: a renewal takes an upload without a row for one that somebody closed.
@@ -223,7 +223,7 @@ class FormUploads:
             await self._receive_file(upload.receiving, part, chunk, all_pieces)
         return fields
 
-    async def _admit(self, upload: "_Upload", first_bytes: int, file_bytes: int | None) -> SpooledChunk:
+    async def _admit(self, upload: "_Upload", first_bytes: int) -> SpooledChunk:
         """The first chunk, with room for the first bytes.
 
         Raises:
@@ -233,7 +233,7 @@ class FormUploads:
             upload.id,
             1,
             account_id=upload.tenant.account_id,
-            most_bytes=self._chunk_sizes.of(file_bytes, received_bytes=0),
+            most_bytes=self._chunk_sizes.least_bytes,
             algorithm=upload.algorithm,
         )
         await self._spool.make_room(
@@ -282,7 +282,10 @@ class FormUploads:
             chunk.number + 1,
             account_id=upload.tenant.account_id,
             most_bytes=self._chunk_sizes.of(
-                file_bytes, received_bytes=upload.size_bytes, keeps_up=upload.is_stored_at_once
+                file_bytes,
+                received_bytes=upload.size_bytes,
+                seconds=time.monotonic() - upload.started_at,
+                keeps_up=upload.is_stored_at_once,
             ),
             algorithm=upload.algorithm,
         )
@@ -300,7 +303,7 @@ class FormUploads:
             s3_key=upload.s3_key,
             size_bytes=None,
             reserve_bytes=reserve,
-            chunk_size_bytes=self._chunk_sizes.of(most_bytes, received_bytes=0),
+            chunk_size_bytes=self._chunk_sizes.least_bytes,
             options=UploadOptions(),
             open_seconds=self._leases.lease_seconds,
         )
