@@ -84,7 +84,7 @@ class BodyLimit:
         Raises:
             UploadTimedOut: it did not arrive in time.
         """
-        # An error that is raised while a handler collects blocks keeps them for as long as it is itself kept.
+        # Collected here and not by the handler: an error's traceback keeps all that its frames refer to.
         body = bytearray()
         more_body = True
         try:

@@ -113,7 +113,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # Each refers to the other: what has come of a body would stay until the garbage collector comes.
+        # The cycle refers to this protocol: what was received of a body would stay in memory until the
+        # garbage collector runs.
         self.cycle = None  # type: ignore[assignment]
         self.listener.forget(self)
         self._stop_waiting_for_head()

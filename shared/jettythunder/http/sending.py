@@ -34,8 +34,8 @@ class FileSender:
     """
 
     def __init__(self, cycle: RequestResponseCycle, *, stall_seconds: float, cut: Callable[[], None]) -> None:
-        # Whoever sends keeps it. It has this among its scope, and both would stay, with the request's last
-        # block, until the garbage collector comes.
+        # Weak, since the cycle's scope refers to this sender: the two would stay in memory until the garbage
+        # collector runs. The task that answers the request keeps the cycle.
         self._cycle: RequestResponseCycle = weakref.proxy(cycle)
         self._stall_seconds = stall_seconds
         self._cut = cut
