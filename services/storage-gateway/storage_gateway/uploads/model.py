@@ -240,7 +240,8 @@ class ChunkPlan:
         return ranges
 
 
-# An object storage that is far takes as many chunks at once as it is given.
+# With no more chunks under way than this, the object storage stores them as fast as they arrive. One that is
+# far has as many under way as it is given.
 FEW_IN_FLIGHT = 4
 # How long a chunk may take to arrive, unless it is one of the least size.
 _CHUNK_SECONDS = 10
@@ -275,8 +276,8 @@ class ChunkSizes:
     def of(
         self, file_bytes: int | None, *, received_bytes: int, seconds: float, keeps_up: bool = False
     ) -> int:
-        """The size of the next chunk: a tenth of what is left of the file, or a quarter of what has come
-        where its length is unknown. The first chunk, and those of a slow client, have the least.
+        """The size of a chunk after the first: a tenth of what is left of the file, or a quarter of what has
+        come where its length is unknown. The first one has ``least_bytes``, and so have a slow client's.
 
         Args:
             seconds: how long it took to receive those bytes. A chunk is what comes in ten seconds at most,
