@@ -467,7 +467,8 @@ class Scheduler:
             if self.hedged_bytes + chunk.size_bytes > budget and not self._edge_is_silent(attempt, now):
                 continue
             late = self._is_late(attempt, now) or self._is_silent(attempt, now)
-            if not ending and not late:
+            # A further connection to the only edge takes from the others what it carries.
+            if not late and (not ending or len(self.edges) == 1):
                 continue
             # A straggler goes beyond an edge's window: by one while chunks wait, else however full it is.
             least_room = 1.0 if not late else -math.inf if ending else 0.0
@@ -521,7 +522,7 @@ class Scheduler:
     def _hedge_edge(self, attempt: Attempt, now: float, *, least_room: float) -> Edge | None:
         """The other edge that would be through with the chunk first, of those that carry chunks.
 
-        With one edge alone the chunk gets a further connection to it.
+        With one edge alone a late chunk gets a further connection to it.
         """
         proven = [
             edge

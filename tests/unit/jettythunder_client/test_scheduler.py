@@ -152,6 +152,15 @@ def test_steady_edges_cause_no_second_attempts_before_the_end() -> None:
     assert run.hedges == 0
 
 
+def test_at_the_end_the_only_edge_is_given_no_chunk_twice_that_is_not_late() -> None:
+    scheduler = Scheduler(chunks(8), {"a": 0.01}, limits=Limits(), spread=lambda: 0.0)
+    *others, last = scheduler.assign(0.0)
+    for attempt in others:
+        scheduler.succeeded(attempt, 0.2)
+    scheduler.progressed(last, last.size_bytes // 10, 0.3)
+    assert scheduler.assign(0.3) == []
+
+
 def test_a_busy_edge_is_left_alone_for_as_long_as_it_asks() -> None:
     scheduler = Scheduler(chunks(4), {"a": 0.01}, limits=Limits(), spread=lambda: 0.0)
     attempt = scheduler.assign(0.0, at_most=1)[0]
