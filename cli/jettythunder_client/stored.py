@@ -1,5 +1,6 @@
 """Which files of a folder were stored by an earlier run, kept in SQLite: their number costs no memory."""
 
+import asyncio
 import hashlib
 import json
 import sqlite3
@@ -28,8 +29,8 @@ CREATE INDEX IF NOT EXISTS stored_by_asset ON stored (scope, asset_id);
 class StoredFiles:
     """The files of one folder that are stored under the same options; a context manager.
 
-    What is noted is written fifty files at a time, or when the last time is a second ago: after a crash those
-    few are sent again.
+    What is noted is written fifty files at a time, and by the event loop after a second at the latest: after a
+    crash those few are sent again.
     """
 
     def __init__(self, file: Path, folder: Path, options: object) -> None:
@@ -38,7 +39,7 @@ class StoredFiles:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
         self._noted: list[tuple[object, ...]] = []
-        self._written_at = time.monotonic()
+        self._writing: asyncio.TimerHandle | None = None
         # Each statement is a transaction. A row that a power failure loses is a file that is sent once more.
         self._database = sqlite3.connect(file, timeout=30, isolation_level=None)
         self._database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
@@ -82,21 +83,25 @@ class StoredFiles:
         """Note that a file is stored."""
         known = (self._scope, _text(relative), *_row(identity))
         self._noted.append((*known, asset["id"], _created_at(asset), time.time()))
-        if len(self._noted) == _NOTED_AT_ONCE or time.monotonic() - self._written_at > _NOTED_SECONDS:
+        if len(self._noted) == _NOTED_AT_ONCE:
             self._write()
+        elif self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(_NOTED_SECONDS, self._write)
 
     def forget(self) -> None:
         """Forget the folder's files."""
         self._execute("DELETE FROM stored WHERE scope = ?", self._scope)
 
     def _write(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
         self._execute("BEGIN IMMEDIATE")
         self._database.executemany(
             "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)", self._noted
         )
         self._execute("COMMIT")
         self._noted.clear()
-        self._written_at = time.monotonic()
 
     def _execute(self, statement: str, *values: object) -> None:
         self._database.execute(statement, values)
