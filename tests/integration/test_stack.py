@@ -63,13 +63,11 @@ class Commands:
 
     def processes(self) -> list[psutil.Process]:
         """All processes that belong to the data folder, whoever their parent is."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARKER) == str(self.data_dir)
-        except psutil.Error:
-            return False
+        return [
+            process
+            for process in psutil.process_iter(["environ", "ppid"])
+            if (process.info["environ"] or {}).get(MARKER) == str(self.data_dir)
+        ]
 
 
 @pytest.fixture
@@ -259,7 +257,7 @@ def test_up_recovers_from_a_process_manager_that_was_killed(started: Commands) -
     os.kill(manager, signal.SIGKILL)
     eventually_sync(lambda: not psutil.pid_exists(manager))
     started.json("up", "--infra-only")
-    assert {process.ppid() for process in started.processes()} & {1, os.getpid()} <= {1}
+    assert {process.info["ppid"] for process in started.processes()} & {1, os.getpid()} <= {1}
     assert all(pid is not None for pid in started.pids().values())
 
 

@@ -232,8 +232,7 @@ async def test_a_duplicate_is_passed_over_and_counted(bench: Bench) -> None:
     event = outbox.rows(deleted(), source="/test")
     for _ in range(3):
         await outbox.write_rows(bench.database, event)
-    await eventually(lambda: duplicates() == before + 2)
-    assert bench.ids() == event.event_ids
+    await eventually(lambda: (duplicates(), bench.ids()) == (before + 2, event.event_ids))
 
 
 async def test_backlog_and_lag_are_measured_while_the_broker_cannot_be_reached(

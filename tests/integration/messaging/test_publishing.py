@@ -111,7 +111,7 @@ async def test_what_an_alarm_blocks_times_out_and_goes_through_after_it(
         async def is_blocked() -> bool:
             return not await is_published()
 
-        assert await is_published()
+        await eventually(is_published)
         await asyncio.to_thread(own_infrastructure.rabbitmqctl, "set_vm_memory_high_watermark", "0.000001")
         try:
             await eventually(is_blocked)

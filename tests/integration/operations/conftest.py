@@ -87,10 +87,12 @@ class Bench:
         async with self.database.transaction() as connection:
             if self.handler is not None:
                 await self.handler(event)
-            if await outbox.first_time(
+            is_first = await outbox.first_time(
                 connection, consumer=QUEUE.name, event_id=event.id, event_time=event.time
-            ):
-                self.seen.append(event)
+            )
+        # Once it is committed, so that a test which has seen it finds it in the inbox.
+        if is_first:
+            self.seen.append(event)
 
     async def publish_events(self, *payloads: AssetDeletedV1) -> list[UUID]:
         """Publish events, as relays do; their ids."""

@@ -361,15 +361,17 @@ def servers(idle_servers: IdleServers) -> Iterator[Infrastructure]:
 
 @dataclass
 class Receiver:
-    """AgentCache's end of the webhooks. ``answers`` are the next statuses; 204 when they are used up."""
+    """AgentCache's end of the webhooks. ``answers`` are an account's next statuses; 204 after them."""
 
     url: str = ""
     taken: list[tuple[Mapping[str, str], bytes]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
+    answers: dict[UUID, list[int]] = field(default_factory=dict)
 
     async def take(self, request: web.Request) -> web.Response:
-        self.taken.append((request.headers, await request.read()))
-        return web.Response(status=self.answers.pop(0) if self.answers else 204)
+        body = await request.read()
+        self.taken.append((request.headers, body))
+        answers = self.answers.get(UUID(json.loads(body)["subject"]))
+        return web.Response(status=answers.pop(0) if answers else 204)
 
     def about(self, account_id: UUID) -> list[tuple[Mapping[str, str], dict[str, Any]]]:
         """Headers and events of what was sent about an account."""

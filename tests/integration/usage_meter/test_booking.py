@@ -177,10 +177,15 @@ async def test_an_expired_bandwidth_reservation_is_released(tenant: Tenant) -> N
 
 
 async def test_a_bandwidth_reservation_that_is_kept_stays(tenant: Tenant, ops: httpx.AsyncClient) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    soon = datetime.now(UTC) + timedelta(hours=1)
     kept = await tenant.reserve_bandwidth(700, expires_at=soon)
     assert await tenant.reserve_bandwidth(300, expires_at=soon)
-    await tenant.pool.execute("SELECT keep_bandwidth_v1($1, now() + interval '1 hour')", [kept])
+    await tenant.pool.execute("SELECT keep_bandwidth_v1($1, now() + interval '3 hours')", [kept])
+    # As if two hours had gone by.
+    await tenant.pool.execute(
+        "UPDATE usage_reservations SET expires_at = expires_at - interval '2 hours' WHERE account_id = $1",
+        tenant.id,
+    )
     await tenant.shows(bandwidth_reserved_bytes=700)
     await runs_again(ops, "sweep")
     await tenant.shows(bandwidth_reserved_bytes=700)
@@ -195,7 +200,8 @@ async def test_a_stale_storage_reservation_is_released_and_a_fresh_one_stays(ten
 
 async def test_a_completed_upload_keeps_its_reservation_until_it_is_settled(tenant: Tenant) -> None:
     long_ago = datetime.now(UTC) - timedelta(hours=2)
-    waiting = await tenant.reserve(700, expires_at=long_ago)
+    waiting = uuid4()
+    # First, as one whose upload is missing is released.
     await tenant.pool.execute(
         "INSERT INTO uploads (id, account_id, kind, status, filename, content_type, s3_bucket, s3_key,"
         " correlation_id, expires_at) VALUES ($1, $2, 'form', 'completed', 'f', '', 'b', 'k', '', $3)",
@@ -203,6 +209,7 @@ async def test_a_completed_upload_keeps_its_reservation_until_it_is_settled(tena
         tenant.id,
         long_ago,
     )
+    assert await tenant.reserve(700, upload_id=waiting, expires_at=long_ago)
     assert await tenant.reserve(200, expires_at=long_ago)
     await tenant.shows(storage_reserved_bytes=700)
 

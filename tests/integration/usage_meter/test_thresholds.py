@@ -163,7 +163,7 @@ async def test_a_webhook_is_signed_and_names_the_user(
 async def test_a_webhook_that_fails_is_sent_again_under_its_id(tenants: Tenants, receiver: Receiver) -> None:
     tenant = await tenants.new(storage_gb=10)
     # Two immediate attempts and the first delayed one fail.
-    receiver.answers += [500, 503, 429]
+    receiver.answers[tenant.id] = [500, 503, 429]
     await tenant.store(8 * GB)
     sent = await webhooks(receiver, tenant, 4)
     assert len({headers["webhook-id"] for headers, _ in sent}) == 1
@@ -190,7 +190,7 @@ async def test_a_replay_sends_what_was_refused_and_not_what_was_taken(
     tenant = await tenants.new(storage_gb=10)
     await tenant.store(8 * GB)
     ((_, taken),) = await webhooks(receiver, tenant, 1)
-    receiver.answers.append(400)
+    receiver.answers[tenant.id] = [400]
     await tenant.store(2 * GB - GB // 10)
     _, (_, refused) = await webhooks(receiver, tenant, 2)
     await tenant.processed(UUID(taken["id"]), by=USAGE_METER_WEBHOOKS)
