@@ -29,8 +29,8 @@ CREATE INDEX IF NOT EXISTS stored_by_asset ON stored (scope, asset_id);
 class StoredFiles:
     """The files of one folder that are stored under the same options; a context manager.
 
-    What is noted is written fifty files at a time, and by the event loop after a second at the latest: after a
-    crash those few are sent again.
+    What is noted is written fifty files at a time, and by the event loop after a second at the latest: those
+    few are sent again after a crash.
     """
 
     def __init__(self, file: Path, folder: Path, options: object) -> None:
