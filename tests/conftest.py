@@ -25,6 +25,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import structlog
 from tests.support import waiting
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
+    # A busy machine holds up any example for longer than the 200 ms that one may take by default.
+    hypothesis.settings.register_profile(
+        "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("tests")
     # The default rendering of a traceback shows all local variables, which takes a test's loop for seconds.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.stdlib.add_log_level, plain])

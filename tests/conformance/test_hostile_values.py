@@ -216,7 +216,6 @@ def check(described: Described, data: st.DataObject) -> None:
 @pytest.mark.timeout(600)
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
@@ -228,7 +227,7 @@ def test_a_hostile_value_is_taken_or_refused(described: Described, data: st.Data
 
 @pytest.mark.deep
 @pytest.mark.timeout(3600)
-@settings(max_examples=MANY_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MANY_EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_hostile_value_is_taken_or_refused_however_many(described: Described, data: st.DataObject) -> None:
     check(described, data)

@@ -425,7 +425,6 @@ def explore(database: Servers, *, examples: int) -> None:
         settings=settings(
             max_examples=examples,
             stateful_step_count=40,
-            deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),

@@ -281,14 +281,14 @@ def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENTS, max_size=12))
 def test_no_reader_ever_gets_a_wrong_byte(events: list[tuple[object, ...]]) -> None:
     run(events)
 
 
 @pytest.mark.deep
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENTS, max_size=30))
 def test_no_reader_ever_gets_a_wrong_byte_in_long(events: list[tuple[object, ...]]) -> None:
     run(events)

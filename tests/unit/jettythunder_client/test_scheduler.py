@@ -210,7 +210,7 @@ def test_a_chunk_wholly_in_the_buffers_of_a_stalled_edge_is_not_waited_for() -> 
     assert run.now < 1.3 * sum(run.chunks.values()) / (8 * MB)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_links_do_every_chunk_is_acknowledged_once_and_limits_hold(data: st.DataObject) -> None:
     never = st.just(math.inf)

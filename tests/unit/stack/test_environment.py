@@ -11,7 +11,7 @@ from jettythunder_dev.environment import read_environment, write_environment
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values)
 def test_any_value_is_read_back_as_it_was(tmp_path: Path, value: str) -> None:
     write_environment(tmp_path / "env", tmp_path / "env", {"FIRST": "1", "VALUE": value})

@@ -78,7 +78,7 @@ bodies = st.lists(
 ).filter(lambda parts: not any(f"\r\n--{BOUNDARY}".encode() in b"\r\n" + c for _, _, c in parts))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parts=bodies, cuts=st.lists(st.floats(0, 1), max_size=40))
 @example(parts=[("file", "a.bin", b"\r\n--b0undar" * 5)], cuts=[i / 200 for i in range(200)])
 def test_any_slicing_gives_the_same_parts(parts: list[PartSeen], cuts: list[float]) -> None:
@@ -88,7 +88,7 @@ def test_any_slicing_gives_the_same_parts(parts: list[PartSeen], cuts: list[floa
     assert asyncio.run(read(Form(request(slices), timeout_seconds=5))) == parts
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(parts=bodies, data=st.data())
 def test_a_body_cut_anywhere_is_refused(parts: list[PartSeen], data: st.DataObject) -> None:
     body = encoded(parts)
@@ -98,7 +98,7 @@ def test_a_body_cut_anywhere_is_refused(parts: list[PartSeen], data: st.DataObje
 
 
 @given(content=st.binary(max_size=2000), cut=st.integers(0, 3000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_last_part_s_size_is_known_from_its_first_byte(content: bytes, cut: int) -> None:
     body = encoded([("cache_key", None, b"k"), ("file", "a.bin", b"." + content)])
     slices = [body[:cut], body[cut:]]

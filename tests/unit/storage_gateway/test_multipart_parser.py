@@ -32,7 +32,7 @@ def refusal(body: bytes) -> type[JettyThunderError] | None:
 bodies = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=4), max_size=25).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(body=bodies, places=st.lists(st.integers(0, 10**6), max_size=30))
 @example(body=b"--" + BOUNDARY + b"\r\n" + HEADERS + DELIMITER[:-1] * 5 + END, places=list(range(200)))
 def test_any_cuts_give_the_same_parts_and_the_same_error(body: bytes, places: list[int]) -> None:
@@ -44,7 +44,7 @@ def test_any_cuts_give_the_same_parts_and_the_same_error(body: bytes, places: li
         assert parts == whole_parts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(sent=st.lists(bodies, max_size=5))
 def test_parts_come_out_as_they_went_in(sent: list[bytes]) -> None:
     sent = [content for content in sent if DELIMITER not in b"\r\n" + content]

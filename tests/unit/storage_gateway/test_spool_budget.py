@@ -169,7 +169,7 @@ async def test_room_that_becomes_free_just_as_who_waits_goes_away_is_left_for_ot
         await budget.take(last, 8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     uploads=st.lists(
         st.tuples(st.integers(0, 4), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.booleans()),
