@@ -14,7 +14,7 @@ SERVICES = ("storage-gateway", "provisioning", "usage-meter", "operations", "chu
 @pytest.mark.parametrize("name", SERVICES)
 async def test_every_call_asks_who_calls(services: Services, name: str) -> None:
     base_url = services.urls[name]
-    async with httpx.AsyncClient(base_url=base_url) as http:
+    async with httpx.AsyncClient(base_url=base_url, timeout=60) as http:
         described = (await http.get("/openapi.json")).json()["paths"]
         calls = [(method, path) for path, methods in described.items() for method in methods]
         assert calls

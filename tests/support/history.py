@@ -82,7 +82,7 @@ SETTLED = ("processed", "dead_lettered")
 async def count_messages(services: Services, queue: str, outcomes: Collection[str] = SETTLED) -> int:
     """How many messages of a queue had such an outcome, as its service counts them: repeated ones too."""
     service = queue.partition(".")[0]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         answer = await http.get(
             f"{services.urls[service]}/metrics",
             headers={"Authorization": f"Bearer {services.environment['JETTYTHUNDER_OPS_TOKEN']}"},

@@ -65,7 +65,7 @@ async def test_a_token_that_is_revoked_on_the_way_records_nothing(
             found = await uploads.pool.fetchval("SELECT in_flight_bytes FROM edges WHERE id = 'alone'")
             return bool(found)
 
-        await eventually(begun, timeout_seconds=15)
+        await eventually(begun)
         await uploads.change_account(upload, "epoch = epoch + 1")
         assert await sending.finish() == 409
     assert await uploads.rows(upload) == []

@@ -36,7 +36,7 @@ async def test_a_silent_client_is_given_up(
 ) -> None:
     impatient = start_service("chunk-worker", {"EDGE_ID": "impatient", "EDGE_STALL_SECONDS": "0.5"})
     upload = await uploads.begin("session")
-    async with client.half_sent(impatient, upload, random_chunk()) as sending, asyncio.timeout(20):
+    async with client.half_sent(impatient, upload, random_chunk()) as sending, asyncio.timeout(60):
         assert await sending.status() == 408
 
 
@@ -58,7 +58,7 @@ async def test_an_edge_told_to_end_finishes_the_chunk_it_receives(
     edge = start_service("chunk-worker", {"EDGE_ID": "ending", **BRISK})
     upload, data = await uploads.begin("session"), random_chunk()
     async with client.half_sent(edge, upload, data) as sending:
-        await eventually(lambda: listed_load(uploads, "ending"), timeout_seconds=15)
+        await eventually(lambda: listed_load(uploads, "ending"))
         ended = asyncio.create_task(asyncio.to_thread(edge.terminate))
         await eventually(lambda: "draining" in edge.log())
         assert await sending.finish() == 200
@@ -71,10 +71,10 @@ async def test_a_client_that_goes_away_leaves_nothing(
 ) -> None:
     upload, data = await uploads.begin("session"), random_chunk()
     async with client.half_sent(edge, upload, data):
-        await eventually(lambda: listed_load(uploads, "near"), timeout_seconds=15)
+        await eventually(lambda: listed_load(uploads, "near"))
 
     async def idle() -> bool:
         return await listed_load(uploads, "near") == 0
 
-    await eventually(idle, timeout_seconds=15)
+    await eventually(idle)
     assert await uploads.rows(upload) == []

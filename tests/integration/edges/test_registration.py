@@ -38,7 +38,7 @@ async def test_a_living_edge_keeps_its_row_fresh(edge: RunningService, uploads: 
         assert now is not None
         return bool(now["last_seen_at"] > first["last_seen_at"])
 
-    await eventually(seen_again, timeout_seconds=15)
+    await eventually(seen_again)
 
 
 async def test_a_killed_edge_falls_silent(start_service: ServiceStarter, uploads: Uploads) -> None:
@@ -51,7 +51,7 @@ async def test_a_killed_edge_falls_silent(start_service: ServiceStarter, uploads
         assert left is not None
         return bool(left["silence"] > SILENCE)
 
-    await eventually(silent, timeout_seconds=20)
+    await eventually(silent)
 
 
 async def test_a_worker_without_address_is_no_edge(start_service: ServiceStarter, uploads: Uploads) -> None:

@@ -140,13 +140,14 @@ async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: A
 
 
 async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, account: Account) -> None:
-    # So few at once that each sends several over its connection.
+    # So few at once that one of them, whichever is the fastest, sends several over its connection.
     account.environment["JETTYSPEED_MAX_THREADS"] = "3"
     site.set_rate(None)
     file = account.file(9 * CHUNK_BYTES)
-    site.links[0].hang_ups_left = 2
+    for link in site.links:
+        link.hang_ups_left = 2
     result = await account.done("upload", "--file", str(file), "--accelerate")
-    assert site.links[0].hang_ups_left == 0
+    assert sum(link.hang_ups_left for link in site.links) <= 4
     assert result["retries"] == 0
     assert await account.stored_hash(result["asset"]["id"]) == hash_of(file)
 
@@ -253,7 +254,8 @@ async def test_bytes_that_are_stored_already_are_not_sent(site: Site, account: A
 
 
 async def test_the_lines_tell_what_was_measured(site: Site, account: Account) -> None:
-    site.set_rate(8e6)
+    # Slow enough for a busy machine to carry all three at once.
+    site.set_rate(5e6)
     file = account.file(24 * CHUNK_BYTES)
     outcome = await account.run("upload", "--file", str(file), "--accelerate")
     assert outcome.code == 0, outcome.err

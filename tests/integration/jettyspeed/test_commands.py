@@ -123,7 +123,7 @@ async def test_a_killed_download_goes_on_where_it_was(site: Site, account: Accou
     arguments = ("download", stored["asset"]["id"], "--output", str(target))
     # Range by range, and slowly: the last are still to come when the first is done.
     account.environment["JETTYSPEED_MAX_THREADS"] = "2"
-    command = await account.start(*arguments, "--limit-rate", "16M")
+    command = await account.start(*arguments, "--limit-rate", "8M")
 
     def done_ranges() -> int:
         return len(json.loads(journal.read_text())["done"]) if journal.exists() else 0

@@ -3,8 +3,7 @@
 import asyncio
 import os
 
-import httpx
-from tests.support.gateway import MEGABYTE, Backstage, Tenant, form, part_head, problem
+from tests.support.gateway import MEGABYTE, Backstage, Tenant, World, form, part_head, problem
 from tests.support.infrastructure import ServiceStarter
 from tests.support.waiting import eventually
 
@@ -13,7 +12,7 @@ SIZE = 40 * MEGABYTE
 
 
 async def test_an_upload_that_is_under_way_is_finished_by_a_gateway_that_is_stopped(
-    tenant: Tenant, backstage: Backstage, start_service: ServiceStarter
+    world: World, tenant: Tenant, backstage: Backstage, start_service: ServiceStarter
 ) -> None:
     gateway = start_service("storage-gateway")
     at_it = tenant.at(gateway.url)
@@ -25,9 +24,7 @@ async def test_an_upload_that_is_under_way_is_finished_by_a_gateway_that_is_stop
         gateway.process.terminate()
 
         async def is_draining() -> bool:
-            async with httpx.AsyncClient() as http:
-                ready = await http.get(f"{gateway.url}/readyz")
-            return ready.status_code == 503
+            return (await world.http.get(f"{gateway.url}/readyz")).status_code == 503
 
         await eventually(is_draining)
         refused = await at_it.post_form(b"".join(form(("file", "other.mp4", b"other"))))

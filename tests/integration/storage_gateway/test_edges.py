@@ -50,13 +50,15 @@ async def test_agentcaches_own_edges_are_merged(
     async with running_edge(max_chunk_bytes=1 << 20) as far:
         entry = {"id": "fra-1", "region": "eu-central", "url": f"{far.url}/"}
         agentcache.listing = [entry]
-        gateway = start_service("storage-gateway", allowed(agentcache))
+        # It asks AgentCache as it starts, which this loop serves.
+        gateway = await asyncio.to_thread(start_service, "storage-gateway", allowed(agentcache))
 
         async def listed() -> dict[str, dict[str, Any]] | None:
             found = await edges_at(tenant, gateway.url)
             return found if "agentcache:fra-1" in found else None
 
-        found = await eventually(listed)
+        # An answer that came too late is asked for again after a minute.
+        found = await eventually(listed, timeout_seconds=120)
         assert found["agentcache:fra-1"] == {
             "id": "agentcache:fra-1",
             "region": "eu-central",

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.support.gateway import MEGABYTE, Tenant, World, opened_world, problem
 from tests.support.infrastructure import Infrastructure, Kind, RoleName, Services, start_services
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_sync
+
+from jettythunder_dev.stack import is_ready
 
 LARGE = 12 * MEGABYTE
 
@@ -22,7 +25,6 @@ def own_services(own_infrastructure: Infrastructure) -> Services:
         "CHUNK_TIMEOUT_SECONDS": "8",
         "CLEANUP_RETRY_SECONDS": "1",
         "HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
-        "PROVISION_TIMEOUT_SECONDS": "2",
         "UPLOAD_LEASE_SECONDS": "8",
     }
     kinds: tuple[Kind, ...] = ("storage-gateway", "provisioning", "usage-meter", "chunk-worker")
@@ -36,7 +38,7 @@ async def own_world(own_infrastructure: Infrastructure, own_services: Services) 
 
 
 @pytest.fixture
-def away(own_infrastructure: Infrastructure) -> Any:
+def away(own_infrastructure: Infrastructure, own_services: Services) -> Any:
     """Take a server away for the length of a block."""
 
     @contextlib.asynccontextmanager
@@ -46,6 +48,9 @@ def away(own_infrastructure: Infrastructure) -> Any:
             yield
         finally:
             await asyncio.to_thread(own_infrastructure.start, role)
+        # The gateway may be back before those that it sends messages to.
+        for url in own_services.urls.values():
+            await asyncio.to_thread(eventually_sync, partial(is_ready, url), timeout_seconds=60)
 
     return taken
 

@@ -45,7 +45,7 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def opened_bench(
-    *, timeout_seconds: float = 5, frame_max_bytes: int = FRAME_MAX_BYTES
+    *, timeout_seconds: float = 30, frame_max_bytes: int = FRAME_MAX_BYTES
 ) -> AsyncIterator[Bench]:
     async with scripted_broker(frame_max_bytes=frame_max_bytes) as broker:
         link = BrokerLink(broker.url, name="test")

@@ -106,7 +106,7 @@ async def bodies_from(url: str) -> list[bytes]:
         if len(taken) == COUNT:
             all_taken.set()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         connection = await aiormq.connect(url, transport_factory=Receiving(take))
         try:
             channel = await connection.channel(publisher_confirms=False)

@@ -13,7 +13,9 @@ from jettythunder_operators.events import replay_table
 from operations.dead_letters import DeadLetterGroup
 from operations.replays import Replay, ReplayStatus
 
-AN_HOUR_AGO = datetime.now(UTC) - timedelta(minutes=90)
+
+def an_hour_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=90)
 
 
 def group(message: str) -> DeadLetterGroup:
@@ -25,8 +27,8 @@ def group(message: str) -> DeadLetterGroup:
         count=12_345,
         error_message=message,
         example_id=str(uuid4()),
-        oldest_at=AN_HOUR_AGO,
-        newest_at=AN_HOUR_AGO,
+        oldest_at=an_hour_ago(),
+        newest_at=an_hour_ago(),
     )
 
 
@@ -53,8 +55,8 @@ def test_replays_keep_ids_and_figures_whole() -> None:
         read_count=1_234_567,
         replayed_count=1_234_567,
         status=ReplayStatus.INTERRUPTED,
-        started_at=AN_HOUR_AGO,
-        updated_at=AN_HOUR_AGO,
+        started_at=an_hour_ago(),
+        updated_at=an_hour_ago(),
     )
     lines = printed(replay_table([replay]))
     assert max(len(line) for line in lines) <= 80
