@@ -100,7 +100,9 @@ async def batches(servers: Infrastructure) -> AsyncIterator[Batches]:
 
 
 @contextlib.asynccontextmanager
-async def opened_batches(infrastructure: Infrastructure) -> AsyncIterator[Batches]:
+async def opened_batches(
+    infrastructure: Infrastructure, *, batch_size: int = BATCH_SIZE, linger_seconds: float = 0.05
+) -> AsyncIterator[Batches]:
     settings = settings_for(infrastructure)
     queue = ConsumerQueue(name=f"test-{uuid4().hex}.events", exchange=EVENTS, payloads=[QuotaRestoredV1])
     await declare_topology(settings, [queue])
@@ -123,8 +125,8 @@ async def opened_batches(infrastructure: Infrastructure) -> AsyncIterator[Batche
         publisher,
         queue=queue,
         apply=apply,
-        batch_size=BATCH_SIZE,
-        linger_seconds=0.05,
+        batch_size=batch_size,
+        linger_seconds=linger_seconds,
         retry_delays_ms=settings.retry_delays_ms,
     )
     consumer.on(QuotaRestoredV1, parse)
@@ -180,6 +182,21 @@ async def test_failed_ones_are_not_acknowledged_with_those_after_them(
 
     message = await eventually(back, timeout_seconds=20)
     assert message.message_id == unlucky
+
+
+async def test_the_first_waits_for_others_until_the_batch_is_full(servers: Infrastructure) -> None:
+    taken: list[Sequence[int]] = []
+
+    async def note(numbers: Sequence[int]) -> None:
+        taken.append(numbers)
+
+    async with opened_batches(servers, batch_size=3, linger_seconds=300) as batches:
+        batches.apply = note
+        await batches.send(1)
+        await eventually(lambda: taken or batches.consumer.unapplied)
+        await batches.send(2, 3)
+        await eventually(lambda: taken)
+    assert taken == [[1, 2, 3]]
 
 
 async def test_it_is_behind_while_its_batches_are_full(batches: Batches) -> None:
