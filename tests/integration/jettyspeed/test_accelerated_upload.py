@@ -15,6 +15,12 @@ from tests.support.links import Link
 CHUNK_BYTES = 5 << 20
 
 
+def staggered(account: Account, chunk_count: int) -> Path:
+    """A file, sent by so few at once that the last chunks are still to come when the first are there."""
+    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
+    return account.file(chunk_count * CHUNK_BYTES)
+
+
 async def test_the_stored_bytes_are_the_files(site: Site, account: Account) -> None:
     site.set_rate(None)
     file = account.file(8 * CHUNK_BYTES + 12_345)
@@ -32,9 +38,7 @@ async def test_all_edges_carry_chunks(site: Site, account: Account) -> None:
 
 
 async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, account: Account) -> None:
-    # So few at once that the last of them are still to come when most are there.
-    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
-    file = account.file(15 * CHUNK_BYTES)
+    file = staggered(account, 15)
     acknowledged: set[int] = set()
     for share in (0.5, 0.8):
         command = await account.start("upload", "--file", str(file), "--accelerate", "--resume", "--json")
@@ -93,7 +97,7 @@ async def test_tokens_are_renewed_before_they_expire(
 
 
 async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, account: Account) -> None:
-    file = account.file(9 * CHUNK_BYTES)
+    file = staggered(account, 9)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -105,7 +109,7 @@ async def test_resume_without_a_file_finishes_what_is_unfinished(site: Site, acc
 
 
 async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = staggered(account, 10)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await site.links[0].die()
@@ -116,7 +120,7 @@ async def test_an_edge_that_dies_costs_nothing_but_time(site: Site, account: Acc
 
 
 async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = staggered(account, 10)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.kill_edge(0)
@@ -129,7 +133,7 @@ async def test_a_killed_edge_costs_nothing_but_time(site: Site, account: Account
 
 
 async def test_an_edge_that_stalls_costs_nothing_but_time(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = staggered(account, 10)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     site.links[1].stall()
@@ -153,7 +157,7 @@ async def test_a_kept_connection_that_was_closed_is_no_failure(site: Site, accou
 
 
 async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = staggered(account, 10)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     await asyncio.to_thread(site.services.kill, GATEWAY)
@@ -166,7 +170,7 @@ async def test_a_gateway_that_restarts_in_between_is_waited_for(site: Site, acco
 
 @pytest.mark.chaos
 async def test_rabbitmq_may_restart_in_between(site: Site, account: Account) -> None:
-    file = account.file(10 * CHUNK_BYTES)
+    file = staggered(account, 10)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     # In a thread: the links are served by this loop, and the upload goes on meanwhile.
@@ -203,7 +207,7 @@ async def test_a_tier_without_jettyspeed_gets_the_standard_upload(site: Site, tm
 
 
 async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Account) -> None:
-    file = account.file(9 * CHUNK_BYTES)
+    file = staggered(account, 9)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     await account.reached(0.2)
     await command.kill()
@@ -215,7 +219,7 @@ async def test_a_file_that_changed_since_is_not_resumed(site: Site, account: Acc
 
 
 async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site, account: Account) -> None:
-    file = account.file(9 * CHUNK_BYTES)
+    file = staggered(account, 9)
     command = await account.start("upload", "--file", str(file), "--accelerate")
     received = (await account.reached(0.3))["received"]
     await command.kill()
@@ -230,7 +234,7 @@ async def test_bytes_changed_behind_an_unchanged_time_are_sent_again(site: Site,
 
 
 async def test_a_file_that_changes_meanwhile_is_not_stored(site: Site, account: Account) -> None:
-    file = account.file(9 * CHUNK_BYTES)
+    file = staggered(account, 9)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.2)
     with file.open("r+b") as opened:

@@ -37,7 +37,7 @@ async def test_the_same_command_goes_on_with_a_folder(site: Site, account: Accou
     # Many small files beside one that takes as long as the links let it.
     for number in range(40):
         account.file(1000 + number, f"folder/part-{number}.bin")
-    large = account.file(60 * MEGABYTE, "folder/film.mp4")
+    large = account.file(90 * MEGABYTE, "folder/film.mp4")
     arguments = ("upload", str(account.folder / "folder"), "--accelerate", "--json")
     command = await account.start(*arguments)
     await account.reached(0.3)
