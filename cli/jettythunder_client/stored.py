@@ -96,11 +96,11 @@ class StoredFiles:
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
-        self._execute("BEGIN IMMEDIATE")
-        self._database.executemany(
-            "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)", self._noted
-        )
-        self._execute("COMMIT")
+        with self._database:
+            self._execute("BEGIN IMMEDIATE")
+            self._database.executemany(
+                "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)", self._noted
+            )
         self._noted.clear()
 
     def _execute(self, statement: str, *values: object) -> None:
