@@ -192,7 +192,13 @@ def _build(
         link_seconds=settings.download_link_seconds,
     )
     registry.register_value(Links, links)
-    deleter = Deleter(database, asset_store, storage, retry_seconds=settings.cleanup_retry_seconds)
+    deleter = Deleter(
+        database,
+        asset_store,
+        storage,
+        late_write_seconds=settings.late_write_seconds,
+        retry_seconds=settings.cleanup_retry_seconds,
+    )
     registry.register_value(Deleter, deleter)
     verifier = Verifier(asset_store, rpc, timeout_seconds=settings.verify_timeout_seconds)
     registry.register_value(Verifier, verifier)

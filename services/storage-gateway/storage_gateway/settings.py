@@ -156,7 +156,8 @@ class Settings(PublicSettings, ServiceSettings, StorageSettings, ChunkUrlSetting
     late_write_seconds: int = Field(
         default=300,
         ge=0,
-        description="How long after an upload's end the object storage may still finish a write of it",
+        description="How long the object storage may still finish a write after the upload's end: parts and"
+        " objects that were removed are removed once more then",
     )
     cleanup_retry_seconds: int = Field(
         default=60,

@@ -1,4 +1,4 @@
-"""Uploads that were closed long ago are forgotten; their assets, and uploads that are open, are not."""
+"""What is left of closed uploads and deleted assets: rows for a while, and objects never."""
 
 from uuid import UUID
 
@@ -38,3 +38,60 @@ async def test_closed_uploads_are_forgotten_after_their_time(
     await eventually(forgotten, timeout_seconds=30)
     assert (await tenant.get(f"/api/storage/assets/{old['id']}")).status_code == 200
     assert (await tenant.get(f"/api/storage/stream/{old['id']}")).content == b"old"
+
+
+async def put(backstage: Backstage, key: str) -> None:
+    """Make an object as a write does whose answer was lost and that is carried out late."""
+    await backstage.storage.put(key, b"late", content_type="text/plain")
+
+
+async def make_due(backstage: Backstage, key: str) -> None:
+    """Let the time pass after which an object is deleted for the last time."""
+    moved = await backstage.pool.execute(
+        "UPDATE object_deletions SET not_before = now(), requested_at = now() - make_interval(days => 2)"
+        " WHERE s3_key = $1 AND not_before > now()",
+        key,
+    )
+    assert moved == "UPDATE 1"
+
+
+async def removed(backstage: Backstage, tenant: Tenant, key: str) -> None:
+    """Wait until housekeeping has deleted the object for the last time."""
+
+    async def gone() -> bool:
+        is_noted = await backstage.pool.fetchval("SELECT true FROM object_deletions WHERE s3_key = $1", key)
+        return not is_noted and key not in await backstage.objects(tenant)
+
+    await eventually(gone, timeout_seconds=30)
+
+
+async def test_a_deleted_asset_s_object_that_appears_again_is_deleted_once_more(
+    tenant: Tenant, backstage: Backstage, impatient_gateway: RunningService
+) -> None:
+    asset = await tenant.store()
+    (key,) = await backstage.objects(tenant)
+    assert (await tenant.call("DELETE", f"/api/storage/assets/{asset['id']}")).is_success
+    assert await backstage.objects(tenant) == {}
+    await put(backstage, key)
+    await make_due(backstage, key)
+    await removed(backstage, tenant, key)
+
+
+async def test_an_object_that_appears_after_the_last_deletion_is_deleted_when_its_upload_is_given_up_again(
+    tenant: Tenant, backstage: Backstage, impatient_gateway: RunningService
+) -> None:
+    opened = await tenant.call(
+        "POST", "/api/storage/uploads", json={"filename": "a.bin", "size_bytes": 10_000_000}
+    )
+    session = f"/api/storage/uploads/{opened.json()['upload']['id']}"
+    key = (await backstage.last_upload(tenant))["s3_key"]
+    assert (await tenant.call("DELETE", session)).is_success
+    await make_due(backstage, key)
+    await removed(backstage, tenant, key)
+    await put(backstage, key)
+    assert (await tenant.call("DELETE", session)).is_success
+
+    async def gone() -> bool:
+        return await backstage.objects(tenant) == {}
+
+    await eventually(gone, timeout_seconds=30)

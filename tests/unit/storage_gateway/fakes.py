@@ -190,12 +190,19 @@ async def _nothing() -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Deletion:
+    """The seconds until an object is deleted next, and since its deletion was asked for."""
+
+    due_seconds: int
+    age_seconds: int = 0
+
+
 @dataclass
 class State:
     """What the database holds. ``free_bytes`` and ``free_bandwidth`` are what reservations may still take.
 
-    ``serving`` has the assets that serve uploads of the same bytes; ``deletions`` the objects that are to go,
-    with the seconds until they are due.
+    ``serving`` has the assets that serve uploads of the same bytes; ``deletions`` the objects that are to go.
     """
 
     uploads: dict[UUID, Upload] = field(default_factory=dict)
@@ -203,7 +210,7 @@ class State:
     assets: dict[UUID, Asset] = field(default_factory=dict)
     serving: set[UUID] = field(default_factory=set)
     cache_keys: dict[str, UUID] = field(default_factory=dict)
-    deletions: dict[UnwantedObject, int] = field(default_factory=dict)
+    deletions: dict[UnwantedObject, Deletion] = field(default_factory=dict)
     events: list[Payload] = field(default_factory=list)
     inbox: set[tuple[str, UUID]] = field(default_factory=set)
     free_bytes: int = QUOTA_BYTES
@@ -224,7 +231,19 @@ class State:
         return self.assets.pop(asset_id)
 
     def note_deletion(self, s3_bucket: str, s3_key: str, *, due_seconds: int = 0) -> None:
-        self.deletions.setdefault(UnwantedObject(s3_bucket, s3_key), due_seconds)
+        self.deletions.setdefault(UnwantedObject(s3_bucket, s3_key), Deletion(due_seconds))
+
+    @property
+    def due(self) -> list[UnwantedObject]:
+        """The objects that housekeeping would delete now."""
+        return [unwanted for unwanted, deletion in self.deletions.items() if deletion.due_seconds <= 0]
+
+    def wait(self, seconds: int) -> None:
+        """Let the time pass that deletions wait for."""
+        self.deletions = {
+            unwanted: Deletion(deletion.due_seconds - seconds, deletion.age_seconds + seconds)
+            for unwanted, deletion in self.deletions.items()
+        }
 
     def write(self, events: Rows) -> None:
         for event_type, body in zip(events.routing_keys, events.bodies, strict=True):
@@ -454,6 +473,13 @@ class FakeUploadStore(UploadStore):
             upload.id, upload.account_id, upload.s3_bucket, upload.s3_key, upload.s3_upload_id
         )
 
+    async def delete_object_again(self, upload_id: UUID) -> None:
+        await others_run()
+        upload = self.state.uploads[upload_id]
+        if upload.status in (Status.ABORTED, Status.EXPIRED):
+            self.state.deletions.pop(UnwantedObject(upload.s3_bucket, upload.s3_key), None)
+            self.state.note_deletion(upload.s3_bucket, upload.s3_key)
+
     async def find_expired(self, on: Connection, *, batch_size: int) -> list[ExpiredUpload]:
         await others_run()
         return [
@@ -596,11 +622,14 @@ class FakeAssetStore(AssetStore):
 
     async def claim_deletions(self, *, batch_size: int, retry_seconds: int) -> list[UnwantedObject]:
         await others_run()
-        return [unwanted for unwanted, due in self.state.deletions.items() if due <= 0][:batch_size]
+        return self.state.due[:batch_size]
 
-    async def forget_deletion(self, unwanted: UnwantedObject) -> None:
+    async def note_deleted(self, unwanted: UnwantedObject, *, late_write_seconds: int) -> None:
         await others_run()
-        self.state.deletions.pop(unwanted, None)
+        noted = self.state.deletions.pop(unwanted, None)
+        if noted is not None and noted.age_seconds < late_write_seconds:
+            due_seconds = late_write_seconds - noted.age_seconds
+            self.state.deletions[unwanted] = replace(noted, due_seconds=due_seconds)
 
     async def note_verified(self, *, account_id: UUID, asset_id: UUID, content_hash: str) -> Asset | None:
         await others_run()
@@ -821,7 +850,13 @@ class Gateway:
         self.spool = Spool(Path(tempfile.gettempdir()), self.budget)
         self.worker = FakeWorker(self.state, self.storage, self.spool)
         self.opener = Opener(self.uploads, bucket=BUCKET)
-        self.deleter = Deleter(self.database, self.assets, self.storage, retry_seconds=RETRY_SECONDS)
+        self.deleter = Deleter(
+            self.database,
+            self.assets,
+            self.storage,
+            late_write_seconds=LATE_WRITE_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+        )
         self.verifier = Verifier(self.assets, self.worker, timeout_seconds=1)
         self.multipart = Multipart(
             self.uploads, self.storage, late_write_seconds=LATE_WRITE_SECONDS, retry_seconds=RETRY_SECONDS

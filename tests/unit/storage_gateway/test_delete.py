@@ -7,7 +7,7 @@ from jettythunder.contracts.assets import AssetDeletedV1
 from storage_gateway.assets.model import Asset, Reason
 from storage_gateway.assets.store import UnwantedObject
 
-from .fakes import ACCOUNT_ID, BUCKET, NOW, Gateway, made_asset
+from .fakes import ACCOUNT_ID, BUCKET, LATE_WRITE_SECONDS, NOW, Gateway, made_asset
 
 PAST = NOW - timedelta(seconds=1)
 
@@ -24,7 +24,7 @@ async def test_an_asset_is_deleted_with_its_object_and_credited() -> None:
     asset, kept = stored(gateway, 2)
     assert await gateway.deleter.delete(ACCOUNT_ID, [asset.id], reason=Reason.REQUEST) == [asset.id]
     assert (list(gateway.state.assets), list(gateway.storage.objects)) == ([kept.id], [kept.s3_key])
-    assert gateway.state.deletions == {}
+    assert gateway.state.due == []
     assert gateway.state.events == [
         AssetDeletedV1(
             account_id=ACCOUNT_ID, asset_id=asset.id, size_bytes=asset.size_bytes, reason="request"
@@ -53,10 +53,34 @@ async def test_an_object_that_can_not_be_deleted_delays_no_other() -> None:
     gateway.storage.failing_keys.add(assets[0].s3_key)
     await gateway.deleter.delete(ACCOUNT_ID, [asset.id for asset in assets], reason=Reason.REQUEST)
     assert list(gateway.storage.objects) == [assets[0].s3_key]
-    assert list(gateway.state.deletions) == [UnwantedObject(BUCKET, assets[0].s3_key)]
+    assert gateway.state.due == [UnwantedObject(BUCKET, assets[0].s3_key)]
     gateway.storage.failing_keys.clear()
     await gateway.deleter.delete_objects()
+    assert (gateway.storage.objects, gateway.state.due) == ({}, [])
+
+
+async def test_an_object_is_deleted_once_more_when_nothing_can_be_on_its_way_any_more() -> None:
+    gateway = Gateway()
+    (asset,) = stored(gateway, 1)
+    await gateway.deleter.delete(ACCOUNT_ID, [asset.id], reason=Reason.REQUEST)
+    # It was not deleted, though that was acknowledged; or an attempt to store it is carried out now.
+    gateway.storage.objects[asset.s3_key] = b"content"
+    gateway.state.wait(LATE_WRITE_SECONDS - 1)
+    await gateway.deleter.delete_objects()
+    assert list(gateway.storage.objects) == [asset.s3_key]
+    gateway.state.wait(1)
+    await gateway.deleter.delete_objects()
     assert (gateway.storage.objects, gateway.state.deletions) == ({}, {})
+
+
+async def test_an_object_that_can_not_be_deleted_the_last_time_stays_noted() -> None:
+    gateway = Gateway()
+    (asset,) = stored(gateway, 1)
+    await gateway.deleter.delete(ACCOUNT_ID, [asset.id], reason=Reason.REQUEST)
+    gateway.state.wait(LATE_WRITE_SECONDS)
+    gateway.storage.failing_keys.add(asset.s3_key)
+    await gateway.deleter.delete_objects()
+    assert list(gateway.state.deletions) == [UnwantedObject(BUCKET, asset.s3_key)]
 
 
 async def test_most_objects_of_a_bulk_deletion_are_left_to_housekeeping() -> None:
@@ -64,11 +88,11 @@ async def test_most_objects_of_a_bulk_deletion_are_left_to_housekeeping() -> Non
     assets = stored(gateway, 100)
     gone = await gateway.deleter.delete(ACCOUNT_ID, [asset.id for asset in assets], reason=Reason.REQUEST)
     assert gone == [asset.id for asset in assets]
-    assert (len(gateway.storage.objects), len(gateway.state.deletions)) == (84, 84)
+    assert (len(gateway.storage.objects), len(gateway.state.due)) == (84, 84)
     assert len(gateway.state.events) == 100
     while await gateway.deleter.delete_objects() == 0:
         pass
-    assert (gateway.storage.objects, gateway.state.deletions) == ({}, {})
+    assert (gateway.storage.objects, gateway.state.due) == ({}, [])
 
 
 async def test_assets_whose_time_is_over_are_deleted_by_account() -> None:
@@ -86,7 +110,7 @@ async def test_assets_whose_time_is_over_are_deleted_by_account() -> None:
         (asset.account_id, asset.id, "expired") for asset in expired
     }
     # The objects are noted, and deleted by the next run.
-    assert len(gateway.state.deletions) == 3
+    assert len(gateway.state.due) == 3
 
 
 async def test_a_full_batch_is_followed_by_the_next_at_once() -> None:

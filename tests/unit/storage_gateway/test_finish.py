@@ -19,6 +19,7 @@ from .fakes import (
     CACHE_KEYS_PER_ASSET,
     LATE_WRITE_SECONDS,
     NOW,
+    Deletion,
     FakeAssetStore,
     FakeUploadStore,
     Gateway,
@@ -104,8 +105,7 @@ async def test_bytes_that_the_account_has_are_not_stored_again() -> None:
     (completed,) = ending.state.events
     assert isinstance(completed, UploadCompletedV1)
     assert (completed.asset_id, completed.stored_bytes, completed.size_bytes) == (known.id, 0, len(CONTENT))
-    # The object's note is gone with the object.
-    assert ending.state.deletions == {}
+    assert ending.state.due == []
 
 
 async def test_bytes_that_can_not_be_dropped_at_once_stay_noted() -> None:
@@ -113,7 +113,7 @@ async def test_bytes_that_can_not_be_dropped_at_once_stay_noted() -> None:
     ending.state.add_asset(made_asset())
     ending.gateway.storage.failing_keys.add(ending.upload.s3_key)
     assert (await ending.complete()).deduplicated
-    assert list(ending.state.deletions) == [UnwantedObject(ending.upload.s3_bucket, ending.upload.s3_key)]
+    assert ending.state.due == [UnwantedObject(ending.upload.s3_bucket, ending.upload.s3_key)]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_an_expired_duplicate_serves_nobody_and_makes_room() -> None:
     assert ending.state.events[0] == AssetDeletedV1(
         account_id=ACCOUNT_ID, asset_id=expired.id, size_bytes=expired.size_bytes, reason="expired"
     )
-    assert UnwantedObject(expired.s3_bucket, expired.s3_key) in ending.state.deletions
+    assert UnwantedObject(expired.s3_bucket, expired.s3_key) in ending.state.due
 
 
 async def test_where_the_duplicate_is_deleted_before_it_is_locked_the_new_bytes_are_stored() -> None:
@@ -194,6 +194,32 @@ async def test_where_the_upload_was_closed_meanwhile_it_has_no_result() -> None:
         await ending.complete(meanwhile=abort)
     assert ending.state.assets == {}
     assert ending.gateway.told == ["upload.aborted"]
+
+
+async def test_an_object_that_is_made_long_after_its_upload_was_closed_is_deleted() -> None:
+    ending = Ending()
+    gateway = ending.gateway
+
+    async def expire() -> None:
+        ending.state.change(ending.upload.id, expires_at=PAST)
+        await gateway.finisher.expire()
+        ending.state.wait(LATE_WRITE_SECONDS)
+        await gateway.deleter.delete_objects()
+        await ending.store_bytes()
+
+    with pytest.raises(UploadNotOpen):
+        await ending.complete(meanwhile=expire)
+    assert not await gateway.finisher.abort(ending.upload.id, code="upload_not_open")
+    await gateway.deleter.delete_objects()
+    assert gateway.storage.objects == {}
+
+
+async def test_giving_up_a_completed_upload_leaves_its_object_alone() -> None:
+    ending = Ending()
+    await ending.complete()
+    assert not await ending.gateway.finisher.abort(ending.upload.id, code="late")
+    await ending.gateway.deleter.delete_objects()
+    assert list(ending.gateway.storage.objects) == [ending.upload.s3_key]
 
 
 async def test_a_closed_upload_does_not_become_a_duplicate() -> None:
@@ -245,7 +271,7 @@ async def test_an_aborted_upload_leaves_nothing_and_its_object_is_deleted_once_m
     assert (ending.gateway.storage.objects, ending.gateway.storage.multiparts) == ({}, {})
     assert (ending.row.status, ending.row.failure_code) == (Status.ABORTED, "truncated_body")
     unwanted = UnwantedObject(ending.upload.s3_bucket, ending.upload.s3_key)
-    assert ending.state.deletions == {unwanted: LATE_WRITE_SECONDS}
+    assert ending.state.deletions == {unwanted: Deletion(LATE_WRITE_SECONDS)}
     assert ending.state.events == [
         UploadAbortedV1(account_id=ACCOUNT_ID, upload_id=ending.upload.id, code="truncated_body")
     ]
@@ -257,7 +283,7 @@ async def test_a_multipart_upload_that_no_row_names_goes_with_its_upload() -> No
     await gateway.storage.create_multipart(ending.upload.s3_key, content_type="image/png")
     other = await gateway.storage.create_multipart(made_upload().s3_key, content_type="image/png")
     await gateway.finisher.expire()
-    gateway.state.deletions = dict.fromkeys(gateway.state.deletions, 0)
+    gateway.state.wait(LATE_WRITE_SECONDS)
     await gateway.deleter.delete_objects()
     assert list(gateway.storage.multiparts) == [other]
     assert gateway.state.deletions == {}

@@ -1,6 +1,7 @@
 """Upload sessions: opened, continued, completed and aborted."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from jettythunder.errors import (
     UploadNotFound,
     UploadNotOpen,
 )
-from jettythunder.storage import ListedPart
+from jettythunder.storage import ListedPart, StoredPart
 from storage_gateway.assets.model import Asset
 from storage_gateway.errors import (
     ContentHashMismatch,
@@ -29,6 +30,7 @@ from storage_gateway.uploads.sessions import NewSession, Session
 from .fakes import (
     ACCOUNT_ID,
     EPOCH,
+    LATE_WRITE_SECONDS,
     NOW,
     OPEN_SESSIONS,
     QUOTA_BYTES,
@@ -54,6 +56,22 @@ class AbortedMeanwhile(FakeStorage):
     async def list_parts(self, key: str, upload_id: str) -> list[ListedPart]:
         await self.abort_multipart(key, upload_id)
         return await super().list_parts(key, upload_id)
+
+
+class JoinedLate(FakeStorage):
+    """Parts are joined, and the object is there once ``meanwhile`` is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[None]] = others_run
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: list[StoredPart], *, size_bytes: int
+    ) -> None:
+        await super().complete_multipart(key, upload_id, parts, size_bytes=size_bytes)
+        joined = self.objects.pop(key)
+        await self.meanwhile()
+        self.objects[key] = joined
 
 
 class Client:
@@ -287,6 +305,26 @@ async def test_a_session_that_is_aborted_while_its_lost_chunks_are_looked_for_is
     client.lose(2)
     with pytest.raises(UploadNotOpen):
         await client.complete()
+
+
+async def test_an_object_that_a_session_makes_long_after_it_was_closed_is_deleted() -> None:
+    client = Client(storage=JoinedLate)
+    gateway = client.gateway
+    await client.begin()
+
+    async def expire() -> None:
+        client.state.change(client.upload_id, expires_at=NOW - timedelta(seconds=1))
+        await gateway.finisher.expire()
+        client.state.wait(LATE_WRITE_SECONDS)
+        await gateway.deleter.delete_objects()
+
+    assert isinstance(gateway.storage, JoinedLate)
+    gateway.storage.meanwhile = expire
+    with pytest.raises(UploadNotOpen):
+        await client.complete()
+    assert list(gateway.storage.objects) == [client.row.s3_key]
+    await gateway.deleter.delete_objects()
+    assert gateway.storage.objects == {}
 
 
 async def test_a_completed_session_answers_the_same_again() -> None:

@@ -1,7 +1,8 @@
 """Deleting assets, whoever asks and why, and then the bytes of their objects.
 
 Guarantee given here: an asset's row, the event that credits its storage and the note that its object must go
-are one transaction; the object is deleted after it, at once or by housekeeping.
+are one transaction; the object is deleted after it, at once or by housekeeping, and once more later: the
+object storage may acknowledge a deletion that it leaves half done, or still finish a write of the object.
 """
 
 import asyncio
@@ -30,15 +31,23 @@ class Deleter:
     """Deletes assets and objects.
 
     Args:
+        late_write_seconds: for how long a write that was under way may still land after the deletion.
         retry_seconds: how long after a failed attempt an object's deletion is tried again.
     """
 
     def __init__(
-        self, database: Database, store: AssetStore, storage: Storage, *, retry_seconds: int
+        self,
+        database: Database,
+        store: AssetStore,
+        storage: Storage,
+        *,
+        late_write_seconds: int,
+        retry_seconds: int,
     ) -> None:
         self._database = database
         self._store = store
         self._storage = storage
+        self._late_write_seconds = late_write_seconds
         self._retry_seconds = retry_seconds
 
     async def delete(self, account_id: UUID, asset_ids: Sequence[UUID], *, reason: Reason) -> list[UUID]:
@@ -85,7 +94,7 @@ class Deleter:
         return 0 if len(claimed) == _BATCH_SIZE else None
 
     async def remove(self, unwanted: Sequence[UnwantedObject]) -> None:
-        """Delete objects and their notes; what fails stays noted."""
+        """Delete objects, and note that it is done; what fails is left to housekeeping."""
         await self._remove(unwanted, self.remove_object)
 
     async def _remove(
@@ -97,7 +106,7 @@ class Deleter:
             async with slots:
                 try:
                     await remove(one)
-                    await self._store.forget_deletion(one)
+                    await self._store.note_deleted(one, late_write_seconds=self._late_write_seconds)
                 except JettyThunderError as error:
                     log.warning("object not deleted", s3_key=one.s3_key, code=error.code)
 

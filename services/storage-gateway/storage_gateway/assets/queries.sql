@@ -109,9 +109,18 @@ WHERE (s3_bucket, s3_key) IN (
     ORDER BY not_before LIMIT :batch_size FOR UPDATE SKIP LOCKED)
 RETURNING s3_bucket, s3_key;
 
--- name: forget_deletion(s3_bucket, s3_key)!
--- Notes that an object is gone.
-DELETE FROM object_deletions WHERE s3_bucket = :s3_bucket AND s3_key = :s3_key;
+-- name: note_deleted(s3_bucket, s3_key, late_write_seconds)!
+-- Notes that an object was deleted. It is deleted once more when no write that was under way can land any more, and
+-- forgotten then.
+WITH noted AS MATERIALIZED (
+    SELECT s3_bucket, s3_key, requested_at + make_interval(secs => :late_write_seconds) AS last_at
+    FROM object_deletions WHERE s3_bucket = :s3_bucket AND s3_key = :s3_key
+), again AS (
+    UPDATE object_deletions d SET not_before = last_at
+    FROM noted WHERE d.s3_bucket = noted.s3_bucket AND d.s3_key = noted.s3_key AND last_at > now()
+)
+DELETE FROM object_deletions d
+USING noted WHERE d.s3_bucket = noted.s3_bucket AND d.s3_key = noted.s3_key AND last_at <= now();
 
 -- name: note_verified(account_id, asset_id, content_hash)^
 -- Notes the hash that was computed from an asset's bytes. It serves uploads of the same bytes from now on, unless

@@ -52,7 +52,7 @@ _rename_asset = _queries.maybe("rename_asset", Asset)
 _takes_cache_key = _queries.one("takes_cache_key", bool)
 _name_asset = _queries.run("name_asset")
 _claim_deletions = _queries.all("claim_deletions", UnwantedObject)
-_forget_deletion = _queries.run("forget_deletion")
+_note_deleted = _queries.run("note_deleted")
 _note_verified = _queries.maybe("note_verified", Asset)
 _find_unverified = _queries.all("find_unverified", Asset)
 
@@ -176,9 +176,9 @@ class AssetStore:
         """Objects to delete now, claimed until ``retry_seconds`` from now."""
         return await _claim_deletions(self._database, batch_size=batch_size, retry_seconds=retry_seconds)
 
-    async def forget_deletion(self, unwanted: UnwantedObject) -> None:
-        """Note that an object is gone."""
-        await _forget_deletion(self._database, **vars(unwanted))
+    async def note_deleted(self, unwanted: UnwantedObject, *, late_write_seconds: int) -> None:
+        """Note that an object was deleted, and is once more ``late_write_seconds`` after it was asked for."""
+        await _note_deleted(self._database, **vars(unwanted), late_write_seconds=late_write_seconds)
 
     async def note_verified(self, *, account_id: UUID, asset_id: UUID, content_hash: str) -> Asset | None:
         """Note a hash that was computed from the asset's bytes."""

@@ -116,6 +116,7 @@ class Finisher:
         async with self._database.transaction() as connection:
             closed = await self._close(connection, upload_id, Status.ABORTED, code)
         if closed is None:
+            await self.discard(upload_id)
             return False
         _aborted.inc()
         log.info("upload aborted", upload_id=str(upload_id), code=code)
@@ -123,6 +124,10 @@ class Finisher:
         with suppress(JettyThunderError):
             await self._remove_leftovers(closed)
         return True
+
+    async def discard(self, upload_id: UUID) -> None:
+        """Have the object deleted again that was made for an upload after somebody had closed it."""
+        await self._uploads.delete_object_again(upload_id)
 
     async def expire(self) -> float | None:
         """Close open uploads that have expired; housekeeping removes what is left of them."""

@@ -159,6 +159,13 @@ WITH closed AS (
 )
 SELECT * FROM closed;
 
+-- name: delete_object_again(upload_id)!
+-- Asks anew for the deletion of the object of an aborted or expired upload.
+INSERT INTO object_deletions (s3_bucket, s3_key)
+SELECT s3_bucket, s3_key FROM uploads WHERE id = :upload_id AND status IN ('aborted', 'expired')
+ON CONFLICT (s3_bucket, s3_key) DO UPDATE
+SET requested_at = excluded.requested_at, not_before = excluded.not_before;
+
 -- name: find_expired(batch_size)
 -- Open uploads that have expired; locked, so that one housekeeper closes each.
 SELECT id, account_id, correlation_id FROM uploads

@@ -320,7 +320,9 @@ class Sessions:
                 # Another completion may have joined the chunks, and even dropped them as bytes known before.
                 with suppress(UploadNotOpen):
                     return await self._completed_meanwhile(account_id, upload_id)
-                if not isinstance(error, UploadNotOpen):
+                if isinstance(error, UploadNotOpen):
+                    await self._finisher.discard(upload_id)
+                else:
                     await self._store.reopen(upload_id)
                 raise
 

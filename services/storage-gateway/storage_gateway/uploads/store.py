@@ -107,6 +107,7 @@ _reopen = _queries.run("reopen")
 _complete_upload = _queries.maybe("complete_upload", Asset)
 _close_as_duplicate = _queries.maybe("close_as_duplicate", bool)
 _close_upload = _queries.maybe("close_upload", ClosedUpload)
+_delete_object_again = _queries.run("delete_object_again")
 _find_expired = _queries.all("find_expired", ExpiredUpload)
 _count_open_sessions = _queries.one("count_open_sessions", int)
 _forget_closed = _queries.one("forget_closed", int)
@@ -236,6 +237,10 @@ class UploadStore:
             failure_code=failure_code,
             late_write_seconds=late_write_seconds,
         )
+
+    async def delete_object_again(self, upload_id: UUID) -> None:
+        """Have the object of an aborted or expired upload deleted anew."""
+        await _delete_object_again(self._database, upload_id=upload_id)
 
     async def find_expired(self, on: Connection, *, batch_size: int) -> list[ExpiredUpload]:
         """Open uploads that have expired, locked."""
