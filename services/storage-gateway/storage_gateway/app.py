@@ -218,7 +218,6 @@ def _build(
         deleter=deleter,
         verifier=verifier,
         multipart=multipart,
-        late_write_seconds=settings.late_write_seconds,
     )
     leases = Leases(upload_store, lease_seconds=settings.upload_lease_seconds)
     registry.register_value(Leases, leases, on_registry_close=leases.close)

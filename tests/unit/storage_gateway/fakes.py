@@ -194,7 +194,7 @@ async def _nothing() -> None:
 class Deletion:
     """The seconds until an object is deleted next, and since its deletion was asked for."""
 
-    due_seconds: int
+    due_seconds: int = 0
     age_seconds: int = 0
 
 
@@ -230,8 +230,8 @@ class State:
         self.serving.discard(asset_id)
         return self.assets.pop(asset_id)
 
-    def note_deletion(self, s3_bucket: str, s3_key: str, *, due_seconds: int = 0) -> None:
-        self.deletions.setdefault(UnwantedObject(s3_bucket, s3_key), Deletion(due_seconds))
+    def note_deletion(self, s3_bucket: str, s3_key: str) -> None:
+        self.deletions.setdefault(UnwantedObject(s3_bucket, s3_key), Deletion())
 
     @property
     def due(self) -> list[UnwantedObject]:
@@ -461,14 +461,14 @@ class FakeUploadStore(UploadStore):
         return True
 
     async def close(
-        self, on: Runner, *, upload_id: UUID, status: Status, failure_code: str, late_write_seconds: int
+        self, on: Runner, *, upload_id: UUID, status: Status, failure_code: str
     ) -> ClosedUpload | None:
         await others_run()
         if not self._is_open(upload_id):
             return None
         self.state.change(upload_id, status=status, failure_code=failure_code)
         upload = self.state.uploads[upload_id]
-        self.state.note_deletion(upload.s3_bucket, upload.s3_key, due_seconds=late_write_seconds)
+        self.state.note_deletion(upload.s3_bucket, upload.s3_key)
         return ClosedUpload(
             upload.id, upload.account_id, upload.s3_bucket, upload.s3_key, upload.s3_upload_id
         )
@@ -870,7 +870,6 @@ class Gateway:
             deleter=self.deleter,
             verifier=self.verifier,
             multipart=self.multipart,
-            late_write_seconds=LATE_WRITE_SECONDS,
         )
         self.lost = LostObjects(self.database, self.assets, self.storage, self.deleter)
         self.leases = Leases(self.uploads, lease_seconds=LEASE_SECONDS)

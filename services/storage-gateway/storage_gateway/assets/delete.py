@@ -95,7 +95,7 @@ class Deleter:
 
     async def remove(self, unwanted: Sequence[UnwantedObject]) -> None:
         """Delete objects, and note that it is done; what fails is left to housekeeping."""
-        await self._remove(unwanted, self.remove_object)
+        await self._remove(unwanted, self._remove_object)
 
     async def _remove(
         self, unwanted: Sequence[UnwantedObject], remove: Callable[[UnwantedObject], Awaitable[None]]
@@ -114,12 +114,7 @@ class Deleter:
 
     async def _remove_object_and_multiparts(self, unwanted: UnwantedObject) -> None:
         await self._storage.abort_multiparts(unwanted.s3_key, bucket=unwanted.s3_bucket)
-        await self.remove_object(unwanted)
+        await self._remove_object(unwanted)
 
-    async def remove_object(self, unwanted: UnwantedObject) -> None:
-        """Delete one object; its note stays.
-
-        Raises:
-            StorageUnavailable: the object storage did not delete it.
-        """
+    async def _remove_object(self, unwanted: UnwantedObject) -> None:
         await self._storage.delete(unwanted.s3_key, bucket=unwanted.s3_bucket)

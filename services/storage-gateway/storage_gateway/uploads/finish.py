@@ -41,11 +41,7 @@ StoreBytes = Callable[[], Awaitable[None]]
 
 
 class Finisher:
-    """Ends uploads of every kind.
-
-    Args:
-        late_write_seconds: for how long a write that was under way may still land after its upload has ended.
-    """
+    """Ends uploads of every kind."""
 
     def __init__(
         self,
@@ -57,7 +53,6 @@ class Finisher:
         deleter: Deleter,
         verifier: Verifier,
         multipart: Multipart,
-        late_write_seconds: int,
     ) -> None:
         self._database = database
         self._uploads = uploads
@@ -66,7 +61,6 @@ class Finisher:
         self._deleter = deleter
         self._verifier = verifier
         self._multipart = multipart
-        self._late_write_seconds = late_write_seconds
 
     async def complete(self, received: Received, options: UploadOptions, store_bytes: StoreBytes) -> Result:
         """Make an asset of an upload, or answer with the one the account has already.
@@ -143,13 +137,7 @@ class Finisher:
     async def _close(
         self, connection: Connection, upload_id: UUID, status: Status, code: str
     ) -> ClosedUpload | None:
-        closed = await self._uploads.close(
-            connection,
-            upload_id=upload_id,
-            status=status,
-            failure_code=code,
-            late_write_seconds=self._late_write_seconds,
-        )
+        closed = await self._uploads.close(connection, upload_id=upload_id, status=status, failure_code=code)
         if closed is not None:
             event = UploadAbortedV1(account_id=closed.account_id, upload_id=upload_id, code=code)
             await outbox.write(connection, event, source=SOURCE)
@@ -163,8 +151,7 @@ class Finisher:
                 s3_key=closed.s3_key,
                 s3_upload_id=closed.s3_upload_id,
             )
-        # Its note stays: a write that was under way may make the object again, so it is deleted once more.
-        await self._deleter.remove_object(UnwantedObject(closed.s3_bucket, closed.s3_key))
+        await self._deleter.remove([UnwantedObject(closed.s3_bucket, closed.s3_key)])
 
     async def _complete_as_new(self, received: Received, options: UploadOptions) -> Asset | None:
         stored = AssetStoredV1(

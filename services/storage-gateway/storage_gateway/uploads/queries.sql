@@ -145,17 +145,14 @@ WITH closed AS (
 )
 SELECT true FROM closed;
 
--- name: close_upload(upload_id, status, failure_code, late_write_seconds)^
--- Aborts or expires an open upload, and asks for the deletion of its object: now, and once more when no write that
--- was under way can land any more. No row where it was closed already.
+-- name: close_upload(upload_id, status, failure_code)^
+-- Aborts or expires an open upload, and asks for the deletion of its object. No row where it was closed already.
 WITH closed AS (
     UPDATE uploads SET status = :status, failure_code = :failure_code, expires_at = now(), updated_at = now()
     WHERE id = :upload_id AND upload_is_open(status)
     RETURNING id, account_id, s3_bucket, s3_key, s3_upload_id
 ), unwanted AS (
-    INSERT INTO object_deletions (s3_bucket, s3_key, not_before)
-    SELECT s3_bucket, s3_key, now() + make_interval(secs => :late_write_seconds) FROM closed
-    ON CONFLICT DO NOTHING
+    INSERT INTO object_deletions (s3_bucket, s3_key) SELECT s3_bucket, s3_key FROM closed ON CONFLICT DO NOTHING
 )
 SELECT * FROM closed;
 

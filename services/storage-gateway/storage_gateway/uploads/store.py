@@ -227,16 +227,10 @@ class UploadStore:
         )
 
     async def close(
-        self, on: Runner, *, upload_id: UUID, status: Status, failure_code: str, late_write_seconds: int
+        self, on: Runner, *, upload_id: UUID, status: Status, failure_code: str
     ) -> ClosedUpload | None:
         """Abort or expire an open upload; None where it was closed."""
-        return await _close_upload(
-            on,
-            upload_id=upload_id,
-            status=status,
-            failure_code=failure_code,
-            late_write_seconds=late_write_seconds,
-        )
+        return await _close_upload(on, upload_id=upload_id, status=status, failure_code=failure_code)
 
     async def delete_object_again(self, upload_id: UUID) -> None:
         """Have the object of an aborted or expired upload deleted anew."""
