@@ -15,9 +15,9 @@ from tests.support.links import Link
 CHUNK_BYTES = 5 << 20
 
 
-def staggered(account: Account, chunk_count: int) -> Path:
+def staggered(account: Account, chunk_count: int, *, at_once: int = 3) -> Path:
     """A file, sent by so few at once that the last chunks are still to come when the first are there."""
-    account.environment["JETTYSPEED_MAX_THREADS"] = "3"
+    account.environment["JETTYSPEED_MAX_THREADS"] = str(at_once)
     return account.file(chunk_count * CHUNK_BYTES)
 
 
@@ -61,7 +61,7 @@ async def test_after_kill_9_no_acknowledged_chunk_is_sent_again(site: Site, acco
 async def test_after_kill_9_what_the_storage_itself_took_is_not_sent_again(
     site: Site, account: Account, direct_link: Link
 ) -> None:
-    file = account.file(12 * CHUNK_BYTES)
+    file = staggered(account, 18, at_once=6)
     command = await account.start("upload", "--file", str(file), "--accelerate", "--json")
     await account.reached(0.5)
     await command.kill()

@@ -48,7 +48,7 @@ TOKEN = EdgeToken(
     s3_key="accounts/a/key",
     s3_upload_id="multipart",
     epoch=EPOCH,
-    expires_at=int(time.time()) + 3600,
+    expires_at=int(time.time()) + 86_400,
 )
 
 

@@ -26,7 +26,7 @@ from .fakes import ACCOUNT_ID, UPLOAD_ID, FakeChunks, FakeSpools, FakeStorage, m
 
 DATA = b"the bytes of a chunk"
 URLS = ChunkUrls(["a key of at least thirty-two characters"])
-EXPIRES_AT = int(time.time()) + 3600
+EXPIRES_AT = int(time.time()) + 86_400
 URL = URLS.signed("http://gateway", UPLOAD_ID, 1, expires_at=EXPIRES_AT)
 
 

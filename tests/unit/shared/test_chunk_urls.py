@@ -12,7 +12,7 @@ from jettythunder.errors import LinkExpired, LinkInvalid
 UPLOAD = UUID(int=1)
 KEY, OTHER = "a key of at least thirty-two characters", "another key of at least 32 characters"
 URLS = ChunkUrls([KEY])
-LATER = int(time.time()) + 3600
+LATER = int(time.time()) + 86_400
 URL = URLS.signed("http://gateway:3000", UPLOAD, 7, expires_at=LATER)
 
 

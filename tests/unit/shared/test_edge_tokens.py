@@ -24,7 +24,7 @@ TOKEN = EdgeToken(
     s3_key="key",
     s3_upload_id="multipart",
     epoch=5,
-    expires_at=int(time.time()) + 3600,
+    expires_at=int(time.time()) + 86_400,
 )
 CLAIMS = {
     "account": str(TOKEN.account_id),
