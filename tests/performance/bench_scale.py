@@ -171,6 +171,10 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{gateway}.assets:takes_cache_key", {**asset, "cache_key": "new", "most": 100}),
         Case(f"{gateway}.assets:name_asset", {**asset, "cache_key": "new"}),
         Case(f"{gateway}.assets:claim_deletions", {"batch_size": 100, "retry_seconds": 60.0}),
+        Case(
+            f"{gateway}.assets:note_deleted",
+            {"s3_bucket": "bucket", "s3_key": "k1", "late_write_seconds": 300.0},
+        ),
         Case(f"{gateway}.assets:find_unverified", {"batch_size": 1, "account_id": None}),
         Case(f"{gateway}.assets:find_unverified", {"batch_size": 1, **mine}, "of an account"),
         Case(
@@ -206,6 +210,11 @@ async def cases(connection: asyncpg.Connection[Any]) -> list[Case]:
         Case(f"{gateway}.uploads:find_expired", {"batch_size": 100}),
         Case(f"{gateway}.uploads:claim_leftovers", {"batch_size": 100, "retry_seconds": 60.0}),
         Case(f"{gateway}.uploads:renew_leases", {"upload_ids": [session], "lease_seconds": 60.0}),
+        Case(
+            f"{gateway}.uploads:close_upload",
+            {"upload_id": session, "status": "aborted", "failure_code": "bench"},
+        ),
+        Case(f"{gateway}.uploads:delete_object_again", {"upload_id": session}),
         Case("jettythunder.chunks:fetch_upload", {**mine, "upload_id": session, "number": 1}),
         Case("provisioning.accounts:fetch_account", {"agentcache_user_id": account["agentcache_user_id"]}),
         Case(
