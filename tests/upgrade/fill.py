@@ -288,7 +288,7 @@ class Filler:
         async def settled() -> bool:
             unsettled: bool = await self._pool.fetchval(
                 "SELECT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM usage_rollup_queue)"
-                " OR EXISTS (SELECT FROM object_deletions WHERE not_before <= now())"
+                " OR EXISTS (SELECT FROM object_deletions)"
                 " OR EXISTS (SELECT FROM usage_reservations WHERE id <> $1)",
                 open_upload_id,
             )
