@@ -30,7 +30,7 @@ from jettythunder_client.state import StateStore, Unfinished, identify
 from jettythunder_client.transfer import ChunkSender
 
 _MEGABYTE = 1_000_000
-_USUAL_CHUNK_MB = 10
+_USUAL_CHUNK_MB = 16
 _HASH_FIRST_BYTES = 32 * 1024 * 1024
 _ROUNDS = 3
 _FORM_ATTEMPTS = 6
